@@ -1,0 +1,56 @@
+//! The machine word of the engine: sixteen `f32`, on every machine.
+
+use core::ops::{Deref, DerefMut};
+
+/// Lanes of the machine word.
+pub const LANES: usize = 16;
+
+/// Sixteen `f32`, aligned to a cache line.
+///
+/// One AVX-512 register, two AVX2 registers, four NEON registers, one array. Packed matrices and
+/// scratch are slices of lines; plain data stays `&[f32]` and is read as `&[f32; 16]`, which needs
+/// no alignment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct Line(pub [f32; LANES]);
+
+impl Line {
+    /// Sixteen times +0.
+    pub const ZERO: Line = Line([0.0; LANES]);
+
+    /// The floats of a slice of lines, in order.
+    #[inline(always)]
+    pub const fn floats(lines: &[Line]) -> &[f32] {
+        // SAFETY: `Line` is `repr(C)` around `[f32; 16]`: 64 bytes, no padding, and every
+        // alignment of `Line` is one of `f32`. The length counts the same bytes.
+        unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) }
+    }
+
+    /// The floats of a slice of lines, in order, to write.
+    #[inline(always)]
+    pub const fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
+        // SAFETY: as for `floats`; the exclusive borrow passes on.
+        unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LANES) }
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line::ZERO
+    }
+}
+
+impl Deref for Line {
+    type Target = [f32; LANES];
+    #[inline(always)]
+    fn deref(&self) -> &[f32; LANES] {
+        &self.0
+    }
+}
+
+impl DerefMut for Line {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [f32; LANES] {
+        &mut self.0
+    }
+}

@@ -1,0 +1,272 @@
+//! AVX2 + FMA + F16C: sixteen lanes in two ymm registers.
+//!
+//! SAFETY, once for the file: every intrinsic here needs AVX2, FMA or F16C and nothing else. An
+//! `Avx2` can be made only where CPUID and XCR0 reported all three (`cpu.rs`), so `self` is the proof.
+//! Pointers come from references to arrays of exactly the size that is read or written.
+
+use super::{Floats, Simd};
+use crate::LANES;
+use core::arch::x86_64::*;
+use core::array::from_fn;
+
+/// Proof that AVX2, FMA and F16C run here.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The processor and the system must support AVX2, FMA and F16C.
+    pub(crate) const unsafe fn assume() -> Self {
+        Avx2(())
+    }
+}
+
+/// `name(a: In, …) -> Out = instruction;` applies the instruction to both halves.
+macro_rules! lanewise {
+    ($($name:ident($($x:ident: $t:ident),+) -> $r:ident = $e:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($x: Self::$t),+) -> Self::$r {
+            // SAFETY: `self` proves the features; see the top of this file.
+            from_fn(|h| { $(let $x = $x[h];)+ unsafe { $e } })
+        }
+    )*};
+}
+
+impl Simd for Avx2 {
+    type F32 = [__m256; 2];
+    type I32 = [__m256i; 2];
+    type F64 = [__m256d; 4];
+    type Mask = [__m256; 2];
+    const TILE: (usize, usize) = (6, 1);
+
+    lanewise! {
+        add(a: F32, b: F32) -> F32 = _mm256_add_ps(a, b);
+        sub(a: F32, b: F32) -> F32 = _mm256_sub_ps(a, b);
+        mul(a: F32, b: F32) -> F32 = _mm256_mul_ps(a, b);
+        div(a: F32, b: F32) -> F32 = _mm256_div_ps(a, b);
+        sqrt(a: F32) -> F32 = _mm256_sqrt_ps(a);
+        fma(a: F32, b: F32, c: F32) -> F32 = _mm256_fmadd_ps(a, b, c);
+        nfma(a: F32, b: F32, c: F32) -> F32 = _mm256_fnmadd_ps(a, b, c);
+        max(a: F32, b: F32) -> F32 = _mm256_max_ps(a, b);
+        min(a: F32, b: F32) -> F32 = _mm256_min_ps(a, b);
+        round(a: F32) -> F32 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        gt(a: F32, b: F32) -> Mask = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
+        ge(a: F32, b: F32) -> Mask = _mm256_cmp_ps::<_CMP_GE_OQ>(a, b);
+        eq(a: F32, b: F32) -> Mask = _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b);
+        unordered(a: F32, b: F32) -> Mask = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, b);
+        select(m: Mask, a: F32, b: F32) -> F32 = _mm256_blendv_ps(b, a, m);
+        mask_and(a: Mask, b: Mask) -> Mask = _mm256_and_ps(a, b);
+        mask_or(a: Mask, b: Mask) -> Mask = _mm256_or_ps(a, b);
+        add_i(a: I32, b: I32) -> I32 = _mm256_add_epi32(a, b);
+        sub_i(a: I32, b: I32) -> I32 = _mm256_sub_epi32(a, b);
+        and_i(a: I32, b: I32) -> I32 = _mm256_and_si256(a, b);
+        or_i(a: I32, b: I32) -> I32 = _mm256_or_si256(a, b);
+        xor_i(a: I32, b: I32) -> I32 = _mm256_xor_si256(a, b);
+        gt_i(a: I32, b: I32) -> Mask = _mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b));
+        select_i(m: Mask, a: I32, b: I32) -> I32 = _mm256_blendv_epi8(b, a, _mm256_castps_si256(m));
+        bits(a: F32) -> I32 = _mm256_castps_si256(a);
+        of_bits(a: I32) -> F32 = _mm256_castsi256_ps(a);
+        to_i(a: F32) -> I32 = _mm256_cvtps_epi32(a);
+        of_i(a: I32) -> F32 = _mm256_cvtepi32_ps(a);
+        add_d(a: F64, b: F64) -> F64 = _mm256_add_pd(a, b);
+        sub_d(a: F64, b: F64) -> F64 = _mm256_sub_pd(a, b);
+        mul_d(a: F64, b: F64) -> F64 = _mm256_mul_pd(a, b);
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        // SAFETY: as above.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    fn load(self, x: &Floats) -> Self::F32 {
+        let p = x.as_ptr();
+        // SAFETY: as above.
+        unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
+    }
+    #[inline(always)]
+    fn store(self, out: &mut Floats, v: Self::F32) {
+        let p = out.as_mut_ptr();
+        // SAFETY: as above.
+        unsafe {
+            _mm256_storeu_ps(p, v[0]);
+            _mm256_storeu_ps(p.add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn stream(self, out: &mut crate::Line, v: Self::F32) {
+        let p = out.as_mut_ptr();
+        // SAFETY: as above; a `Line` has the alignment of 32 that the store needs.
+        unsafe {
+            _mm256_stream_ps(p, v[0]);
+            _mm256_stream_ps(p.add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: SSE is part of x86-64.
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, p: *const T) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn mask_bits(self, m: Self::Mask) -> u32 {
+        // SAFETY: as above.
+        unsafe { (_mm256_movemask_ps(m[0]) | _mm256_movemask_ps(m[1]) << 8) as u32 }
+    }
+    #[inline(always)]
+    fn mask_from_bits(self, bits: u32) -> Self::Mask {
+        // SAFETY: as above.
+        unsafe {
+            let lane = [
+                _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128),
+                _mm256_setr_epi32(256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
+            ];
+            let all = _mm256_set1_epi32(bits as i32);
+            lane.map(|l| _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, l), l)))
+        }
+    }
+    #[inline(always)]
+    fn splat_i(self, x: i32) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+    #[inline(always)]
+    fn load_i(self, x: &[i32; LANES]) -> Self::I32 {
+        let p = x.as_ptr().cast::<__m256i>();
+        // SAFETY: as above.
+        unsafe { [_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))] }
+    }
+    #[inline(always)]
+    fn store_i(self, out: &mut [i32; LANES], v: Self::I32) {
+        let p = out.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: as above.
+        unsafe {
+            _mm256_storeu_si256(p, v[0]);
+            _mm256_storeu_si256(p.add(1), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn shl<const N: i32>(self, a: Self::I32) -> Self::I32 {
+        // SAFETY: as above.
+        a.map(|a| unsafe { _mm256_slli_epi32::<N>(a) })
+    }
+    #[inline(always)]
+    fn shr<const N: i32>(self, a: Self::I32) -> Self::I32 {
+        // SAFETY: as above.
+        a.map(|a| unsafe { _mm256_srli_epi32::<N>(a) })
+    }
+    #[inline(always)]
+    fn sar<const N: i32>(self, a: Self::I32) -> Self::I32 {
+        // SAFETY: as above.
+        a.map(|a| unsafe { _mm256_srai_epi32::<N>(a) })
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm_loadu_si128(x.as_ptr().cast());
+            [_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(x))]
+        }
+    }
+    #[inline(always)]
+    fn load_u16(self, x: &[u16; LANES]) -> Self::I32 {
+        let p = x.as_ptr().cast::<__m128i>();
+        // SAFETY: as above.
+        from_fn(|h| unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(h))) })
+    }
+    #[inline(always)]
+    fn store_u16(self, out: &mut [u16; LANES], v: Self::I32) {
+        // SAFETY: as above. The mask keeps `packus` from saturating; it packs within 128-bit
+        // halves, so the quarters come out as 0 2 1 3.
+        unsafe {
+            let low = v.map(|v| _mm256_and_si256(v, _mm256_set1_epi32(0xffff)));
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low[0], low[1]));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), packed);
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F32 {
+        let p = x.as_ptr().cast::<__m128i>();
+        // SAFETY: as above.
+        from_fn(|h| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.add(h))) })
+    }
+    #[inline(always)]
+    fn store_f16(self, out: &mut [u16; LANES], v: Self::F32) {
+        let p = out.as_mut_ptr().cast::<__m128i>();
+        for (h, v) in v.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { _mm_storeu_si128(p.add(h), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
+        }
+    }
+    #[inline(always)]
+    fn lut16(self, index: Self::I32, table: Self::F32) -> Self::F32 {
+        // `vpermps` reads three bits of each index; bit 3, moved to the sign, picks the half.
+        // SAFETY: as above.
+        index.map(|i| unsafe {
+            let low = _mm256_permutevar8x32_ps(table[0], i);
+            let high = _mm256_permutevar8x32_ps(table[1], i);
+            _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(i)))
+        })
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
+        // Four 8×8 blocks; block (i, j) goes to (j, i).
+        let block = |r: usize, h: usize| transpose8(from_fn(|i| rows[8 * r + i][h]));
+        let [a, b, c, d] = [block(0, 0), block(0, 1), block(1, 0), block(1, 1)];
+        from_fn(|i| if i < 8 { [a[i], c[i]] } else { [b[i - 8], d[i - 8]] })
+    }
+    #[inline(always)]
+    fn splat_d(self, x: f64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { [_mm256_set1_pd(x); 4] }
+    }
+    #[inline(always)]
+    fn widen(self, a: Self::F32) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe {
+            let [x, y] = a.map(|a| (_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
+            [x.0, x.1, y.0, y.1].map(|q| _mm256_cvtps_pd(q))
+        }
+    }
+    #[inline(always)]
+    fn narrow(self, a: Self::F64) -> Self::F32 {
+        // SAFETY: as above.
+        unsafe {
+            let q = a.map(|a| _mm256_cvtpd_ps(a));
+            [_mm256_set_m128(q[1], q[0]), _mm256_set_m128(q[3], q[2])]
+        }
+    }
+    #[inline(always)]
+    fn store_d(self, out: &mut [f64; LANES], v: Self::F64) {
+        for (q, v) in v.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_pd(out.as_mut_ptr().add(4 * q), v) }
+        }
+    }
+}
+
+/// Rows to columns of an 8×8 block: pairs, then quads, then halves.
+#[inline(always)]
+fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: called by the words above alone; they hold an `Avx2`.
+    unsafe {
+        let lo: [__m256; 4] = from_fn(|i| _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]));
+        let hi: [__m256; 4] = from_fn(|i| _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
+        let quad = |i: usize| {
+            [
+                _mm256_shuffle_ps::<0x44>(lo[i], lo[i + 1]),
+                _mm256_shuffle_ps::<0xee>(lo[i], lo[i + 1]),
+                _mm256_shuffle_ps::<0x44>(hi[i], hi[i + 1]),
+                _mm256_shuffle_ps::<0xee>(hi[i], hi[i + 1]),
+            ]
+        };
+        let (top, bottom) = (quad(0), quad(2));
+        from_fn(|i| match i {
+            0..4 => _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]),
+            _ => _mm256_permute2f128_ps::<0x31>(top[i - 4], bottom[i - 4]),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! The vocabulary: what a kernel may say, and what each word means to the last bit.
+//!
+//! A kernel is written once, generic over [`Simd`]; a tier is a table from words to instructions.
+//! Every word is defined by IEEE 754 or by integer arithmetic, so every tier computes the same bits
+//! (NaN payloads excepted). `scalar.rs` is the definition of each word in plain Rust; the other
+//! tables are tested against it, word by word.
+//!
+//! A value of a tier's type ([`Scalar`], `Avx2`, …) exists only where its instructions do: holding
+//! one is the proof that makes the words safe to call. Every function that is generic over `Simd`
+//! must carry `#[inline(always)]`, or its body is compiled without the tier's instructions.
+
+mod scalar;
+pub use scalar::{Scalar, fma, sqrt, sqrt64};
+
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod avx512;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+pub use {avx2::Avx2, avx512::Avx512};
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
+use crate::LANES;
+
+/// A plain array of sixteen floats: what `load` reads and `store` writes. No alignment needed.
+pub type Floats = [f32; LANES];
+
+/// The words. All work on sixteen lanes.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Sixteen `f32`.
+    type F32: Copy;
+    /// Sixteen `i32` (read as `u32` where a word says so).
+    type I32: Copy;
+    /// Sixteen `f64`.
+    type F64: Copy;
+    /// Sixteen yes-or-no.
+    type Mask: Copy;
+    /// Shape of the matrix tile that fits the registers: rows, and panels of 16 columns.
+    const TILE: (usize, usize);
+
+    // ---- memory
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F32;
+    /// Reads sixteen floats.
+    fn load(self, x: &Floats) -> Self::F32;
+    /// Writes sixteen floats.
+    fn store(self, out: &mut Floats, v: Self::F32);
+    /// Reads `x.len() <= 16` floats; the other lanes are `fill`. Nothing past the slice is read.
+    #[inline(always)]
+    fn load_tail(self, x: &[f32], fill: f32) -> Self::F32 {
+        let mut line = [fill; LANES];
+        line[..x.len()].copy_from_slice(x);
+        self.load(&line)
+    }
+    /// Writes the first `out.len() <= 16` lanes and nothing else.
+    #[inline(always)]
+    fn store_tail(self, out: &mut [f32], v: Self::F32) {
+        let mut line = [0.0; LANES];
+        self.store(&mut line, v);
+        out.copy_from_slice(&line[..out.len()]);
+    }
+    /// Writes a line past the caches where the tier can; call [`Simd::fence`] when done.
+    #[inline(always)]
+    fn stream(self, out: &mut crate::Line, v: Self::F32) {
+        self.store(out, v);
+    }
+    /// Orders earlier [`Simd::stream`] writes before later ones.
+    #[inline(always)]
+    fn fence(self) {}
+    /// Asks for the cache line at `p`; never faults, never changes a result.
+    #[inline(always)]
+    fn prefetch<T>(self, _p: *const T) {}
+
+    // ---- arithmetic: each rounded once, to nearest even
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a × b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a ÷ b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `√a`
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// `a × b + c`, rounded once.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `if a > b { a } else { b }`: with a NaN on either side, `b`.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { a } else { b }`: with a NaN on either side, `b`.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Nearest integer, ties to even; `|a| <= 2^22`.
+    fn round(self, a: Self::F32) -> Self::F32;
+
+    // ---- comparison
+    /// `a > b`; false with a NaN.
+    fn gt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `a >= b`; false with a NaN.
+    fn ge(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `a == b`; false with a NaN.
+    fn eq(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// Lanes where `a` or `b` is a NaN.
+    fn unordered(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `if m { a } else { b }`
+    fn select(self, m: Self::Mask, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Both.
+    fn mask_and(self, a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// Either.
+    fn mask_or(self, a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// Lane l is bit l.
+    fn mask_bits(self, m: Self::Mask) -> u32;
+    /// Bit l is lane l.
+    fn mask_from_bits(self, bits: u32) -> Self::Mask;
+
+    // ---- integers: wrapping
+    /// `x` in every lane.
+    fn splat_i(self, x: i32) -> Self::I32;
+    /// Reads sixteen integers.
+    fn load_i(self, x: &[i32; LANES]) -> Self::I32;
+    /// Writes sixteen integers.
+    fn store_i(self, out: &mut [i32; LANES], v: Self::I32);
+    /// `a + b`
+    fn add_i(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `a - b`
+    fn sub_i(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bitwise and.
+    fn and_i(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bitwise or.
+    fn or_i(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bitwise exclusive or.
+    fn xor_i(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Shift left by `N` in 1..=31.
+    fn shl<const N: i32>(self, a: Self::I32) -> Self::I32;
+    /// Shift right by `N` in 1..=31, zeros enter.
+    fn shr<const N: i32>(self, a: Self::I32) -> Self::I32;
+    /// Shift right by `N` in 1..=31, the sign enters.
+    fn sar<const N: i32>(self, a: Self::I32) -> Self::I32;
+    /// `a > b`, signed.
+    fn gt_i(self, a: Self::I32, b: Self::I32) -> Self::Mask;
+    /// `if m { a } else { b }`
+    fn select_i(self, m: Self::Mask, a: Self::I32, b: Self::I32) -> Self::I32;
+
+    // ---- between types
+    /// The bits of each float.
+    fn bits(self, a: Self::F32) -> Self::I32;
+    /// The float of each bit pattern.
+    fn of_bits(self, a: Self::I32) -> Self::F32;
+    /// Nearest integer, ties to even; clamp first: `|a| < 2^31`.
+    fn to_i(self, a: Self::F32) -> Self::I32;
+    /// The float nearest to each integer, ties to even.
+    fn of_i(self, a: Self::I32) -> Self::F32;
+    /// Sixteen bytes, each to an integer 0..=255.
+    fn load_u8(self, x: &[u8; LANES]) -> Self::I32;
+    /// Sixteen half words, each to an integer 0..=65535.
+    fn load_u16(self, x: &[u16; LANES]) -> Self::I32;
+    /// The low 16 bits of each lane.
+    fn store_u16(self, out: &mut [u16; LANES], v: Self::I32);
+    /// The low 8 bits of each lane.
+    #[inline(always)]
+    fn store_u8(self, out: &mut [u8; LANES], v: Self::I32) {
+        let mut x = [0; LANES];
+        self.store_i(&mut x, v);
+        *out = x.map(|x| x as u8);
+    }
+    /// Sixteen bfloat16 to `f32`, exact.
+    #[inline(always)]
+    fn load_bf16(self, x: &[u16; LANES]) -> Self::F32 {
+        self.of_bits(self.shl::<16>(self.load_u16(x)))
+    }
+    /// Sixteen IEEE half floats to `f32`, exact (a NaN stays one).
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F32;
+    /// To IEEE half, nearest even; overflow to infinity; subnormals kept; a NaN stays one.
+    fn store_f16(self, out: &mut [u16; LANES], v: Self::F32);
+
+    /// `table[index & 15]` in every lane.
+    fn lut16(self, index: Self::I32, table: Self::F32) -> Self::F32;
+    /// Rows to columns: lane c of row r becomes lane r of row c.
+    fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES];
+
+    // ---- f64, for statistics
+    /// `x` in every lane.
+    fn splat_d(self, x: f64) -> Self::F64;
+    /// Exact.
+    fn widen(self, a: Self::F32) -> Self::F64;
+    /// Rounded once.
+    fn narrow(self, a: Self::F64) -> Self::F32;
+    /// Writes sixteen doubles.
+    fn store_d(self, out: &mut [f64; LANES], v: Self::F64);
+    /// `a + b`
+    fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64;
+    /// `a - b`
+    fn sub_d(self, a: Self::F64, b: Self::F64) -> Self::F64;
+    /// `a × b`
+    fn mul_d(self, a: Self::F64, b: Self::F64) -> Self::F64;
+
+    // ---- said with the words above
+    /// `|a|`: the sign bit cleared, also of a NaN.
+    #[inline(always)]
+    fn abs(self, a: Self::F32) -> Self::F32 {
+        self.of_bits(self.and_i(self.bits(a), self.splat_i(i32::MAX)))
+    }
+    /// `-a`: the sign bit flipped, also of a NaN.
+    #[inline(always)]
+    fn neg(self, a: Self::F32) -> Self::F32 {
+        self.of_bits(self.xor_i(self.bits(a), self.splat_i(i32::MIN)))
+    }
+    /// The magnitude of `a` (its sign bit must be clear) with the sign of `b`.
+    #[inline(always)]
+    fn copysign(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        let sign = self.and_i(self.bits(b), self.splat_i(i32::MIN));
+        self.of_bits(self.or_i(self.bits(a), sign))
+    }
+    /// `c - a × b`, rounded once.
+    #[inline(always)]
+    fn nfma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        self.fma(self.neg(a), b, c)
+    }
+    /// Lanes where `a` is a NaN.
+    #[inline(always)]
+    fn is_nan(self, a: Self::F32) -> Self::Mask {
+        self.unordered(a, a)
+    }
+    /// Any lane?
+    #[inline(always)]
+    fn any(self, m: Self::Mask) -> bool {
+        self.mask_bits(m) != 0
+    }
+    /// The lanes as an array.
+    #[inline(always)]
+    fn to_array(self, v: Self::F32) -> Floats {
+        let mut x = [0.0; LANES];
+        self.store(&mut x, v);
+        x
+    }
+    /// Clause 2's tree over sixteen partial sums.
+    #[inline(always)]
+    fn sum(self, v: Self::F32) -> f32 {
+        tree(self.to_array(v), |a, b| a + b)
+    }
+    /// Clause 2's tree over sixteen partial sums in `f64`.
+    #[inline(always)]
+    fn sum_d(self, v: Self::F64) -> f64 {
+        let mut x = [0.0; LANES];
+        self.store_d(&mut x, v);
+        tree(x, |a, b| a + b)
+    }
+    /// The tree with the lane word `max`.
+    #[inline(always)]
+    fn max_lane(self, v: Self::F32) -> f32 {
+        tree(self.to_array(v), |a, b| if a > b { a } else { b })
+    }
+    /// Sum of each of sixteen words by the same tree: lane r of the result is `sum(rows[r])`.
+    #[inline(always)]
+    fn sum_rows(self, rows: [Self::F32; LANES]) -> Self::F32 {
+        // Columns of the transposed rows are the lanes of the sums: the tree runs over registers.
+        tree(self.transpose(rows), |a, b| self.add(a, b))
+    }
+}
+
+/// Folds sixteen partial results: lane i with lane i + 8, then + 4, + 2, + 1 (clause 2).
+#[inline(always)]
+pub fn tree<T: Copy>(mut x: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    // Four loops with constant bounds, so that a tier keeps everything in registers.
+    for i in 0..8 {
+        x[i] = f(x[i], x[i + 8]);
+    }
+    for i in 0..4 {
+        x[i] = f(x[i], x[i + 4]);
+    }
+    for i in 0..2 {
+        x[i] = f(x[i], x[i + 2]);
+    }
+    f(x[0], x[1])
+}

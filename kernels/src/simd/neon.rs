@@ -1,0 +1,246 @@
+//! NEON: sixteen lanes in four q registers.
+//!
+//! SAFETY, once for the file: every intrinsic here needs NEON and nothing else; a `Neon` exists only
+//! where the target has it (every aarch64 with floating point), so `self` is the proof. Pointers come
+//! from references to arrays of exactly the size that is read or written.
+
+use super::{Floats, Simd};
+use crate::LANES;
+use core::arch::aarch64::*;
+use core::array::from_fn;
+
+/// Proof that NEON runs here.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon(());
+
+impl Neon {
+    /// # Safety
+    /// The processor must support NEON.
+    pub(crate) const unsafe fn assume() -> Self {
+        Neon(())
+    }
+}
+
+/// `name(a: In, …) -> Out = instruction;` applies the instruction to all four quarters.
+macro_rules! lanewise {
+    ($($name:ident($($x:ident: $t:ident),+) -> $r:ident = $e:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($x: Self::$t),+) -> Self::$r {
+            // SAFETY: `self` proves the features; see the top of this file.
+            from_fn(|q| { $(let $x = $x[q];)+ unsafe { $e } })
+        }
+    )*};
+}
+
+impl Simd for Neon {
+    type F32 = [float32x4_t; 4];
+    type I32 = [int32x4_t; 4];
+    type F64 = [float64x2_t; 8];
+    type Mask = [uint32x4_t; 4];
+    const TILE: (usize, usize) = (6, 1);
+
+    lanewise! {
+        add(a: F32, b: F32) -> F32 = vaddq_f32(a, b);
+        sub(a: F32, b: F32) -> F32 = vsubq_f32(a, b);
+        mul(a: F32, b: F32) -> F32 = vmulq_f32(a, b);
+        div(a: F32, b: F32) -> F32 = vdivq_f32(a, b);
+        sqrt(a: F32) -> F32 = vsqrtq_f32(a);
+        fma(a: F32, b: F32, c: F32) -> F32 = vfmaq_f32(c, a, b);
+        nfma(a: F32, b: F32, c: F32) -> F32 = vfmsq_f32(c, a, b);
+        // not `fmax`: it takes the number from (number, NaN) in both orders
+        max(a: F32, b: F32) -> F32 = vbslq_f32(vcgtq_f32(a, b), a, b);
+        min(a: F32, b: F32) -> F32 = vbslq_f32(vcgtq_f32(b, a), a, b);
+        round(a: F32) -> F32 = vrndnq_f32(a);
+        gt(a: F32, b: F32) -> Mask = vcgtq_f32(a, b);
+        ge(a: F32, b: F32) -> Mask = vcgeq_f32(a, b);
+        eq(a: F32, b: F32) -> Mask = vceqq_f32(a, b);
+        unordered(a: F32, b: F32) -> Mask = vmvnq_u32(vandq_u32(vceqq_f32(a, a), vceqq_f32(b, b)));
+        select(m: Mask, a: F32, b: F32) -> F32 = vbslq_f32(m, a, b);
+        mask_and(a: Mask, b: Mask) -> Mask = vandq_u32(a, b);
+        mask_or(a: Mask, b: Mask) -> Mask = vorrq_u32(a, b);
+        add_i(a: I32, b: I32) -> I32 = vaddq_s32(a, b);
+        sub_i(a: I32, b: I32) -> I32 = vsubq_s32(a, b);
+        and_i(a: I32, b: I32) -> I32 = vandq_s32(a, b);
+        or_i(a: I32, b: I32) -> I32 = vorrq_s32(a, b);
+        xor_i(a: I32, b: I32) -> I32 = veorq_s32(a, b);
+        gt_i(a: I32, b: I32) -> Mask = vcgtq_s32(a, b);
+        select_i(m: Mask, a: I32, b: I32) -> I32 = vbslq_s32(m, a, b);
+        bits(a: F32) -> I32 = vreinterpretq_s32_f32(a);
+        of_bits(a: I32) -> F32 = vreinterpretq_f32_s32(a);
+        to_i(a: F32) -> I32 = vcvtnq_s32_f32(a);
+        of_i(a: I32) -> F32 = vcvtq_f32_s32(a);
+        add_d(a: F64, b: F64) -> F64 = vaddq_f64(a, b);
+        sub_d(a: F64, b: F64) -> F64 = vsubq_f64(a, b);
+        mul_d(a: F64, b: F64) -> F64 = vmulq_f64(a, b);
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F32 {
+        // SAFETY: as above.
+        unsafe { [vdupq_n_f32(x); 4] }
+    }
+    #[inline(always)]
+    fn load(self, x: &Floats) -> Self::F32 {
+        // SAFETY: as above.
+        from_fn(|q| unsafe { vld1q_f32(x.as_ptr().add(4 * q)) })
+    }
+    #[inline(always)]
+    fn store(self, out: &mut Floats, v: Self::F32) {
+        for (q, v) in v.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { vst1q_f32(out.as_mut_ptr().add(4 * q), v) }
+        }
+    }
+    #[inline(always)]
+    fn mask_bits(self, m: Self::Mask) -> u32 {
+        // SAFETY: as above.
+        unsafe {
+            let weight = vld1q_u32([1, 2, 4, 8].as_ptr());
+            (0..4).fold(0, |bits, q| bits | vaddvq_u32(vandq_u32(m[q], weight)) << (4 * q))
+        }
+    }
+    #[inline(always)]
+    fn mask_from_bits(self, bits: u32) -> Self::Mask {
+        // SAFETY: as above.
+        unsafe {
+            let weight = vld1q_u32([1, 2, 4, 8].as_ptr());
+            from_fn(|q| vtstq_u32(vdupq_n_u32(bits >> (4 * q)), weight))
+        }
+    }
+    #[inline(always)]
+    fn splat_i(self, x: i32) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe { [vdupq_n_s32(x); 4] }
+    }
+    #[inline(always)]
+    fn load_i(self, x: &[i32; LANES]) -> Self::I32 {
+        // SAFETY: as above.
+        from_fn(|q| unsafe { vld1q_s32(x.as_ptr().add(4 * q)) })
+    }
+    #[inline(always)]
+    fn store_i(self, out: &mut [i32; LANES], v: Self::I32) {
+        for (q, v) in v.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { vst1q_s32(out.as_mut_ptr().add(4 * q), v) }
+        }
+    }
+    #[inline(always)]
+    fn shl<const N: i32>(self, a: Self::I32) -> Self::I32 {
+        // SAFETY: as above.
+        a.map(|a| unsafe { vshlq_n_s32::<N>(a) })
+    }
+    #[inline(always)]
+    fn shr<const N: i32>(self, a: Self::I32) -> Self::I32 {
+        // SAFETY: as above.
+        a.map(|a| unsafe { vreinterpretq_s32_u32(vshrq_n_u32::<N>(vreinterpretq_u32_s32(a))) })
+    }
+    #[inline(always)]
+    fn sar<const N: i32>(self, a: Self::I32) -> Self::I32 {
+        // SAFETY: as above.
+        a.map(|a| unsafe { vshrq_n_s32::<N>(a) })
+    }
+    #[inline(always)]
+    fn load_u8(self, x: &[u8; LANES]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe {
+            let x = vld1q_u8(x.as_ptr());
+            let [low, high] = [vmovl_u8(vget_low_u8(x)), vmovl_high_u8(x)];
+            [
+                vmovl_u16(vget_low_u16(low)),
+                vmovl_high_u16(low),
+                vmovl_u16(vget_low_u16(high)),
+                vmovl_high_u16(high),
+            ]
+            .map(|x| vreinterpretq_s32_u32(x))
+        }
+    }
+    #[inline(always)]
+    fn load_u16(self, x: &[u16; LANES]) -> Self::I32 {
+        // SAFETY: as above.
+        from_fn(|q| unsafe { vreinterpretq_s32_u32(vmovl_u16(vld1_u16(x.as_ptr().add(4 * q)))) })
+    }
+    #[inline(always)]
+    fn store_u16(self, out: &mut [u16; LANES], v: Self::I32) {
+        for (q, v) in v.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { vst1_u16(out.as_mut_ptr().add(4 * q), vmovn_u32(vreinterpretq_u32_s32(v))) }
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u16; LANES]) -> Self::F32 {
+        // By integers and one exact multiplication, as in `half.rs`: the type `f16` is not stable.
+        let h = self.load_u16(x);
+        let magnitude = self.shl::<13>(self.and_i(h, self.splat_i(0x7fff)));
+        let scaled = self.mul(self.of_bits(magnitude), self.splat(f32::from_bits((127 + 112) << 23)));
+        let special = self.gt_i(magnitude, self.splat_i(0x0f7f_ffff));
+        let nan = self.gt_i(magnitude, self.splat_i(0x0f80_0000));
+        let quiet = self.select_i(nan, self.splat_i(0x7fc0_0000), self.splat_i(0x7f80_0000));
+        let bits = self.select_i(special, self.or_i(magnitude, quiet), self.bits(scaled));
+        self.of_bits(self.or_i(bits, self.shl::<16>(self.and_i(h, self.splat_i(0x8000)))))
+    }
+    #[inline(always)]
+    fn store_f16(self, out: &mut [u16; LANES], v: Self::F32) {
+        *out = self.to_array(v).map(crate::half::f32_to_f16);
+    }
+    #[inline(always)]
+    fn lut16(self, index: Self::I32, table: Self::F32) -> Self::F32 {
+        // `tbl` looks up bytes: entry i of the table is its bytes 4i, 4i + 1, 4i + 2, 4i + 3.
+        // SAFETY: as above.
+        unsafe {
+            let bytes = uint8x16x4_t(
+                vreinterpretq_u8_f32(table[0]),
+                vreinterpretq_u8_f32(table[1]),
+                vreinterpretq_u8_f32(table[2]),
+                vreinterpretq_u8_f32(table[3]),
+            );
+            index.map(|i| {
+                let i = vandq_s32(i, vdupq_n_s32(15));
+                let byte = vmlaq_s32(vdupq_n_s32(0x0302_0100), i, vdupq_n_s32(0x0404_0404));
+                vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_s32(byte)))
+            })
+        }
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
+        // Sixteen 4×4 blocks; block (i, j) goes to (j, i).
+        let block = |i: usize, j: usize| transpose4(from_fn(|r| rows[4 * i + r][j]));
+        let blocks: [[[float32x4_t; 4]; 4]; 4] = from_fn(|i| from_fn(|j| block(i, j)));
+        from_fn(|c| from_fn(|i| blocks[i][c / 4][c % 4]))
+    }
+    #[inline(always)]
+    fn splat_d(self, x: f64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { [vdupq_n_f64(x); 8] }
+    }
+    #[inline(always)]
+    fn widen(self, a: Self::F32) -> Self::F64 {
+        // SAFETY: as above.
+        from_fn(|i| unsafe {
+            if i % 2 == 0 { vcvt_f64_f32(vget_low_f32(a[i / 2])) } else { vcvt_high_f64_f32(a[i / 2]) }
+        })
+    }
+    #[inline(always)]
+    fn narrow(self, a: Self::F64) -> Self::F32 {
+        // SAFETY: as above.
+        from_fn(|q| unsafe { vcvt_high_f32_f64(vcvt_f32_f64(a[2 * q]), a[2 * q + 1]) })
+    }
+    #[inline(always)]
+    fn store_d(self, out: &mut [f64; LANES], v: Self::F64) {
+        for (i, v) in v.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { vst1q_f64(out.as_mut_ptr().add(2 * i), v) }
+        }
+    }
+}
+
+/// Rows to columns of a 4×4 block: pairs, then halves.
+#[inline(always)]
+fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
+    // SAFETY: called by the words above alone; they hold a `Neon`.
+    unsafe {
+        let wide = |x| vreinterpretq_f64_f32(x);
+        let a = [vtrn1q_f32(r[0], r[1]), vtrn2q_f32(r[0], r[1])].map(wide);
+        let b = [vtrn1q_f32(r[2], r[3]), vtrn2q_f32(r[2], r[3])].map(wide);
+        [vtrn1q_f64(a[0], b[0]), vtrn1q_f64(a[1], b[1]), vtrn2q_f64(a[0], b[0]), vtrn2q_f64(a[1], b[1])]
+            .map(|x| vreinterpretq_f32_f64(x))
+    }
+}

@@ -1,0 +1,46 @@
+//! What the tests of several kernels share.
+#![allow(dead_code)] // each test file uses its own part
+
+pub use samebits::golden::{Random, hash};
+pub use samebits::{Cpu, Tier};
+
+/// Every tier of this machine, slowest first. A tier that `SAMEBITS_REQUIRE` names and that is missing
+/// fails the test: no job passes by skipping.
+pub fn cpus() -> Vec<Cpu> {
+    let all: Vec<Cpu> = Cpu::all().collect();
+    if let Ok(required) = std::env::var("SAMEBITS_REQUIRE") {
+        for name in required.split(',').filter(|n| !n.is_empty()) {
+            let tier = Tier::from_name(name).unwrap_or_else(|| panic!("SAMEBITS_REQUIRE: no tier {name:?}"));
+            assert!(all.iter().any(|c| c.tier() == tier), "SAMEBITS_REQUIRE: this machine lacks {tier}");
+        }
+    }
+    all
+}
+
+/// Only the SIMD tiers, for sweeps that the scalar tier is too slow for.
+pub fn simd_cpus() -> Vec<Cpu> {
+    cpus().into_iter().filter(|c| c.tier() != Tier::Scalar).collect()
+}
+
+/// Whether this build or machine is slow (debug, or an emulator): sweeps then run a listed subset.
+pub fn slow() -> bool {
+    cfg!(debug_assertions) || std::env::var_os("SAMEBITS_SLOW").is_some()
+}
+
+/// Equal bits, or both NaN.
+#[track_caller]
+pub fn assert_same(got: &[f32], want: &[f32], what: impl std::fmt::Display) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let same = g.to_bits() == w.to_bits() || g.is_nan() && w.is_nan();
+        assert!(
+            same,
+            "{what}: element {i} is {g:e} ({:#010x}), want {w:e} ({:#010x})",
+            g.to_bits(),
+            w.to_bits()
+        );
+    }
+}
+
+/// The unit roundoff of `f32`.
+pub const U: f64 = 1.0 / (1u64 << 24) as f64;
