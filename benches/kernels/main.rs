@@ -3,7 +3,7 @@
 use criterion::Criterion;
 
 fn main() {
-    let mut c = Criterion::default().configure_from_args();
+    let c = Criterion::default().configure_from_args();
     // one line a kernel family: `family::benches(&mut c);`
     c.final_summary();
 }

@@ -1,5 +1,5 @@
 //! What the tests of several kernels share.
-#![allow(dead_code)] // each test file uses its own part
+#![allow(dead_code, unused_imports)] // each test file uses its own part
 
 pub use samebits::golden::{Random, hash};
 pub use samebits::{Cpu, Tier};
