@@ -1,9 +1,16 @@
 //! A CPU numerics engine for language models: the same bits on every instruction set, for any number of
 //! threads and any batch size.
+//!
+//! Without the default feature `std` the crate needs `alloc` alone: no file, thread or clock.
+#![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+extern crate alloc;
+
+pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
 
+pub use error::{Error, Result};
 pub use samebits_kernels as kernels;
 pub use samebits_kernels::{Cpu, Tier};
