@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
+pub mod io;
 
 pub use error::{Error, Result};
 pub use samebits_kernels as kernels;

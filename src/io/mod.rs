@@ -1,0 +1,6 @@
+//! Files of the field, read and written strictly.
+//!
+//! Parsers work on bytes in memory, allocate no more than in proportion to them and answer malformed input
+//! with an [`Error`](crate::Error) that says which byte breaks which rule.
+
+pub mod json;
