@@ -1,4 +1,4 @@
-//! # IEEE half and bfloat16, one value at a time
+//! # IEEE half and bfloat16
 //!
 //! **Math.**  f16: 1 sign, 5 exponent, 10 fraction bits; bf16: 1, 8, 7 – the upper half of an `f32`.
 //! Widening is exact. Narrowing rounds to nearest even, overflows to infinity, keeps subnormals; a NaN
@@ -6,10 +6,16 @@
 //!
 //! **Law.**  Clause 3: integer and exact operations only.
 //!
-//! These are the definitions. The words `load_f16`, `store_f16`, `load_bf16` of [`crate::simd`] do
-//! sixteen at a time with the instruction where a tier has one.
+//! The `const fn`s of one value are the definitions. The words `load_f16`, `store_f16`, `load_bf16` of [`crate::simd`] do
+//! sixteen at a time with the instruction where a tier has one; the functions over slices take those.
+//!
+//! **Cost.**  6 bytes and one or two operations a value: memory binds.
 //!
 //! **Reference.**  IEEE 754-2019 binary16.  **Next.**  `simd/`.
+
+use crate::LANES;
+use crate::cpu::{Cpu, Kernel};
+use crate::simd::{Floats, Simd};
 
 /// Half to single, exact; the payload of a NaN is kept and made quiet.
 #[inline(always)]
@@ -63,4 +69,121 @@ pub const fn f32_to_bf16(x: f32) -> u16 {
         return (bits >> 16) as u16 | 0x40;
     }
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// `out[i] = f16_to_f32(x[i])`.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn widen_f16(cpu: Cpu, x: &[u16], out: &mut [f32]) {
+    check_lengths(x.len(), out.len());
+    cpu.run(Widen { x, out, format: F16 });
+}
+
+/// `out[i] = bf16_to_f32(x[i])`.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn widen_bf16(cpu: Cpu, x: &[u16], out: &mut [f32]) {
+    check_lengths(x.len(), out.len());
+    cpu.run(Widen { x, out, format: Bf16 });
+}
+
+/// `out[i] = f32_to_f16(x[i])`.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn narrow_f16(cpu: Cpu, x: &[f32], out: &mut [u16]) {
+    check_lengths(x.len(), out.len());
+    cpu.run(Narrow { x, out, format: F16 });
+}
+
+/// `out[i] = f32_to_bf16(x[i])`.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn narrow_bf16(cpu: Cpu, x: &[f32], out: &mut [u16]) {
+    check_lengths(x.len(), out.len());
+    cpu.run(Narrow { x, out, format: Bf16 });
+}
+
+#[track_caller]
+fn check_lengths(x: usize, out: usize) {
+    assert!(x == out, "input of {x} elements, output of {out}");
+}
+
+/// A format of sixteen bits.
+trait Format {
+    fn load<S: Simd>(&self, s: S, x: &[u16; LANES]) -> S::F32;
+    fn store<S: Simd>(&self, s: S, out: &mut [u16; LANES], v: S::F32);
+}
+
+struct F16;
+struct Bf16;
+
+impl Format for F16 {
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, x: &[u16; LANES]) -> S::F32 {
+        s.load_f16(x)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(&self, s: S, out: &mut [u16; LANES], v: S::F32) {
+        s.store_f16(out, v);
+    }
+}
+
+impl Format for Bf16 {
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, x: &[u16; LANES]) -> S::F32 {
+        s.load_bf16(x)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(&self, s: S, out: &mut [u16; LANES], v: S::F32) {
+        let bits = s.bits(v);
+        let odd = s.and_i(s.shr::<16>(bits), s.splat_i(1));
+        let rounded = s.add_i(bits, s.add_i(odd, s.splat_i(0x7fff)));
+        let quiet = s.or_i(bits, s.splat_i(0x40_0000));
+        s.store_u16(out, s.shr::<16>(s.select_i(s.is_nan(v), quiet, rounded)));
+    }
+}
+
+struct Widen<'a, F> {
+    x: &'a [u16],
+    out: &'a mut [f32],
+    format: F,
+}
+
+impl<F: Format> Kernel for Widen<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ((x, x_tail), (out, out_tail)) = (self.x.as_chunks(), self.out.as_chunks_mut());
+        for (x, out) in x.iter().zip(out) {
+            s.store(out, self.format.load(s, x));
+        }
+        let mut word = [0; LANES];
+        word[..x_tail.len()].copy_from_slice(x_tail);
+        s.store_tail(out_tail, self.format.load(s, &word));
+    }
+}
+
+struct Narrow<'a, F> {
+    x: &'a [f32],
+    out: &'a mut [u16],
+    format: F,
+}
+
+impl<F: Format> Kernel for Narrow<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ((x, x_tail), (out, out_tail)): ((&[Floats], _), _) =
+            (self.x.as_chunks(), self.out.as_chunks_mut());
+        for (x, out) in x.iter().zip(out) {
+            self.format.store(s, out, s.load(x));
+        }
+        let mut word = [0; LANES];
+        self.format.store(s, &mut word, s.load_tail(x_tail, 0.0));
+        out_tail.copy_from_slice(&word[..out_tail.len()]);
+    }
 }

@@ -31,10 +31,17 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod cpu;
+pub mod dot;
+pub mod elementwise;
 pub mod half;
 pub mod line;
 pub mod math;
+pub mod norm;
+pub mod reduce;
+mod rows;
 pub mod simd;
+pub mod softmax;
+pub mod topk;
 pub mod view;
 
 pub use cpu::{Cpu, Features, Kernel, Tier};

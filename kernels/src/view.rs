@@ -326,6 +326,21 @@ impl<'a, T> MatMut<'a, T> {
         })
     }
 
+    /// The whole matrix as one slice, where it is row-major without gaps; else itself.
+    ///
+    /// # Errors
+    /// The matrix, where it is not.
+    pub fn into_contiguous(self) -> Result<&'a mut [T], Self> {
+        if self.as_ref().contiguous().is_none() {
+            return Err(self);
+        }
+        if self.rows == 0 || self.cols == 0 {
+            return Ok(&mut []);
+        }
+        // SAFETY: `contiguous` found `rows × cols` neighbours inside the slice, and the borrow is exclusive.
+        Ok(unsafe { core::slice::from_raw_parts_mut(self.base, self.rows * self.cols) })
+    }
+
     /// The element at row `r`, column `c`.
     ///
     /// # Panics

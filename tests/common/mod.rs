@@ -1,6 +1,9 @@
 //! What the tests of several kernels share.
 #![allow(dead_code, unused_imports)] // each test file uses its own part
 
+pub mod chains;
+pub mod layouts;
+
 pub use samebits::golden::{Random, hash};
 pub use samebits::{Cpu, Tier};
 
@@ -44,3 +47,23 @@ pub fn assert_same(got: &[f32], want: &[f32], what: impl std::fmt::Display) {
 
 /// The unit roundoff of `f32`.
 pub const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Bit patterns that kernels trip over: zeros, subnormals, ends of the range, infinities, NaN.
+pub const SPECIALS: [f32; 16] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    f32::from_bits(1),
+    f32::from_bits(0x8000_0001),
+    f32::from_bits(0x007f_ffff),
+    f32::MIN_POSITIVE,
+    f32::MAX,
+    f32::MIN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+    -f32::NAN,
+    8_388_609.0,
+    0.499_999_97,
+];

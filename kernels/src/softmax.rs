@@ -1,0 +1,89 @@
+//! # Softmax and log-softmax of rows
+//!
+//! **Math.**  y_i = exp(x_i − m) / Σ_j exp(x_j − m),   log y_i = (x_i − m) − ln Σ_j exp(x_j − m),   m = max_j x_j
+//!
+//! **Law.**   Clause 2, chains in `f32`. The tail is padded with −∞, whose exp is exactly +0.
+//!
+//! ```text
+//!   row     x0…x15 │ x16…x31 │ … │ tail −∞ −∞ −∞
+//!             │         │            │
+//!   pass 1   max ───── max ─ … ─── max ──► 16 lanes ─tree─► m
+//!   pass 2   e = exp(x − m), written;  sum ← sum + e ──► 16 lanes ─tree─► Σ
+//!   pass 3   y = e × (1 / Σ)                     (log: y = (x − m) − ln Σ; pass 2 writes nothing)
+//! ```
+//!
+//! One division a row, then multiplications: Σ ≥ 1, so 1 / Σ neither overflows nor loses bits to subnormals,
+//! and costs one rounding. A NaN or +∞ makes its own e a NaN (∞ − ∞), hence Σ, hence the row; so does a
+//! row of −∞ alone. No mask is needed.
+//!
+//! **Registers.**  x, m, sum, and what exp needs.
+//!
+//! **Cost.**  First pass 4 bytes an element from memory; then the row is in the first-level cache (up to 8,192
+//! elements). exp binds: about 20 operations an element.
+//!
+//! **Error.**  softmax: y · u · (16 + 2 |x − m|); |Σ y − 1| ≤ 16 u. log-softmax: u · (16 + 2 |log y|).
+//! **Reference.**  Milakov, Gimelshein 2018 (arXiv 1805.02867), the three-pass form.
+//! **Next.**  [`crate::norm`].
+
+use crate::Cpu;
+use crate::math::exp::exp;
+use crate::rows::{Row, RowKernel, Rows, check_shape};
+use crate::simd::Simd;
+use crate::view::{MatMut, MatRef};
+
+/// The softmax of each row of x, (rows, cols), any strides. −∞ gives exactly +0; a NaN, a +∞ or nothing but
+/// −∞ in a row makes the whole row NaN.
+///
+/// # Panics
+/// Where the shapes differ.
+pub fn softmax(cpu: Cpu, x: MatRef, out: MatMut) {
+    check_shape(&x, &out.as_ref());
+    cpu.run(Rows { x: Some(x), out, kernel: Softmax });
+}
+
+/// [`softmax`] where the rows lie.
+pub fn softmax_in_place(cpu: Cpu, x: MatMut) {
+    cpu.run(Rows { x: None, out: x, kernel: Softmax });
+}
+
+struct Softmax;
+
+impl RowKernel for Softmax {
+    #[inline(always)]
+    fn row<S: Simd, R: Row>(&self, s: S, row: &mut R) {
+        let m = s.splat(max(s, row));
+        let mut sum = s.splat(0.0);
+        for i in 0..row.words() {
+            let e = exp(s, s.sub(row.read(s, i), m));
+            row.write(s, i, e);
+            sum = s.add(sum, e);
+        }
+        if row.has_tail() {
+            let e = exp(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m));
+            row.write_tail(s, e);
+            sum = s.add(sum, e);
+        }
+        let scale = s.splat(1.0 / s.sum(sum));
+        for i in 0..row.words() {
+            let y = s.mul(row.reread(s, i), scale);
+            row.write(s, i, y);
+        }
+        if row.has_tail() {
+            let y = s.mul(row.reread_tail(s), scale);
+            row.write_tail(s, y);
+        }
+    }
+}
+
+/// max_j x_j without its NaNs: they reach the row through exp and the sum.
+#[inline(always)]
+fn max<S: Simd, R: Row>(s: S, row: &R) -> f32 {
+    let mut m = s.splat(f32::NEG_INFINITY);
+    for i in 0..row.words() {
+        m = s.max(row.read(s, i), m);
+    }
+    if row.has_tail() {
+        m = s.max(row.read_tail(s, f32::NEG_INFINITY), m);
+    }
+    s.max_lane(m)
+}
