@@ -30,11 +30,13 @@
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
+pub mod activation;
 pub mod cpu;
 pub mod dot;
 pub mod elementwise;
 pub mod half;
 pub mod line;
+pub mod map;
 pub mod math;
 pub mod norm;
 pub mod reduce;

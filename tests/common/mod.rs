@@ -3,6 +3,7 @@
 
 pub mod chains;
 pub mod layouts;
+pub mod truth;
 
 pub use samebits::golden::{Random, hash};
 pub use samebits::{Cpu, Tier};

@@ -180,6 +180,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Rows to columns: lane c of row r becomes lane r of row c.
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES];
 
+    /// `a × 2^n`, rounded once, subnormals and overflow included; 1/4 <= |a| <= 4 or a NaN, `n` an integer
+    /// (or a NaN beside a NaN) in -248..=248.
+    // In two steps: the first product has an exponent in -126..=126, so it is exact and the second rounds.
+    #[inline(always)]
+    fn ldexp(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        let n = self.to_i(n);
+        let half = self.sar::<1>(n);
+        let rest = self.sub_i(n, half);
+        let power = |n| self.of_bits(self.shl::<23>(self.add_i(n, self.splat_i(127))));
+        self.mul(self.mul(a, power(half)), power(rest))
+    }
+
     // ---- f64, for statistics
     /// `x` in every lane.
     fn splat_d(self, x: f64) -> Self::F64;
