@@ -2,8 +2,11 @@
 
 use criterion::Criterion;
 
+mod nf4;
+
 fn main() {
-    let c = Criterion::default().configure_from_args();
+    let mut c = Criterion::default().configure_from_args();
     // one line a kernel family: `family::benches(&mut c);`
+    nf4::benches(&mut c);
     c.final_summary();
 }

@@ -38,6 +38,7 @@ pub mod half;
 pub mod line;
 pub mod map;
 pub mod math;
+pub mod nf4;
 pub mod norm;
 pub mod reduce;
 mod rows;

@@ -6,6 +6,8 @@
 
 use crate::Cpu;
 
+mod nf4;
+
 /// A kernel, a small input, and the hash that its result must have.
 pub struct Golden {
     /// `kernel/case`.
@@ -18,7 +20,7 @@ pub struct Golden {
 
 /// Every case, kernel by kernel.
 pub fn cases() -> impl Iterator<Item = &'static Golden> {
-    const FAMILIES: &[&[Golden]] = &[];
+    const FAMILIES: &[&[Golden]] = &[nf4::CASES];
     FAMILIES.iter().copied().flatten()
 }
 

@@ -1,0 +1,110 @@
+//! # NF4 dequantisation
+//!
+//! **Math.**  y = LEVELS[code] · a, rounded once; to f16 or bf16 then rounded again, as bitsandbytes does.
+//!
+//! **Law.**  Clause 1: what a stored weight is.
+//!
+//! ```text
+//!   16 bytes   b0  b1  b2 …                       one load, widened to 16 lanes
+//!   lanes      b0 b0 b1 b1 …  │  b8 b8 b9 b9 …    `lut16` as a permutation of the bytes
+//!              >>4    >>4     │  >>4              even lanes take the high nibble
+//!   levels     l0 l1 l2 l3 …  │                   `lut16` reads the low four bits alone
+//!              · a                                16 floats
+//! ```
+//!
+//! **Registers.**   live: bytes, nibbles, levels, a, 1 table and 2 permutations.
+//!   scalar – · avx2 10 ymm · avx512 7 zmm · neon 16 q
+//!
+//! **Cost.**  ½ byte read, 4 written, ½ operation an element on AVX-512: the stores bind.
+//!
+//! **Error.**  ½ ulp of the product.   **Reference.**  `dequantize_4bit` of bitsandbytes 0.50.2.
+//! **Next.**  `double.rs`
+
+use super::{Brain, Half, LEVELS, Single, Stored, Walk, block_count, code_bytes};
+use crate::simd::Simd;
+use crate::{Cpu, Kernel, LANES};
+
+/// Decodes `out.len()` elements: the inverse of [`super::quantize`], up to its rounding to levels.
+///
+/// # Panics
+/// Where the lengths do not fit, or `blocksize` is 0.
+pub fn dequantize(cpu: Cpu, codes: &[u8], absmax: &[f32], blocksize: usize, out: &mut [f32]) {
+    run::<Single>(cpu, codes, absmax, blocksize, out);
+}
+
+/// [`dequantize`] to the bits of IEEE half floats.
+///
+/// # Panics
+/// As [`dequantize`].
+pub fn dequantize_f16(cpu: Cpu, codes: &[u8], absmax: &[f32], blocksize: usize, out: &mut [u16]) {
+    run::<Half>(cpu, codes, absmax, blocksize, out);
+}
+
+/// [`dequantize`] to the bits of bfloat16.
+///
+/// # Panics
+/// As [`dequantize`].
+pub fn dequantize_bf16(cpu: Cpu, codes: &[u8], absmax: &[f32], blocksize: usize, out: &mut [u16]) {
+    run::<Brain>(cpu, codes, absmax, blocksize, out);
+}
+
+fn run<T: Stored>(cpu: Cpu, codes: &[u8], absmax: &[f32], blocksize: usize, out: &mut [T::Element]) {
+    let (bytes, blocks) = (code_bytes(out.len()), block_count(out.len(), blocksize));
+    assert!(
+        codes.len() == bytes && absmax.len() == blocks,
+        "{} elements in blocks of {blocksize} need {bytes} bytes and {blocks} absmax, not {} and {}",
+        out.len(),
+        codes.len(),
+        absmax.len()
+    );
+    cpu.run(Dequantize::<T> { codes, walk: Walk::new(absmax, blocksize), out });
+}
+
+struct Dequantize<'a, T: Stored> {
+    codes: &'a [u8],
+    walk: Walk<'a>,
+    out: &'a mut [T::Element],
+}
+
+impl<T: Stored> Kernel for Dequantize<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Dequantize { codes, mut walk, out } = self;
+        let (lines, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+        let (codes, codes_rest) = codes.split_at(lines.len() * LANES);
+        for (out, codes) in lines.iter_mut().zip(codes.as_chunks::<LANES>().0) {
+            let (a, b) = out.split_first_chunk_mut::<LANES>().expect("32 elements hold two lines");
+            let b = b.first_chunk_mut().expect("32 elements hold two lines");
+            let levels = decode(s, codes);
+            for (out, level) in [a, b].into_iter().zip(levels) {
+                T::store(s, out, s.mul(level, walk.line(s).0));
+            }
+        }
+        if !rest.is_empty() {
+            let mut bytes = [0; LANES];
+            bytes[..codes_rest.len()].copy_from_slice(codes_rest);
+            let levels = decode(s, &bytes);
+            for (out, level) in rest.chunks_mut(LANES).zip(levels) {
+                let mut line = [T::Element::default(); LANES];
+                T::store(s, &mut line, s.mul(level, walk.line(s).0));
+                out.copy_from_slice(&line[..out.len()]);
+            }
+        }
+    }
+}
+
+/// The levels of 32 codes.
+#[inline(always)]
+fn decode<S: Simd>(s: S, codes: &[u8; LANES]) -> [S::F32; 2] {
+    const TWICE: [[i32; LANES]; 2] = [
+        [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7],
+        [8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15],
+    ];
+    let bytes = s.of_bits(s.load_u8(codes));
+    let table = s.load(&LEVELS);
+    TWICE.map(|twice| {
+        let byte = s.bits(s.lut16(s.load_i(&twice), bytes));
+        s.lut16(s.select_i(s.mask_from_bits(0x5555), s.shr::<4>(byte), byte), table)
+    })
+}

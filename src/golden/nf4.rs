@@ -1,0 +1,30 @@
+//! NF4: codes, statistics and decoded values.
+
+use super::{Golden, Hash, Random};
+use crate::Cpu;
+use crate::kernels::nf4;
+
+pub const CASES: &[Golden] = &[
+    Golden { name: "nf4/blocks of 64", hash: 0x6e5a678d5cbdf19b, run: |cpu| blocks(cpu, 4096, 64) },
+    Golden { name: "nf4/ragged blocks of 100", hash: 0x11779161f69ea290, run: |cpu| blocks(cpu, 3333, 100) },
+    Golden { name: "nf4/nested absmax", hash: 0x151d241e14599f48, run: nested },
+];
+
+/// Codes, absmax and decoded values of `n` elements.
+fn blocks(cpu: Cpu, n: usize, blocksize: usize) -> u64 {
+    let x = Random::new(n as u64).normal(n);
+    let (mut codes, mut absmax) = (vec![0; nf4::code_bytes(n)], vec![0.0; nf4::block_count(n, blocksize)]);
+    nf4::quantize(cpu, &x, blocksize, &mut codes, &mut absmax).expect("finite");
+    let mut back = vec![0.0; n];
+    nf4::dequantize(cpu, &codes, &absmax, blocksize, &mut back);
+    Hash::default().bytes(&codes).floats(&absmax).floats(&back).0
+}
+
+fn nested(cpu: Cpu) -> u64 {
+    let absmax: Vec<f32> = Random::new(8).normal(600).iter().map(|x| 2.0 + x.abs()).collect();
+    let (mut codes, mut absmax2) = (vec![0; 600], vec![0.0; 3]);
+    let offset = nf4::quantize_absmax(cpu, &absmax, &mut codes, &mut absmax2).expect("finite");
+    let mut back = vec![0.0; 600];
+    nf4::dequantize_absmax(cpu, &codes, &absmax2, offset, &mut back);
+    Hash::default().bytes(&codes).floats(&absmax2).floats(&[offset]).floats(&back).0
+}
