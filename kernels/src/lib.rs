@@ -34,6 +34,7 @@ pub mod activation;
 pub mod cpu;
 pub mod dot;
 pub mod elementwise;
+pub mod gemm;
 pub mod half;
 pub mod line;
 pub mod map;

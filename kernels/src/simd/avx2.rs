@@ -7,7 +7,6 @@
 use super::{Floats, Simd};
 use crate::LANES;
 use core::arch::x86_64::*;
-use core::array::from_fn;
 
 /// Proof that AVX2, FMA and F16C run here.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +26,7 @@ macro_rules! lanewise {
         #[inline(always)]
         fn $name(self, $($x: Self::$t),+) -> Self::$r {
             // SAFETY: `self` proves the features; see the top of this file.
-            from_fn(|h| { $(let $x = $x[h];)+ unsafe { $e } })
+            each!(2, h => { $(let $x = $x[h];)+ unsafe { $e } })
         }
     )*};
 }
@@ -68,9 +67,21 @@ impl Simd for Avx2 {
         of_bits(a: I32) -> F32 = _mm256_castsi256_ps(a);
         to_i(a: F32) -> I32 = _mm256_cvtps_epi32(a);
         of_i(a: I32) -> F32 = _mm256_cvtepi32_ps(a);
-        add_d(a: F64, b: F64) -> F64 = _mm256_add_pd(a, b);
-        sub_d(a: F64, b: F64) -> F64 = _mm256_sub_pd(a, b);
-        mul_d(a: F64, b: F64) -> F64 = _mm256_mul_pd(a, b);
+    }
+    #[inline(always)]
+    fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { each!(4, i => _mm256_add_pd(a[i], b[i])) }
+    }
+    #[inline(always)]
+    fn sub_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { each!(4, i => _mm256_sub_pd(a[i], b[i])) }
+    }
+    #[inline(always)]
+    fn mul_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { each!(4, i => _mm256_mul_pd(a[i], b[i])) }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
@@ -125,7 +136,7 @@ impl Simd for Avx2 {
                 _mm256_setr_epi32(256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
             ];
             let all = _mm256_set1_epi32(bits as i32);
-            lane.map(|l| _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, l), l)))
+            each!(2, h => _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(all, lane[h]), lane[h])))
         }
     }
     #[inline(always)]
@@ -151,17 +162,17 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn shl<const N: i32>(self, a: Self::I32) -> Self::I32 {
         // SAFETY: as above.
-        a.map(|a| unsafe { _mm256_slli_epi32::<N>(a) })
+        unsafe { each!(2, h => _mm256_slli_epi32::<N>(a[h])) }
     }
     #[inline(always)]
     fn shr<const N: i32>(self, a: Self::I32) -> Self::I32 {
         // SAFETY: as above.
-        a.map(|a| unsafe { _mm256_srli_epi32::<N>(a) })
+        unsafe { each!(2, h => _mm256_srli_epi32::<N>(a[h])) }
     }
     #[inline(always)]
     fn sar<const N: i32>(self, a: Self::I32) -> Self::I32 {
         // SAFETY: as above.
-        a.map(|a| unsafe { _mm256_srai_epi32::<N>(a) })
+        unsafe { each!(2, h => _mm256_srai_epi32::<N>(a[h])) }
     }
     #[inline(always)]
     fn load_u8(self, x: &[u8; LANES]) -> Self::I32 {
@@ -175,14 +186,14 @@ impl Simd for Avx2 {
     fn load_u16(self, x: &[u16; LANES]) -> Self::I32 {
         let p = x.as_ptr().cast::<__m128i>();
         // SAFETY: as above.
-        from_fn(|h| unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(h))) })
+        unsafe { each!(2, h => _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(h)))) }
     }
     #[inline(always)]
     fn store_u16(self, out: &mut [u16; LANES], v: Self::I32) {
         // SAFETY: as above. The mask keeps `packus` from saturating; it packs within 128-bit
         // halves, so the quarters come out as 0 2 1 3.
         unsafe {
-            let low = v.map(|v| _mm256_and_si256(v, _mm256_set1_epi32(0xffff)));
+            let low = each!(2, h => _mm256_and_si256(v[h], _mm256_set1_epi32(0xffff)));
             let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low[0], low[1]));
             _mm256_storeu_si256(out.as_mut_ptr().cast(), packed);
         }
@@ -191,7 +202,7 @@ impl Simd for Avx2 {
     fn load_f16(self, x: &[u16; LANES]) -> Self::F32 {
         let p = x.as_ptr().cast::<__m128i>();
         // SAFETY: as above.
-        from_fn(|h| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.add(h))) })
+        unsafe { each!(2, h => _mm256_cvtph_ps(_mm_loadu_si128(p.add(h)))) }
     }
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES], v: Self::F32) {
@@ -205,18 +216,28 @@ impl Simd for Avx2 {
     fn lut16(self, index: Self::I32, table: Self::F32) -> Self::F32 {
         // `vpermps` reads three bits of each index; bit 3, moved to the sign, picks the half.
         // SAFETY: as above.
-        index.map(|i| unsafe {
-            let low = _mm256_permutevar8x32_ps(table[0], i);
-            let high = _mm256_permutevar8x32_ps(table[1], i);
-            _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(i)))
-        })
+        unsafe {
+            each!(2, h => {
+                let low = _mm256_permutevar8x32_ps(table[0], index[h]);
+                let high = _mm256_permutevar8x32_ps(table[1], index[h]);
+                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index[h])))
+            })
+        }
     }
     #[inline(always)]
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
-        // Four 8×8 blocks; block (i, j) goes to (j, i).
-        let block = |r: usize, h: usize| transpose8(from_fn(|i| rows[8 * r + i][h]));
-        let [a, b, c, d] = [block(0, 0), block(0, 1), block(1, 0), block(1, 1)];
-        from_fn(|i| if i < 8 { [a[i], c[i]] } else { [b[i - 8], d[i - 8]] })
+        // Four 8×8 blocks; block (i, j) goes to (j, i). Loops, not closures: those would not be inlined.
+        let mut out = rows;
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let mut block = [rows[0][0]; 8];
+            for (r, block) in block.iter_mut().enumerate() {
+                *block = rows[8 * i + r][j];
+            }
+            for (c, column) in transpose8(block).into_iter().enumerate() {
+                out[8 * j + c][i] = column;
+            }
+        }
+        out
     }
     #[inline(always)]
     fn splat_d(self, x: f64) -> Self::F64 {
@@ -227,15 +248,17 @@ impl Simd for Avx2 {
     fn widen(self, a: Self::F32) -> Self::F64 {
         // SAFETY: as above.
         unsafe {
-            let [x, y] = a.map(|a| (_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)));
-            [x.0, x.1, y.0, y.1].map(|q| _mm256_cvtps_pd(q))
+            let [low, high] = each!(2, h => _mm256_castps256_ps128(a[h]));
+            let [low2, high2] = each!(2, h => _mm256_extractf128_ps::<1>(a[h]));
+            let q = [low, low2, high, high2];
+            each!(4, i => _mm256_cvtps_pd(q[i]))
         }
     }
     #[inline(always)]
     fn narrow(self, a: Self::F64) -> Self::F32 {
         // SAFETY: as above.
         unsafe {
-            let q = a.map(|a| _mm256_cvtpd_ps(a));
+            let q = each!(4, i => _mm256_cvtpd_ps(a[i]));
             [_mm256_set_m128(q[1], q[0]), _mm256_set_m128(q[3], q[2])]
         }
     }
@@ -253,20 +276,19 @@ impl Simd for Avx2 {
 fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
     // SAFETY: called by the words above alone; they hold an `Avx2`.
     unsafe {
-        let lo: [__m256; 4] = from_fn(|i| _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]));
-        let hi: [__m256; 4] = from_fn(|i| _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]));
-        let quad = |i: usize| {
-            [
-                _mm256_shuffle_ps::<0x44>(lo[i], lo[i + 1]),
-                _mm256_shuffle_ps::<0xee>(lo[i], lo[i + 1]),
-                _mm256_shuffle_ps::<0x44>(hi[i], hi[i + 1]),
-                _mm256_shuffle_ps::<0xee>(hi[i], hi[i + 1]),
-            ]
-        };
-        let (top, bottom) = (quad(0), quad(2));
-        from_fn(|i| match i {
-            0..4 => _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]),
-            _ => _mm256_permute2f128_ps::<0x31>(top[i - 4], bottom[i - 4]),
-        })
+        let (mut quads, mut out) = (r, r);
+        for g in [0, 4] {
+            let (ab, cd) = (_mm256_unpacklo_ps(r[g], r[g + 1]), _mm256_unpacklo_ps(r[g + 2], r[g + 3]));
+            let (ab2, cd2) = (_mm256_unpackhi_ps(r[g], r[g + 1]), _mm256_unpackhi_ps(r[g + 2], r[g + 3]));
+            quads[g] = _mm256_shuffle_ps::<0x44>(ab, cd);
+            quads[g + 1] = _mm256_shuffle_ps::<0xee>(ab, cd);
+            quads[g + 2] = _mm256_shuffle_ps::<0x44>(ab2, cd2);
+            quads[g + 3] = _mm256_shuffle_ps::<0xee>(ab2, cd2);
+        }
+        for i in 0..4 {
+            out[i] = _mm256_permute2f128_ps::<0x20>(quads[i], quads[4 + i]);
+            out[4 + i] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[4 + i]);
+        }
+        out
     }
 }

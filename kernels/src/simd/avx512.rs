@@ -8,7 +8,6 @@
 use super::{Floats, Simd};
 use crate::LANES;
 use core::arch::x86_64::*;
-use core::array::from_fn;
 
 /// Proof that AVX-512 F, BW, DQ and VL run here.
 #[derive(Clone, Copy, Debug)]
@@ -196,33 +195,31 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn transpose(self, r: [__m512; LANES]) -> [__m512; LANES] {
+        // Loops, not closures: a closure of this size would not be inlined, and so would lose its tier.
+        let (mut quads, mut out) = (r, r);
         // SAFETY: as above. Pairs, quads, then 128-bit blocks twice: 64 shuffles.
         unsafe {
-            let quads: [[__m512; 4]; 4] = from_fn(|g| {
-                let [a, b, c, d] = [r[4 * g], r[4 * g + 1], r[4 * g + 2], r[4 * g + 3]];
+            for g in (0..LANES).step_by(4) {
+                let [a, b, c, d] = [r[g], r[g + 1], r[g + 2], r[g + 3]];
                 let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
                 let (ab2, cd2) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
-                [
-                    _mm512_shuffle_ps::<0x44>(ab, cd),
-                    _mm512_shuffle_ps::<0xee>(ab, cd),
-                    _mm512_shuffle_ps::<0x44>(ab2, cd2),
-                    _mm512_shuffle_ps::<0xee>(ab2, cd2),
-                ]
-            });
-            // quads[g][i], block b: column 4b + i of rows 4g..4g + 4
-            let columns: [[__m512; 4]; 4] = from_fn(|i| {
-                let [a, b, c, d] = from_fn(|g| quads[g][i]);
+                quads[g] = _mm512_shuffle_ps::<0x44>(ab, cd);
+                quads[g + 1] = _mm512_shuffle_ps::<0xee>(ab, cd);
+                quads[g + 2] = _mm512_shuffle_ps::<0x44>(ab2, cd2);
+                quads[g + 3] = _mm512_shuffle_ps::<0xee>(ab2, cd2);
+            }
+            // quads[g + i], block b: column 4b + i of rows g..g + 4
+            for i in 0..4 {
+                let [a, b, c, d] = [quads[i], quads[4 + i], quads[8 + i], quads[12 + i]];
                 let (ab, cd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d));
                 let (ab2, cd2) = (_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d));
-                [
-                    _mm512_shuffle_f32x4::<0x88>(ab, cd),
-                    _mm512_shuffle_f32x4::<0x88>(ab2, cd2),
-                    _mm512_shuffle_f32x4::<0xdd>(ab, cd),
-                    _mm512_shuffle_f32x4::<0xdd>(ab2, cd2),
-                ]
-            });
-            from_fn(|c| columns[c % 4][c / 4])
+                out[i] = _mm512_shuffle_f32x4::<0x88>(ab, cd);
+                out[4 + i] = _mm512_shuffle_f32x4::<0x88>(ab2, cd2);
+                out[8 + i] = _mm512_shuffle_f32x4::<0xdd>(ab, cd);
+                out[12 + i] = _mm512_shuffle_f32x4::<0xdd>(ab2, cd2);
+            }
         }
+        out
     }
     #[inline(always)]
     fn splat_d(self, x: f64) -> Self::F64 {
@@ -240,7 +237,7 @@ impl Simd for Avx512 {
     fn narrow(self, a: Self::F64) -> __m512 {
         // SAFETY: as above.
         unsafe {
-            let [low, high] = a.map(|a| _mm512_cvtpd_ps(a));
+            let [low, high] = each!(2, h => _mm512_cvtpd_ps(a[h]));
             _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
         }
     }
@@ -256,17 +253,17 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
         // SAFETY: as above.
-        from_fn(|h| unsafe { _mm512_add_pd(a[h], b[h]) })
+        unsafe { each!(2, h => _mm512_add_pd(a[h], b[h])) }
     }
     #[inline(always)]
     fn sub_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
         // SAFETY: as above.
-        from_fn(|h| unsafe { _mm512_sub_pd(a[h], b[h]) })
+        unsafe { each!(2, h => _mm512_sub_pd(a[h], b[h])) }
     }
     #[inline(always)]
     fn mul_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
         // SAFETY: as above.
-        from_fn(|h| unsafe { _mm512_mul_pd(a[h], b[h]) })
+        unsafe { each!(2, h => _mm512_mul_pd(a[h], b[h])) }
     }
 }
 

@@ -7,7 +7,26 @@
 //!
 //! A value of a tier's type ([`Scalar`], `Avx2`, …) exists only where its instructions do: holding
 //! one is the proof that makes the words safe to call. Every function that is generic over `Simd`
-//! must carry `#[inline(always)]`, or its body is compiled without the tier's instructions.
+//! must carry `#[inline(always)]`, or its body is compiled without the tier's instructions; for the same
+//! reason words are never said inside a closure (`map`, `from_fn`, `fold`), only in loops.
+
+/// An array of the same expression over i = 0, 1, …: what `from_fn` says, without a closure.
+///
+/// A closure is a function of its own that does *not* have the tier's instructions; where the compiler
+/// decides not to inline it, each intrinsic inside becomes a call. So tables and kernels use loops and this.
+#[allow(unused_macros)] // a target without SIMD tiers has no table that uses it
+macro_rules! each {
+    (2, $i:ident => $e:expr) => {
+        [{ let $i = 0; $e }, { let $i = 1; $e }]
+    };
+    (4, $i:ident => $e:expr) => {
+        [{ let $i = 0; $e }, { let $i = 1; $e }, { let $i = 2; $e }, { let $i = 3; $e }]
+    };
+    (8, $i:ident => $e:expr) => {{
+        let ([a, b, c, d], [e, f, g, h]) = (each!(4, $i => $e), each!(4, j => { let $i = j + 4; $e }));
+        [a, b, c, d, e, f, g, h]
+    }};
+}
 
 mod scalar;
 pub use scalar::{Scalar, fma, sqrt, sqrt64};
@@ -268,7 +287,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn sum_rows(self, rows: [Self::F32; LANES]) -> Self::F32 {
         // Columns of the transposed rows are the lanes of the sums: the tree runs over registers.
-        tree(self.transpose(rows), |a, b| self.add(a, b))
+        let mut x = self.transpose(rows);
+        for i in 0..8 {
+            x[i] = self.add(x[i], x[i + 8]);
+        }
+        for i in 0..4 {
+            x[i] = self.add(x[i], x[i + 4]);
+        }
+        self.add(self.add(x[0], x[2]), self.add(x[1], x[3]))
     }
 }
 

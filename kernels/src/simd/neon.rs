@@ -7,7 +7,6 @@
 use super::{Floats, Simd};
 use crate::LANES;
 use core::arch::aarch64::*;
-use core::array::from_fn;
 
 /// Proof that NEON runs here.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +26,7 @@ macro_rules! lanewise {
         #[inline(always)]
         fn $name(self, $($x: Self::$t),+) -> Self::$r {
             // SAFETY: `self` proves the features; see the top of this file.
-            from_fn(|q| { $(let $x = $x[q];)+ unsafe { $e } })
+            each!(4, q => { $(let $x = $x[q];)+ unsafe { $e } })
         }
     )*};
 }
@@ -69,9 +68,21 @@ impl Simd for Neon {
         of_bits(a: I32) -> F32 = vreinterpretq_f32_s32(a);
         to_i(a: F32) -> I32 = vcvtnq_s32_f32(a);
         of_i(a: I32) -> F32 = vcvtq_f32_s32(a);
-        add_d(a: F64, b: F64) -> F64 = vaddq_f64(a, b);
-        sub_d(a: F64, b: F64) -> F64 = vsubq_f64(a, b);
-        mul_d(a: F64, b: F64) -> F64 = vmulq_f64(a, b);
+    }
+    #[inline(always)]
+    fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { each!(8, i => vaddq_f64(a[i], b[i])) }
+    }
+    #[inline(always)]
+    fn sub_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { each!(8, i => vsubq_f64(a[i], b[i])) }
+    }
+    #[inline(always)]
+    fn mul_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
+        // SAFETY: as above.
+        unsafe { each!(8, i => vmulq_f64(a[i], b[i])) }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
@@ -81,7 +92,7 @@ impl Simd for Neon {
     #[inline(always)]
     fn load(self, x: &Floats) -> Self::F32 {
         // SAFETY: as above.
-        from_fn(|q| unsafe { vld1q_f32(x.as_ptr().add(4 * q)) })
+        unsafe { each!(4, q => vld1q_f32(x.as_ptr().add(4 * q))) }
     }
     #[inline(always)]
     fn store(self, out: &mut Floats, v: Self::F32) {
@@ -95,7 +106,8 @@ impl Simd for Neon {
         // SAFETY: as above.
         unsafe {
             let weight = vld1q_u32([1, 2, 4, 8].as_ptr());
-            (0..4).fold(0, |bits, q| bits | vaddvq_u32(vandq_u32(m[q], weight)) << (4 * q))
+            let [a, b, c, d] = each!(4, q => vaddvq_u32(vandq_u32(m[q], weight)) << (4 * q));
+            a | b | c | d
         }
     }
     #[inline(always)]
@@ -103,7 +115,7 @@ impl Simd for Neon {
         // SAFETY: as above.
         unsafe {
             let weight = vld1q_u32([1, 2, 4, 8].as_ptr());
-            from_fn(|q| vtstq_u32(vdupq_n_u32(bits >> (4 * q)), weight))
+            each!(4, q => vtstq_u32(vdupq_n_u32(bits >> (4 * q)), weight))
         }
     }
     #[inline(always)]
@@ -114,7 +126,7 @@ impl Simd for Neon {
     #[inline(always)]
     fn load_i(self, x: &[i32; LANES]) -> Self::I32 {
         // SAFETY: as above.
-        from_fn(|q| unsafe { vld1q_s32(x.as_ptr().add(4 * q)) })
+        unsafe { each!(4, q => vld1q_s32(x.as_ptr().add(4 * q))) }
     }
     #[inline(always)]
     fn store_i(self, out: &mut [i32; LANES], v: Self::I32) {
@@ -126,17 +138,17 @@ impl Simd for Neon {
     #[inline(always)]
     fn shl<const N: i32>(self, a: Self::I32) -> Self::I32 {
         // SAFETY: as above.
-        a.map(|a| unsafe { vshlq_n_s32::<N>(a) })
+        unsafe { each!(4, q => vshlq_n_s32::<N>(a[q])) }
     }
     #[inline(always)]
     fn shr<const N: i32>(self, a: Self::I32) -> Self::I32 {
         // SAFETY: as above.
-        a.map(|a| unsafe { vreinterpretq_s32_u32(vshrq_n_u32::<N>(vreinterpretq_u32_s32(a))) })
+        unsafe { each!(4, q => vreinterpretq_s32_u32(vshrq_n_u32::<N>(vreinterpretq_u32_s32(a[q])))) }
     }
     #[inline(always)]
     fn sar<const N: i32>(self, a: Self::I32) -> Self::I32 {
         // SAFETY: as above.
-        a.map(|a| unsafe { vshrq_n_s32::<N>(a) })
+        unsafe { each!(4, q => vshrq_n_s32::<N>(a[q])) }
     }
     #[inline(always)]
     fn load_u8(self, x: &[u8; LANES]) -> Self::I32 {
@@ -144,19 +156,19 @@ impl Simd for Neon {
         unsafe {
             let x = vld1q_u8(x.as_ptr());
             let [low, high] = [vmovl_u8(vget_low_u8(x)), vmovl_high_u8(x)];
-            [
+            let wide = [
                 vmovl_u16(vget_low_u16(low)),
                 vmovl_high_u16(low),
                 vmovl_u16(vget_low_u16(high)),
                 vmovl_high_u16(high),
-            ]
-            .map(|x| vreinterpretq_s32_u32(x))
+            ];
+            each!(4, q => vreinterpretq_s32_u32(wide[q]))
         }
     }
     #[inline(always)]
     fn load_u16(self, x: &[u16; LANES]) -> Self::I32 {
         // SAFETY: as above.
-        from_fn(|q| unsafe { vreinterpretq_s32_u32(vmovl_u16(vld1_u16(x.as_ptr().add(4 * q)))) })
+        unsafe { each!(4, q => vreinterpretq_s32_u32(vmovl_u16(vld1_u16(x.as_ptr().add(4 * q))))) }
     }
     #[inline(always)]
     fn store_u16(self, out: &mut [u16; LANES], v: Self::I32) {
@@ -192,8 +204,8 @@ impl Simd for Neon {
                 vreinterpretq_u8_f32(table[2]),
                 vreinterpretq_u8_f32(table[3]),
             );
-            index.map(|i| {
-                let i = vandq_s32(i, vdupq_n_s32(15));
+            each!(4, q => {
+                let i = vandq_s32(index[q], vdupq_n_s32(15));
                 let byte = vmlaq_s32(vdupq_n_s32(0x0302_0100), i, vdupq_n_s32(0x0404_0404));
                 vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_s32(byte)))
             })
@@ -202,9 +214,16 @@ impl Simd for Neon {
     #[inline(always)]
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
         // Sixteen 4×4 blocks; block (i, j) goes to (j, i).
-        let block = |i: usize, j: usize| transpose4(from_fn(|r| rows[4 * i + r][j]));
-        let blocks: [[[float32x4_t; 4]; 4]; 4] = from_fn(|i| from_fn(|j| block(i, j)));
-        from_fn(|c| from_fn(|i| blocks[i][c / 4][c % 4]))
+        let mut out = rows;
+        for i in 0..4 {
+            for j in 0..4 {
+                let r = &rows[4 * i..4 * i + 4];
+                for (c, column) in transpose4([r[0][j], r[1][j], r[2][j], r[3][j]]).into_iter().enumerate() {
+                    out[4 * j + c][i] = column;
+                }
+            }
+        }
+        out
     }
     #[inline(always)]
     fn splat_d(self, x: f64) -> Self::F64 {
@@ -214,14 +233,16 @@ impl Simd for Neon {
     #[inline(always)]
     fn widen(self, a: Self::F32) -> Self::F64 {
         // SAFETY: as above.
-        from_fn(|i| unsafe {
-            if i % 2 == 0 { vcvt_f64_f32(vget_low_f32(a[i / 2])) } else { vcvt_high_f64_f32(a[i / 2]) }
-        })
+        unsafe {
+            let [a0, a2, a4, a6] = each!(4, q => vcvt_f64_f32(vget_low_f32(a[q])));
+            let [a1, a3, a5, a7] = each!(4, q => vcvt_high_f64_f32(a[q]));
+            [a0, a1, a2, a3, a4, a5, a6, a7]
+        }
     }
     #[inline(always)]
     fn narrow(self, a: Self::F64) -> Self::F32 {
         // SAFETY: as above.
-        from_fn(|q| unsafe { vcvt_high_f32_f64(vcvt_f32_f64(a[2 * q]), a[2 * q + 1]) })
+        unsafe { each!(4, q => vcvt_high_f32_f64(vcvt_f32_f64(a[2 * q]), a[2 * q + 1])) }
     }
     #[inline(always)]
     fn store_d(self, out: &mut [f64; LANES], v: Self::F64) {
@@ -237,10 +258,10 @@ impl Simd for Neon {
 fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
     // SAFETY: called by the words above alone; they hold a `Neon`.
     unsafe {
-        let wide = |x| vreinterpretq_f64_f32(x);
-        let a = [vtrn1q_f32(r[0], r[1]), vtrn2q_f32(r[0], r[1])].map(wide);
-        let b = [vtrn1q_f32(r[2], r[3]), vtrn2q_f32(r[2], r[3])].map(wide);
-        [vtrn1q_f64(a[0], b[0]), vtrn1q_f64(a[1], b[1]), vtrn2q_f64(a[0], b[0]), vtrn2q_f64(a[1], b[1])]
-            .map(|x| vreinterpretq_f32_f64(x))
+        let pairs =
+            [vtrn1q_f32(r[0], r[1]), vtrn2q_f32(r[0], r[1]), vtrn1q_f32(r[2], r[3]), vtrn2q_f32(r[2], r[3])];
+        let [a0, a1, b0, b1] = each!(4, q => vreinterpretq_f64_f32(pairs[q]));
+        let halves = [vtrn1q_f64(a0, b0), vtrn1q_f64(a1, b1), vtrn2q_f64(a0, b0), vtrn2q_f64(a1, b1)];
+        each!(4, q => vreinterpretq_f32_f64(halves[q]))
     }
 }

@@ -1,0 +1,182 @@
+//! What follows the sum, while the tile is still in L1: + bias, then the activation, then + residual.
+
+use super::Accumulate;
+use crate::activation::Activation;
+use crate::simd::Simd;
+use crate::view::{MatMut, MatRef};
+use crate::{LANES, Line};
+use core::ops::Range;
+
+/// What follows the sum, in this order: each an operation rounded once a element.
+#[derive(Clone, Copy)]
+pub struct Epilogue<'a> {
+    /// Added to every row, (n).
+    pub bias: Option<&'a [f32]>,
+    /// Applied to the biased sum.
+    pub activation: Activation,
+    /// Added last, (m, n), any strides.
+    pub residual: Option<MatRef<'a>>,
+}
+
+impl<'a> Epilogue<'a> {
+    /// The sum as it is.
+    pub const NONE: Epilogue<'static> =
+        Epilogue { bias: None, activation: Activation::Identity, residual: None };
+
+    pub(super) fn check(&self, m: usize, n: usize) {
+        if let Some(bias) = self.bias {
+            assert!(bias.len() == n, "gemm: bias of {} for n = {n}", bias.len());
+        }
+        if let Some(r) = self.residual {
+            assert!(
+                (r.rows(), r.cols()) == (m, n),
+                "gemm: residual ({}, {}) for C ({m}, {n})",
+                r.rows(),
+                r.cols()
+            );
+        }
+    }
+
+    pub(super) fn sub(&self, rows: Range<usize>, cols: Range<usize>) -> Epilogue<'a> {
+        Epilogue {
+            bias: self.bias.map(|b| &b[cols.clone()]),
+            activation: self.activation,
+            residual: self.residual.map(|r| r.sub(rows, cols)),
+        }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.bias.is_none() && self.activation == Activation::Identity && self.residual.is_none()
+    }
+
+    /// Applied to the sums at row `r`, columns `cols` (at most 16).
+    #[inline(always)]
+    fn apply<S: Simd>(&self, s: S, r: usize, cols: Range<usize>, sum: S::F32) -> S::F32 {
+        let mut v = sum;
+        if let Some(bias) = self.bias {
+            v = s.add(v, load(s, &bias[cols.clone()]));
+        }
+        v = self.activation.apply(s, v);
+        if let Some(residual) = self.residual {
+            v = s.add(v, load_at(s, residual, r, cols));
+        }
+        v
+    }
+}
+
+/// Where sums of a tile go to, and what they are added to.
+pub(super) struct Target<'t, 'a> {
+    pub c: &'t mut MatMut<'a>,
+    /// Where the block sums before these are: in C (or C is added to), or nowhere.
+    pub base: Accumulate,
+    /// Whether these are the last block sums of k: then the epilogue follows.
+    pub last: Option<&'t Epilogue<'a>>,
+}
+
+impl Target<'_, '_> {
+    /// Whether a tile of (rows, panels) at (row, column) goes to C straight from registers: nothing came
+    /// before its sums, nothing follows, and all of it lies side by side in C.
+    #[inline(always)]
+    pub(super) fn takes_whole(&mut self, (r, col): (usize, usize), (mr, np): (usize, usize)) -> bool {
+        let plain = self.base == Accumulate::Overwrite && self.last.is_none_or(Epilogue::is_none);
+        plain && r + mr <= self.c.rows() && col + np * LANES <= self.c.cols() && self.c.row(r).is_some()
+    }
+
+    /// Writes such a tile.
+    #[inline(always)]
+    pub(super) fn store_whole<S: Simd, const MR: usize, const NP: usize>(
+        &mut self,
+        s: S,
+        (r, col): (usize, usize),
+        sums: &[[S::F32; NP]; MR],
+    ) {
+        let zero = s.splat(0.0);
+        for (i, sums) in sums.iter().enumerate() {
+            let row = self.c.row(r + i).expect("a row that lies side by side");
+            let (places, _) = row[col..col + NP * LANES].as_chunks_mut::<LANES>();
+            for (place, &sum) in places.iter_mut().zip(sums) {
+                s.store(place, s.add(zero, sum));
+            }
+        }
+    }
+
+    /// Adds the sums of `rows` rows, `np` lines each, to the base; then the epilogue where they are the last.
+    #[inline(always)]
+    pub(super) fn finish<S: Simd>(
+        &mut self,
+        s: S,
+        at: (usize, usize),
+        rows: usize,
+        np: usize,
+        sums: &[Line],
+    ) {
+        let (r0, col) = at;
+        for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
+            for (p, sum) in sums.iter().enumerate() {
+                let cols = col + p * LANES..(col + (p + 1) * LANES).min(self.c.cols());
+                if cols.start >= cols.end {
+                    break;
+                }
+                self.finish_line(s, r0 + i, cols, s.load(sum));
+            }
+        }
+    }
+
+    /// One line of at most 16 columns; `sum` already holds +0 or what C held.
+    #[inline(always)]
+    fn finish_line<S: Simd>(&mut self, s: S, r: usize, cols: Range<usize>, sum: S::F32) {
+        let v = match self.last {
+            Some(epilogue) => epilogue.apply(s, r, cols.clone(), sum),
+            None => sum,
+        };
+        match self.c.row(r) {
+            Some(row) => {
+                let place = &mut row[cols];
+                match place.first_chunk_mut() {
+                    Some(line) => s.store(line, v),
+                    None => s.store_tail(place, v),
+                }
+            }
+            None => {
+                let v = s.to_array(v);
+                for (c, v) in cols.zip(v) {
+                    *self.c.at(r, c) = v;
+                }
+            }
+        }
+    }
+
+    /// What the block sums at row `r`, columns from `col` are added to.
+    #[inline(always)]
+    pub(super) fn base<S: Simd>(&self, s: S, r: usize, col: usize) -> S::F32 {
+        let cols = col..(col + LANES).min(self.c.cols());
+        if self.base == Accumulate::Overwrite || r >= self.c.rows() || cols.start >= cols.end {
+            return s.splat(0.0);
+        }
+        load_at(s, self.c.as_ref(), r, cols)
+    }
+}
+
+/// Up to sixteen floats, then +0.
+#[inline(always)]
+fn load<S: Simd>(s: S, x: &[f32]) -> S::F32 {
+    match x.first_chunk() {
+        Some(line) => s.load(line),
+        None => s.load_tail(x, 0.0),
+    }
+}
+
+/// Row `r`, columns `cols` (at most 16), then +0.
+#[inline(always)]
+fn load_at<S: Simd>(s: S, m: MatRef<'_>, r: usize, cols: Range<usize>) -> S::F32 {
+    match m.row(r) {
+        Some(row) => load(s, &row[cols]),
+        None => {
+            let mut line = [0.0; LANES];
+            for (x, c) in line.iter_mut().zip(cols) {
+                *x = m.get(r, c);
+            }
+            s.load(&line)
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Few rows (m ≤ 8) over packed weights: every weight is read once, decoded in registers and used m times.
+//!
+//! A vector is one row of this: `gemv` is `gemm` with m = 1, the same code and so the same bits. Several
+//! panels go side by side, so that their chains hide each other's latency: with one row, four.
+//!
+//! **Cost.**  k·n weights read once: memory binds. At m = 1 the tile does one load, one broadcast (shared by
+//! four panels) and one FMA a line: L2 binds where the weights lie in it.
+
+use super::epilogue::Target;
+use super::many::add_to;
+use super::pack;
+use super::tile::chain;
+use super::weights::{GROUP, Weights};
+use super::{FEW, Gemm, K_BLOCK};
+use crate::simd::Simd;
+use crate::view::MatRef;
+use crate::{LANES, Line};
+
+/// Lines of the largest tile: 8 rows × 2 panels, or fewer rows by 4.
+const TILE_LINES: usize = 16;
+
+/// Lines of scratch: all of A with slack for whole-line writes, and running sums for all rows of a tile.
+pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
+    let rows = if m <= 1 { 1 } else { FEW };
+    (rows * k).div_ceil(LANES) + 1 + TILE_LINES
+}
+
+#[inline(always)]
+pub(super) fn run<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Line]) {
+    let wide = S::TILE.0 == 12;
+    match job.a.rows() {
+        0 => {}
+        1 => rows::<S, W, 1, 4>(s, job, scratch),
+        2 => rows::<S, W, 2, 2>(s, job, scratch),
+        3..=4 if wide => rows::<S, W, 4, 2>(s, job, scratch),
+        _ if wide => rows::<S, W, 8, 2>(s, job, scratch),
+        _ => rows::<S, W, 4, 1>(s, job, scratch),
+    }
+}
+
+/// All rows, MR at a time (the second time from L1), NP panels side by side.
+#[inline(always)]
+fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
+    s: S,
+    mut job: Gemm<'_, W>,
+    scratch: &mut [Line],
+) {
+    let (m, k, n) = (job.a.rows(), job.a.cols(), job.c.cols());
+    let (sums, a_room) = scratch.split_at_mut(TILE_LINES);
+    let packed = packed_a::<S, MR>(s, job.a, Line::floats_mut(a_room));
+    let mut target = Target { c: &mut job.c, base: job.accumulate, last: Some(&job.epilogue) };
+    let panels = n.div_ceil(LANES);
+    for col in (0..n).step_by(NP * LANES) {
+        // Past the last panel: any other, its sums go nowhere.
+        let b: [W::Panel; NP] = core::array::from_fn(|p| job.b.panel((col / LANES + p).min(panels - 1)));
+        for (i, sum) in sums[..m.next_multiple_of(MR) * NP].iter_mut().enumerate() {
+            s.store(sum, target.base(s, i / NP, col + i % NP * LANES));
+        }
+        for (block, k0) in (0..k).step_by(K_BLOCK).enumerate() {
+            let steps = K_BLOCK.min(k - k0);
+            for r in (0..m).step_by(MR) {
+                let a = &packed[r / MR * k + k0..][..steps];
+                let acc = chain::<S, W::Panel, MR, NP>(s, a, b, block * (K_BLOCK / GROUP));
+                add_to::<S, MR, NP>(s, &mut sums[r * NP..], &acc);
+            }
+        }
+        for r in (0..m).step_by(MR) {
+            target.finish(s, (r, col), MR.min(m - r), NP, &sums[r * NP..]);
+        }
+    }
+}
+
+/// A as tiles of MR rows, each (k, MR); one row side by side in memory is that already.
+#[inline(always)]
+fn packed_a<'a, S: Simd, const MR: usize>(s: S, a: MatRef<'a>, room: &'a mut [f32]) -> &'a [[f32; MR]] {
+    let (m, k) = (a.rows(), a.cols());
+    if MR == 1
+        && let Some(row) = a.row(0)
+    {
+        return row.as_chunks().0;
+    }
+    for (i, r) in (0..m).step_by(MR).enumerate() {
+        pack::tile::<S, MR>(s, a.sub(r..(r + MR).min(m), 0..k), &mut room[i * MR * k..]);
+    }
+    room.as_chunks().0
+}

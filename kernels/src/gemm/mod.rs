@@ -1,0 +1,254 @@
+//! # C = A · B, the product of matrices
+//!
+//! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · b_kj + bias_j) + residual_ij,  c⁰ = 0 or the prior C.
+//! A is (m, k), B is (k, n), C is (m, n); any strides, so a transpose is a swap of strides.
+//!
+//! **Law.**   Clause 1. k is cut into blocks of 256 from k = 0; a block sum is one FMA chain from +0, k
+//! ascending; block sums are added in order to c⁰; then bias, activation, residual. Nothing else is free
+//! to change a bit: the tile's shape, the piece's shape and the packing only decide *where* chains run.
+//!
+//! ```text
+//!            n ─►  panels of 16 columns                    one tile: MR rows × NP panels, all in registers
+//!          ┌────┬────┬────┬────┐ k                            b₀ (16 lanes)   b₁
+//!    B     │    │▒▒▒▒│▒▒▒▒│    │ │  a sliver: NP panels    a₀   acc₀₀         acc₀₁
+//!          └────┴────┴────┴────┘ ▼                         a₁   acc₁₀         acc₁₁     k steps down the
+//!    k ─►                                                  ⋮     ⋮             ⋮        sliver, 1 load a panel,
+//!   ┌────┐ ┌────┬────┬────┬────┐                          a₁₁  acc₁₁,₀       acc₁₁,₁    1 broadcast a row
+//! A │░░░░│ │    │ C  │    │    │ m
+//!   └────┘ └────┴────┴────┴────┘ ▼                        every 256 steps: acc → sum, acc ← 0
+//! ```
+//!
+//! **Registers.**  avx512 12×2: 24 accumulators, 2 lines of B, A as a broadcast operand · avx2 6×1: 12 + 2 + 1
+//! of 16 ymm · neon 6×1: 24 + 4 + 2 of 32 q · scalar 2×1.
+//!
+//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A block of A (240 rows × 512) stays
+//! in L2 and is packed once a piece, 0.4 cycle an element; a sliver of B passes through it.
+//! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see [`few`]).
+//!
+//! **Error.**  ≤ (min(k, 256) + ⌈k/256⌉ + 2) u Σ|a||b|, in practice ≤ 32 u Σ|a||b| (tests/gemm.rs).
+//! **Reference.**  Goto, van de Geijn 2008 (the loops); Van Zee, van de Geijn 2015 (BLIS).  **Next.**  `tile.rs`.
+
+mod epilogue;
+mod few;
+mod many;
+mod pack;
+mod tile;
+mod weights;
+
+pub use epilogue::Epilogue;
+pub use pack::{pack, packed_len};
+pub use weights::{Bf16, F16, HalfGroup, PackedMatrix, Panel, Strided, Weights};
+
+use crate::view::{MatMut, MatRef};
+use crate::{Cpu, Kernel, Line, simd::Simd};
+use core::ops::Range;
+
+/// Rows of k in a block sum: the law's constant.
+pub const K_BLOCK: usize = 256;
+/// Rows of A that stay in L2 while all of B passes: a multiple of every tier's tile.
+const M_PIECE: usize = 240;
+/// Columns of a piece at least: each piece packs its rows of A anew.
+const N_PIECE: usize = 256;
+/// k of a packed block of A: a multiple of [`K_BLOCK`], so that the running sums leave the tile rarely.
+const K_PACK: usize = 512;
+/// Up to so many rows the weights are read straight from where they lie, decoded in registers.
+const FEW: usize = 8;
+
+/// What the sums are added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulate {
+    /// To +0: C is never read.
+    Overwrite,
+    /// To what C holds.
+    Add,
+}
+
+/// C (m, n) from A (m, k) and B (k, n): a product to be computed, whole or in pieces.
+pub struct Gemm<'a, W = Strided<'a>> {
+    /// A, (m, k), any strides.
+    pub a: MatRef<'a>,
+    /// B, (k, n): a strided matrix, or weights packed once.
+    pub b: W,
+    /// C, (m, n), any strides.
+    pub c: MatMut<'a>,
+    /// Whether C is added to.
+    pub accumulate: Accumulate,
+    /// What follows the sum.
+    pub epilogue: Epilogue<'a>,
+}
+
+impl<'a, W: Weights> Gemm<'a, W> {
+    /// `C = A · B`, nothing else.
+    pub fn new(a: MatRef<'a>, b: W, c: MatMut<'a>) -> Self {
+        Gemm { a, b, c, accumulate: Accumulate::Overwrite, epilogue: Epilogue::NONE }
+    }
+
+    /// Lines of scratch that [`Gemm::run`] needs, for the whole or for any piece of it.
+    pub fn scratch_len(&self) -> usize {
+        scratch_len::<W>(self.a.rows(), self.a.cols())
+    }
+
+    /// Computes the product on this thread.
+    ///
+    /// # Panics
+    /// Where the shapes of A, B, C, bias and residual do not belong together, or `scratch` is shorter than
+    /// [`Gemm::scratch_len`].
+    pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
+        self.check();
+        let need = self.scratch_len();
+        assert!(scratch.len() >= need, "gemm: {} lines of scratch, {need} needed", scratch.len());
+        cpu.run(Whole { job: self, scratch });
+    }
+
+    /// The same product as pieces, each with its own part of C; how many is a matter of the shape alone.
+    /// They may run in any order, on any threads.
+    ///
+    /// # Panics
+    /// Where the shapes do not belong together.
+    pub fn pieces(self) -> Pieces<'a, W> {
+        self.check();
+        let (rows, cols) = piece_shape::<W>(self.a.rows(), self.c.cols(), self.a.cols());
+        Pieces { rows, cols, below: Some(self), band: None }
+    }
+
+    fn check(&self) {
+        let (m, k) = (self.a.rows(), self.a.cols());
+        let (bk, n) = self.b.shape();
+        let (cm, cn) = (self.c.rows(), self.c.cols());
+        assert!(k == bk && m == cm && n == cn, "gemm: A ({m}, {k}) · B ({bk}, {n}) → C ({cm}, {cn})");
+        self.epilogue.check(m, n);
+    }
+
+    /// The first `at` rows and the rest.
+    fn split_rows(self, at: usize) -> (Self, Self) {
+        let (m, k, n) = (self.a.rows(), self.a.cols(), self.c.cols());
+        let (upper, lower) = self.c.split_rows(at);
+        let part = |rows: Range<usize>, c| Gemm {
+            a: self.a.sub(rows.clone(), 0..k),
+            b: self.b,
+            c,
+            accumulate: self.accumulate,
+            epilogue: self.epilogue.sub(rows, 0..n),
+        };
+        (part(0..at, upper), part(at..m, lower))
+    }
+
+    /// The first `at` columns, a multiple of 16, and the rest.
+    fn split_cols(self, at: usize) -> (Self, Self) {
+        let (m, n) = (self.a.rows(), self.c.cols());
+        let (left, right) = self.c.split_cols(at);
+        let part = |cols: Range<usize>, c| Gemm {
+            a: self.a,
+            b: self.b.columns(cols.clone()),
+            c,
+            accumulate: self.accumulate,
+            epilogue: self.epilogue.sub(0..m, cols),
+        };
+        (part(0..at, left), part(at..n, right))
+    }
+}
+
+/// Whether the weights are read where they lie: few rows, and panels to read.
+const fn is_few<W: Weights>(m: usize) -> bool {
+    W::PANELS && m <= FEW
+}
+
+/// Lines of scratch for any product of `m` rows and depth `k`, whatever its n.
+pub const fn scratch_len<W: Weights>(m: usize, k: usize) -> usize {
+    if is_few::<W>(m) { few::scratch_len(m, k) } else { many::scratch_len(m, k) }
+}
+
+/// Rows and columns of a piece: about as many pieces as give a handful of threads even shares, each large
+/// enough that packing its part of A and B is paid back.
+fn piece_shape<W: Weights>(m: usize, n: usize, k: usize) -> (usize, usize) {
+    if is_few::<W>(m) {
+        // One pass over the weights: cut them into parts of about half a MiB of f32.
+        let cols = (1 << 17) / k.max(1);
+        return (m.max(1), cols.clamp(64, 1 << 12).next_multiple_of(64));
+    }
+    let bands = m.div_ceil(M_PIECE);
+    let rows = m.div_ceil(bands.max(1)).next_multiple_of(12).max(12);
+    // Below some thousand tiles' worth of work a piece is not worth a second thread's wake-up.
+    let wanted = (m * n / 64 * k / 64).div_ceil(1 << 10).clamp(1, 8);
+    let cols = n.div_ceil(wanted.div_ceil(bands.max(1))).next_multiple_of(32);
+    (rows, cols.max(N_PIECE))
+}
+
+/// Numbered pieces of a product, from [`Gemm::pieces`].
+pub struct Pieces<'a, W> {
+    rows: usize,
+    cols: usize,
+    /// Rows not yet begun.
+    below: Option<Gemm<'a, W>>,
+    /// What is left of the band of rows that is being handed out.
+    band: Option<Gemm<'a, W>>,
+}
+
+impl<'a, W: Weights> Iterator for Pieces<'a, W> {
+    type Item = Gemm<'a, W>;
+
+    fn next(&mut self) -> Option<Gemm<'a, W>> {
+        if self.band.is_none() {
+            let below = self.below.take()?;
+            if below.a.rows() > self.rows {
+                let (band, rest) = below.split_rows(self.rows);
+                (self.band, self.below) = (Some(band), Some(rest));
+            } else {
+                self.band = Some(below);
+            }
+        }
+        let band = self.band.take()?;
+        if band.c.cols() <= self.cols {
+            return Some(band);
+        }
+        let (piece, rest) = band.split_cols(self.cols);
+        self.band = Some(rest);
+        Some(piece)
+    }
+}
+
+struct Whole<'a, 's, W> {
+    job: Gemm<'a, W>,
+    scratch: &'s mut [Line],
+}
+
+impl<W: Weights> Kernel for Whole<'_, '_, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Whole { job, scratch } = self;
+        if is_few::<W>(job.a.rows()) { few::run(s, job, scratch) } else { run_many(s, job, scratch) }
+    }
+}
+
+/// Cuts a large product as [`Gemm::pieces`] does, so that each part of A fits its scratch.
+#[inline(always)]
+fn run_many<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Line]) {
+    let mut below = job;
+    while below.a.rows() > M_PIECE {
+        let (band, rest) = below.split_rows(M_PIECE);
+        many::run(s, band, scratch);
+        below = rest;
+    }
+    many::run(s, below, scratch);
+}
+
+/// Small products one after the other on this thread: what a batch of them costs least.
+///
+/// # Panics
+/// As [`Gemm::run`], for each.
+pub fn gemm_each<'a, W: Weights>(cpu: Cpu, jobs: impl Iterator<Item = Gemm<'a, W>>, scratch: &mut [Line]) {
+    struct Each<'s, I>(I, &'s mut [Line]);
+    impl<'a, W: Weights, I: Iterator<Item = Gemm<'a, W>>> Kernel for Each<'_, I> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            for job in self.0 {
+                job.check();
+                assert!(self.1.len() >= job.scratch_len(), "gemm_each: scratch too short");
+                Whole { job, scratch: &mut *self.1 }.run(s);
+            }
+        }
+    }
+    cpu.run(Each(jobs, scratch));
+}

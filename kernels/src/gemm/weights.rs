@@ -1,0 +1,302 @@
+//! Where B's lines come from: strided memory, panels of f32, bf16 or f16 – anything that can say what
+//! sixteen columns of one row of k are.
+//!
+//! ```text
+//!   (k, n) row-major          panels of 16 columns, k running down each; 8 rows are a group
+//!   ┌───────────────┐        ┌──┐┌──┐┌──┐
+//!   │ 0 1 2 3 … n−1 │   ──►  │0 ││1 ││2 │  a panel is ⌈k/8⌉ groups, side by side in memory;
+//!   │               │        │  ││  ││  │  columns past n and rows past k are +0
+//!   └───────────────┘        └──┘└──┘└──┘
+//! ```
+
+use super::pack;
+use crate::view::MatRef;
+use crate::{Cpu, LANES, Line, simd::Simd};
+use core::ops::Range;
+
+/// Rows of k that lie together in a panel.
+pub const GROUP: usize = 8;
+
+/// A matrix B (k, n) that a product can read.
+pub trait Weights: Copy + Send + Sync {
+    /// One panel of 16 columns, decoded in registers.
+    type Panel: Panel;
+    /// Whether [`Weights::panel`] can be had: then few rows are multiplied straight from the panels.
+    const PANELS: bool;
+
+    /// (k, n)
+    fn shape(&self) -> (usize, usize);
+    /// Columns `cols`; its start is a multiple of 16.
+    fn columns(self, cols: Range<usize>) -> Self;
+    /// Panel `p`.
+    fn panel(&self, p: usize) -> Self::Panel;
+    /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256): where they lie, or decoded into
+    /// `scratch`, which has room for them.
+    fn lines<'s, S: Simd>(
+        &'s self,
+        s: S,
+        p: usize,
+        k: Range<usize>,
+        scratch: &'s mut [[Line; GROUP]],
+    ) -> &'s [[Line; GROUP]];
+}
+
+/// One panel of 16 columns.
+pub trait Panel: Copy {
+    /// Eight rows, as far as they are decoded together.
+    type Group<S: Simd>: Copy;
+    /// Rows 8g to 8g + 8.
+    fn group<S: Simd>(self, s: S, g: usize) -> Self::Group<S>;
+    /// Row i of the group.
+    fn line<S: Simd>(s: S, group: &Self::Group<S>, i: usize) -> S::F32;
+}
+
+/// A stored element of a packed matrix.
+pub trait Element: Copy + Send + Sync + Sized + 'static {
+    /// Eight rows of sixteen.
+    type Group: Copy + Send + Sync + 'static;
+    /// A group of +0.
+    const ZERO: Self::Group;
+    /// Row i of a group as f32, exact.
+    fn load<S: Simd>(s: S, group: &Self::Group, i: usize) -> S::F32;
+    /// The f32 lines themselves, where that is what is stored.
+    fn as_lines(groups: &[Self::Group]) -> Option<&[[Line; GROUP]]>;
+    /// Writes one element of a group.
+    fn put(group: &mut Self::Group, i: usize, lane: usize, x: Self);
+    /// Fills one panel from `b` (k, ≤ 16 columns); what is not there becomes +0.
+    fn pack_panel(_: Cpu, b: MatRef<'_, Self>, out: &mut [Self::Group]) {
+        out.fill(Self::ZERO);
+        for r in 0..b.rows() {
+            for c in 0..b.cols() {
+                Self::put(&mut out[r / GROUP], r % GROUP, c, b.get(r, c));
+            }
+        }
+    }
+}
+
+/// bfloat16, as its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+/// IEEE half, as its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct F16(pub u16);
+
+impl Bf16 {
+    /// Stored bits as elements.
+    pub const fn slice(bits: &[u16]) -> &[Bf16] {
+        // SAFETY: `Bf16` is `repr(transparent)` over `u16`.
+        unsafe { core::slice::from_raw_parts(bits.as_ptr().cast(), bits.len()) }
+    }
+}
+
+impl F16 {
+    /// Stored bits as elements.
+    pub const fn slice(bits: &[u16]) -> &[F16] {
+        // SAFETY: `F16` is `repr(transparent)` over `u16`.
+        unsafe { core::slice::from_raw_parts(bits.as_ptr().cast(), bits.len()) }
+    }
+}
+
+/// Eight rows of sixteen half words.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct HalfGroup(pub [[u16; LANES]; GROUP]);
+
+impl Element for f32 {
+    type Group = [Line; GROUP];
+    const ZERO: Self::Group = [Line::ZERO; GROUP];
+    #[inline(always)]
+    fn load<S: Simd>(s: S, group: &Self::Group, i: usize) -> S::F32 {
+        s.load(&group[i])
+    }
+    #[inline(always)]
+    fn as_lines(groups: &[Self::Group]) -> Option<&[[Line; GROUP]]> {
+        Some(groups)
+    }
+    #[inline(always)]
+    fn put(group: &mut Self::Group, i: usize, lane: usize, x: f32) {
+        group[i][lane] = x;
+    }
+    fn pack_panel(cpu: Cpu, b: MatRef<'_>, out: &mut [[Line; GROUP]]) {
+        cpu.run(pack::PackPanel(b, out));
+    }
+}
+
+impl Element for Bf16 {
+    type Group = HalfGroup;
+    const ZERO: HalfGroup = HalfGroup([[0; LANES]; GROUP]);
+    #[inline(always)]
+    fn load<S: Simd>(s: S, group: &HalfGroup, i: usize) -> S::F32 {
+        s.load_bf16(&group.0[i])
+    }
+    #[inline(always)]
+    fn as_lines(_: &[HalfGroup]) -> Option<&[[Line; GROUP]]> {
+        None
+    }
+    #[inline(always)]
+    fn put(group: &mut HalfGroup, i: usize, lane: usize, x: Bf16) {
+        group.0[i][lane] = x.0;
+    }
+}
+
+impl Element for F16 {
+    type Group = HalfGroup;
+    const ZERO: HalfGroup = HalfGroup([[0; LANES]; GROUP]);
+    #[inline(always)]
+    fn load<S: Simd>(s: S, group: &HalfGroup, i: usize) -> S::F32 {
+        s.load_f16(&group.0[i])
+    }
+    #[inline(always)]
+    fn as_lines(_: &[HalfGroup]) -> Option<&[[Line; GROUP]]> {
+        None
+    }
+    #[inline(always)]
+    fn put(group: &mut HalfGroup, i: usize, lane: usize, x: F16) {
+        group.0[i][lane] = x.0;
+    }
+}
+
+/// B (k, n) packed once into panels of 16 columns: `⌈n/16⌉ × ⌈k/8⌉` groups.
+pub struct PackedMatrix<'a, E: Element = f32> {
+    groups: &'a [E::Group],
+    k: usize,
+    n: usize,
+}
+
+impl<E: Element> Clone for PackedMatrix<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E: Element> Copy for PackedMatrix<'_, E> {}
+
+impl<'a, E: Element> PackedMatrix<'a, E> {
+    /// What [`pack()`](super::pack()) filled, as a matrix (k, n).
+    ///
+    /// # Panics
+    /// Where `groups` does not have [`packed_len`](super::packed_len)`(k, n)` elements.
+    pub fn new(groups: &'a [E::Group], k: usize, n: usize) -> Self {
+        let need = pack::packed_len(k, n);
+        assert!(groups.len() == need, "packed ({k}, {n}): {} groups, {need} needed", groups.len());
+        PackedMatrix { groups, k, n }
+    }
+
+    /// The groups of panel `p`.
+    fn panel_groups(&self, p: usize) -> &'a [E::Group] {
+        let depth = self.k.div_ceil(GROUP);
+        &self.groups[p * depth..][..depth]
+    }
+}
+
+impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
+    type Panel = PackedPanel<'a, E>;
+    const PANELS: bool = true;
+
+    fn shape(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
+    fn columns(self, cols: Range<usize>) -> Self {
+        let depth = self.k.div_ceil(GROUP);
+        let panels = cols.start / LANES..cols.end.div_ceil(LANES);
+        let groups = &self.groups[panels.start * depth..panels.end * depth];
+        PackedMatrix { groups, n: cols.len(), ..self }
+    }
+
+    #[inline(always)]
+    fn panel(&self, p: usize) -> PackedPanel<'a, E> {
+        PackedPanel(self.panel_groups(p))
+    }
+
+    #[inline(always)]
+    fn lines<'s, S: Simd>(
+        &'s self,
+        s: S,
+        p: usize,
+        k: Range<usize>,
+        scratch: &'s mut [[Line; GROUP]],
+    ) -> &'s [[Line; GROUP]] {
+        let groups = &self.panel_groups(p)[k.start / GROUP..k.end.div_ceil(GROUP)];
+        if let Some(lines) = E::as_lines(groups) {
+            return lines;
+        }
+        let out = &mut scratch[..groups.len()];
+        for (out, group) in out.iter_mut().zip(groups) {
+            for (i, line) in out.iter_mut().enumerate() {
+                s.store(line, E::load(s, group, i));
+            }
+        }
+        out
+    }
+}
+
+/// One panel of a [`PackedMatrix`].
+#[derive(Clone, Copy)]
+pub struct PackedPanel<'a, E: Element>(&'a [E::Group]);
+
+impl<'a, E: Element> Panel for PackedPanel<'a, E> {
+    type Group<S: Simd> = &'a E::Group;
+    #[inline(always)]
+    fn group<S: Simd>(self, _: S, g: usize) -> &'a E::Group {
+        &self.0[g]
+    }
+    #[inline(always)]
+    fn line<S: Simd>(s: S, group: &&'a E::Group, i: usize) -> S::F32 {
+        E::load(s, group, i)
+    }
+}
+
+/// Lines of f32, wherever they are.
+#[derive(Clone, Copy)]
+pub struct Lines<'a>(pub(crate) &'a [[Line; GROUP]]);
+
+impl<'a> Panel for Lines<'a> {
+    type Group<S: Simd> = &'a [Line; GROUP];
+    #[inline(always)]
+    fn group<S: Simd>(self, _: S, g: usize) -> &'a [Line; GROUP] {
+        &self.0[g]
+    }
+    #[inline(always)]
+    fn line<S: Simd>(s: S, group: &&'a [Line; GROUP], i: usize) -> S::F32 {
+        s.load(&group[i])
+    }
+}
+
+/// B as it lies in memory, any strides; packed a sliver at a time.
+#[derive(Clone, Copy)]
+pub struct Strided<'a>(pub MatRef<'a>);
+
+impl<'a> Weights for Strided<'a> {
+    type Panel = Lines<'a>;
+    const PANELS: bool = false;
+
+    fn shape(&self) -> (usize, usize) {
+        (self.0.rows(), self.0.cols())
+    }
+
+    fn columns(self, cols: Range<usize>) -> Self {
+        Strided(self.0.sub(0..self.0.rows(), cols))
+    }
+
+    fn panel(&self, _: usize) -> Lines<'a> {
+        unreachable!("a strided matrix has no panels")
+    }
+
+    #[inline(always)]
+    fn lines<'s, S: Simd>(
+        &'s self,
+        s: S,
+        p: usize,
+        k: Range<usize>,
+        scratch: &'s mut [[Line; GROUP]],
+    ) -> &'s [[Line; GROUP]] {
+        let cols = p * LANES..((p + 1) * LANES).min(self.0.cols());
+        let out = &mut scratch[..k.len().div_ceil(GROUP)];
+        pack::panel(s, self.0.sub(k, cols), out);
+        out
+    }
+}
