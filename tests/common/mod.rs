@@ -8,15 +8,20 @@ pub mod truth;
 pub use samebits::golden::{Random, hash};
 pub use samebits::{Cpu, Tier};
 
-/// Every tier of this machine, slowest first. A tier that `SAMEBITS_REQUIRE` names and that is missing
-/// fails the test: no job passes by skipping.
+/// Every tier of this machine, slowest first; with `SAMEBITS_TIER`, that one alone. A tier that
+/// `SAMEBITS_REQUIRE` names and that is missing fails the test: no job passes by skipping.
 pub fn cpus() -> Vec<Cpu> {
-    let all: Vec<Cpu> = Cpu::all().collect();
+    let mut all: Vec<Cpu> = Cpu::all().collect();
     if let Ok(required) = std::env::var("SAMEBITS_REQUIRE") {
         for name in required.split(',').filter(|n| !n.is_empty()) {
             let tier = Tier::from_name(name).unwrap_or_else(|| panic!("SAMEBITS_REQUIRE: no tier {name:?}"));
             assert!(all.iter().any(|c| c.tier() == tier), "SAMEBITS_REQUIRE: this machine lacks {tier}");
         }
+    }
+    if let Ok(forced) = std::env::var("SAMEBITS_TIER") {
+        let name = forced.split(',').next().unwrap_or_default(); // what follows lowers extras
+        all.retain(|c| c.tier().name() == name);
+        assert!(!all.is_empty(), "SAMEBITS_TIER: {name:?} does not run here");
     }
     all
 }
