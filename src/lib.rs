@@ -11,6 +11,7 @@ pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
 pub mod io;
+pub mod tensor;
 
 pub use error::{Error, Result};
 pub use samebits_kernels as kernels;

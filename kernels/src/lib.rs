@@ -49,4 +49,4 @@ pub mod topk;
 pub mod view;
 
 pub use cpu::{Cpu, Features, Kernel, Tier};
-pub use line::{LANES, Line};
+pub use line::{LANES, Line, Plain};

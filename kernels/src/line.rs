@@ -34,6 +34,45 @@ impl Line {
     }
 }
 
+/// A number that lines can be read as.
+///
+/// # Safety
+/// Every bit pattern is a value, there is no padding, and size and alignment divide 64.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+
+// SAFETY: integers and IEEE floats of 1, 2, 4 and 8 bytes.
+unsafe impl Plain for u8 {}
+// SAFETY: likewise.
+unsafe impl Plain for i8 {}
+// SAFETY: likewise.
+unsafe impl Plain for u16 {}
+// SAFETY: likewise.
+unsafe impl Plain for i32 {}
+// SAFETY: likewise.
+unsafe impl Plain for u32 {}
+// SAFETY: likewise.
+unsafe impl Plain for f32 {}
+// SAFETY: likewise.
+unsafe impl Plain for f64 {}
+
+impl Line {
+    /// The memory of a slice of lines as numbers of another type, in the machine's byte order.
+    #[inline(always)]
+    pub const fn elements<T: Plain>(lines: &[Line]) -> &[T] {
+        // SAFETY: `Plain` divides the 64 bytes of a line, aligned to 64, without remainder, and takes any
+        // bits. The length counts the same bytes.
+        unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * (64 / size_of::<T>())) }
+    }
+
+    /// The memory of a slice of lines as numbers of another type, to write.
+    #[inline(always)]
+    pub const fn elements_mut<T: Plain>(lines: &mut [Line]) -> &mut [T] {
+        let n = lines.len() * (64 / size_of::<T>());
+        // SAFETY: as for `elements`; the exclusive borrow passes on, and every bit pattern is an `f32` too.
+        unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), n) }
+    }
+}
+
 impl Default for Line {
     fn default() -> Self {
         Line::ZERO

@@ -27,6 +27,7 @@ mod write;
 use crate::{Error, Result};
 use alloc::borrow::Cow;
 
+pub(crate) use check::Excerpt;
 pub use write::{Number, Writer};
 
 /// Arrays and objects within each other, at most.

@@ -3,4 +3,7 @@
 //! Parsers work on bytes in memory, allocate no more than in proportion to them and answer malformed input
 //! with an [`Error`](crate::Error) that says which byte breaks which rule.
 
+#[cfg(feature = "std")]
+pub mod atomic;
 pub mod json;
+pub mod safetensors;

@@ -1,0 +1,150 @@
+//! safetensors: named tensors behind a JSON header.
+//!
+//! ```text
+//!   8 bytes   N, little-endian          at most 100,000,000 and inside the file
+//!   N bytes   {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}, padded with spaces
+//!   the rest  the data: every byte belongs to exactly one tensor
+//! ```
+//!
+//! Files are untrusted. What the format demands is checked before anything is reserved: lengths against the
+//! file, offsets from 0 to the end without hole or overlap, products and sums without overflow, names without
+//! duplicates. Reading takes at most four times the file and 1 MiB, and no decompression exists, so the size
+//! on disk bounds the memory. Tensors may have at most [`MAX_RANK`](crate::tensor::MAX_RANK) axes.
+//!
+//! ```
+//! use samebits::io::safetensors::{Dtype, SafeTensors, TensorView, to_bytes};
+//! let bytes = [0u8; 24];
+//! let w = TensorView { name: "w", dtype: Dtype::F32, shape: &[2, 3], bytes: &bytes };
+//! let file = SafeTensors::from_bytes(&to_bytes(&[w], &[("format", "pt")])?)?;
+//! assert_eq!(file.tensor("w")?.shape, [2, 3]);
+//! # Ok::<(), samebits::Error>(())
+//! ```
+//!
+//! Reference: github.com/huggingface/safetensors, `tensor.rs`.
+
+mod dtype;
+mod header;
+mod kind;
+mod write;
+
+#[cfg(feature = "std")]
+mod checkpoint;
+#[cfg(feature = "std")]
+mod file;
+
+#[cfg(feature = "std")]
+pub use checkpoint::Checkpoint;
+pub use dtype::Dtype;
+pub use header::MAX_HEADER;
+pub use write::to_bytes;
+#[cfg(feature = "std")]
+pub use write::write;
+
+use crate::tensor::Buffer;
+use crate::{Error, Result};
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use header::{Entry, Header, LENGTH_BYTES};
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors data is little-endian and is used in place");
+
+/// A tensor of a file: its bytes as they are stored, little-endian, row-major.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its element type.
+    pub dtype: Dtype,
+    /// The extent of each axis, outermost first.
+    pub shape: &'a [usize],
+    /// Its elements; any alignment.
+    pub bytes: &'a [u8],
+}
+
+/// A file, whole in memory; its data start at a multiple of 64.
+pub struct SafeTensors {
+    /// Where it came from, for errors; empty if not from a file.
+    name: String,
+    header: Header,
+    data: Arc<Buffer>,
+}
+
+impl SafeTensors {
+    /// Reads a file from memory.
+    ///
+    /// # Errors
+    /// Where a rule of the format is broken.
+    pub fn from_bytes(file: &[u8]) -> Result<SafeTensors> {
+        let len = header::header_len(file, file.len() as u64)?;
+        let (text, data) = file[LENGTH_BYTES as usize..].split_at(len);
+        let header = Header::parse(text, data.len())?;
+        let mut buffer = Buffer::zeroed(data.len())?;
+        buffer.elements_mut().copy_from_slice(data);
+        Ok(SafeTensors { name: String::new(), header, data: Arc::new(buffer) })
+    }
+
+    /// Number of tensors.
+    pub const fn len(&self) -> usize {
+        self.header.entries.len()
+    }
+
+    /// Whether it holds no tensor.
+    pub const fn is_empty(&self) -> bool {
+        self.header.entries.is_empty()
+    }
+
+    /// The tensors, sorted by name.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = TensorView<'_>> {
+        self.header.entries.iter().map(|e| self.view(e))
+    }
+
+    /// The tensor of that name.
+    ///
+    /// # Errors
+    /// [`Error::NoTensor`], with the most similar name as a hint.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
+        let names = || self.header.entries.iter().map(|e| &*e.name);
+        self.find(name).map(|e| self.view(e)).ok_or_else(|| no_tensor(&self.name, name, names()))
+    }
+
+    /// The pairs of `__metadata__`, in the order of the file.
+    pub fn metadata(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        self.header.metadata()
+    }
+
+    fn find(&self, name: &str) -> Option<&Entry> {
+        let entries = &self.header.entries;
+        entries.binary_search_by(|e| (*e.name).cmp(name)).ok().map(|i| &entries[i])
+    }
+
+    fn view<'a>(&'a self, e: &'a Entry) -> TensorView<'a> {
+        let bytes = &self.data.elements()[e.bytes.clone()];
+        TensorView { name: &e.name, dtype: e.dtype, shape: &e.shape, bytes }
+    }
+}
+
+fn no_tensor<'a>(file: &str, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let nearest = names.map(|n| (distance(name, n), n)).min().filter(|&(d, _)| d <= 2 + name.len() / 4);
+    Error::NoTensor { file: file.into(), name: name.into(), nearest: nearest.map(|(_, n)| n.into()) }
+}
+
+/// Levenshtein's distance in bytes, for hints; long names count as far apart.
+fn distance(a: &str, b: &str) -> usize {
+    const LONGEST: usize = 256;
+    if a.len().max(b.len()) > LONGEST {
+        return usize::MAX;
+    }
+    let mut row: Box<[usize]> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = core::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let substitute = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

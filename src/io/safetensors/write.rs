@@ -1,0 +1,115 @@
+//! Writing: the layout of the reference implementation, byte for byte.
+
+use super::{TensorView, header};
+use crate::io::json::{Excerpt, Writer};
+use crate::tensor::Shape;
+use crate::{Error, Result};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A file in memory. See [`write`].
+///
+/// # Errors
+/// As [`write`], without the file system's.
+pub fn to_bytes(tensors: &[TensorView<'_>], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let (head, ordered) = prepare(tensors, metadata)?;
+    let mut out = Vec::with_capacity(head.len() + ordered.iter().map(|t| t.bytes.len()).sum::<usize>());
+    out.extend_from_slice(&head);
+    ordered.iter().for_each(|t| out.extend_from_slice(t.bytes));
+    Ok(out)
+}
+
+/// Writes a file, whole or not at all (see [`crate::io::atomic`]).
+///
+/// The order is the reference implementation's: element types from the widest to the narrowest, names
+/// ascending within one; so the same tensors give the same bytes, in whatever order they come. Metadata
+/// pairs are sorted by key.
+///
+/// # Errors
+/// [`Error::Malformed`] for a duplicate or reserved name or key, or bytes that do not fit dtype and shape;
+/// [`Error::Io`] with what the system refused.
+#[cfg(feature = "std")]
+pub fn write(path: &std::path::Path, tensors: &[TensorView<'_>], metadata: &[(&str, &str)]) -> Result<()> {
+    let (head, ordered) = prepare(tensors, metadata).map_err(|e| e.in_file(path.display()))?;
+    crate::io::atomic::write(path, |out| {
+        out.write_all(&head)?;
+        ordered.iter().try_for_each(|t| out.write_all(t.bytes))
+    })
+}
+
+/// Length and header, padded so that the data start at a multiple of 8; and the tensors in their order.
+fn prepare<'a>(
+    tensors: &[TensorView<'a>],
+    metadata: &[(&str, &str)],
+) -> Result<(Vec<u8>, Vec<TensorView<'a>>)> {
+    let mut ordered = tensors.to_vec();
+    ordered.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(b.name)));
+    let mut pairs = metadata.to_vec();
+    pairs.sort();
+    check_names(&ordered, &pairs)?;
+
+    let mut w = Writer::compact();
+    let mut start = 0usize;
+    let mut all = Ok(());
+    w.object(|w| {
+        if !pairs.is_empty() {
+            w.key("__metadata__").object(|w| pairs.iter().for_each(|(k, v)| w.key(k).string(v)));
+        }
+        all = ordered.iter().try_for_each(|t| {
+            check_size(t)?;
+            let end = start + t.bytes.len(); // slices that exist together fit the address space
+            w.key(t.name).object(|w| entry(w, t, [start, end]));
+            start = end;
+            Ok(())
+        });
+    });
+    all?;
+    Ok((frame(w.finish())?, ordered))
+}
+
+fn entry(w: &mut Writer, t: &TensorView<'_>, offsets: [usize; 2]) {
+    w.key("dtype").string(t.dtype.name());
+    w.key("shape").array(|w| t.shape.iter().for_each(|&n| w.number(n)));
+    w.key("data_offsets").array(|w| offsets.iter().for_each(|&at| w.number(at)));
+}
+
+/// Puts the length before the header and the padding behind it.
+fn frame(text: String) -> Result<Vec<u8>> {
+    let len = text.len().next_multiple_of(8);
+    if len as u64 > header::MAX_HEADER {
+        return Err(Error::invalid(format!("a header of {len} bytes, at most {} fit", header::MAX_HEADER)));
+    }
+    let mut head = Vec::with_capacity(8 + len);
+    head.extend_from_slice(&(len as u64).to_le_bytes());
+    head.extend_from_slice(text.as_bytes());
+    head.resize(8 + len, b' ');
+    Ok(head)
+}
+
+fn check_names(tensors: &[TensorView<'_>], metadata: &[(&str, &str)]) -> Result<()> {
+    let mut names: Vec<&str> = tensors.iter().map(|t| t.name).collect();
+    names.sort_unstable();
+    let keys = metadata.iter().map(|p| p.0);
+    let twice = names.windows(2).find(|w| w[0] == w[1]).map(|w| w[0]);
+    let twice = twice.or_else(|| keys.clone().zip(keys.skip(1)).find(|(a, b)| a == b).map(|(a, _)| a));
+    if let Some(name) = twice {
+        return Err(Error::invalid(format!("duplicate name {}", Excerpt(name))));
+    }
+    if names.binary_search(&"__metadata__").is_ok() {
+        return Err(Error::invalid("a tensor cannot be named \"__metadata__\""));
+    }
+    Ok(())
+}
+
+fn check_size(t: &TensorView<'_>) -> Result<()> {
+    let shape = Shape::new(t.shape)?;
+    let bits = shape.elements().checked_mul(t.dtype.bits());
+    if bits != t.bytes.len().checked_mul(8) || bits.is_none() {
+        let (name, dtype, have) = (Excerpt(t.name), t.dtype, t.bytes.len());
+        return Err(Error::invalid(format!(
+            "tensor {name}: {have} bytes do not make {dtype} of shape {shape}"
+        )));
+    }
+    Ok(())
+}
