@@ -3,7 +3,8 @@
 mod common;
 
 use common::{U, truth};
-use samebits_kernels::activation::{self, Activation};
+use samebits::kernels::activation::{self, Activation};
+use samebits::kernels::view::MatMut;
 
 fn reference(f: Activation) -> fn(f64) -> f64 {
     match f {
@@ -24,7 +25,8 @@ fn worst(cpu: common::Cpu, f: Activation, stride: usize) -> (f64, f32) {
     for block in inputs.chunks(1 << 14) {
         let x: Vec<f32> = block.iter().map(|&b| f32::from_bits(b)).collect();
         let mut y = x.clone();
-        activation::apply_in_place(cpu, f, &mut y);
+        let n = y.len();
+        activation::apply_in_place(cpu, f, MatMut::new(&mut y, 1, n));
         for (&x, &y) in x.iter().zip(&y) {
             if !x.is_finite() || x == 0.0 {
                 continue;

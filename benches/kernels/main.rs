@@ -3,10 +3,12 @@
 use criterion::Criterion;
 
 mod nf4;
+mod activation;
 
 fn main() {
     let mut c = Criterion::default().configure_from_args();
     // one line a kernel family: `family::benches(&mut c);`
     nf4::benches(&mut c);
+    activation::benches(&mut c);
     c.final_summary();
 }

@@ -24,7 +24,7 @@
 //! **Next.**  `gemm/` uses [`Activation::apply`] on its tiles.
 
 use crate::Cpu;
-use crate::map::{self, Binary, Unary};
+use crate::map::{self, Lanewise, Pairwise};
 use crate::math::exp::{exp, exp2_bounded};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
@@ -133,9 +133,9 @@ fn over_one_plus_exp<S: Simd>(s: S, x: S::F32, t: S::F32) -> S::F32 {
 #[derive(Clone, Copy)]
 struct Only<const I: usize>;
 
-impl<const I: usize> Unary for Only<I> {
+impl<const I: usize> Lanewise for Only<I> {
     #[inline(always)]
-    fn at<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
         const { Activation::ALL[I] }.apply(s, x)
     }
 }
@@ -144,16 +144,16 @@ impl<const I: usize> Unary for Only<I> {
 #[derive(Clone, Copy)]
 struct Gated<F>(F);
 
-impl<F: Unary> Binary for Gated<F> {
+impl<F: Lanewise> Pairwise for Gated<F> {
     #[inline(always)]
-    fn at<S: Simd>(self, s: S, gate: S::F32, up: S::F32) -> S::F32 {
-        s.mul(self.0.at(s, gate), up)
+    fn of<S: Simd>(&self, s: S, gate: S::F32, up: S::F32) -> S::F32 {
+        s.mul(self.0.of(s, gate), up)
     }
 }
 
 /// What is done with the activation once it is a type.
 trait Job {
-    fn with<F: Unary>(self, f: F);
+    fn with<F: Lanewise>(self, f: F);
 }
 
 impl Activation {
@@ -169,11 +169,11 @@ impl Activation {
     }
 }
 
-/// `x = f(x)` for every element.
-pub fn apply_in_place(cpu: Cpu, f: Activation, x: &mut [f32]) {
-    struct InPlace<'a>(Cpu, &'a mut [f32]);
+/// `x = f(x)` for every element of a (rows, cols) matrix; any strides.
+pub fn apply_in_place(cpu: Cpu, f: Activation, x: MatMut) {
+    struct InPlace<'a>(Cpu, MatMut<'a>);
     impl Job for InPlace<'_> {
-        fn with<F: Unary>(self, f: F) {
+        fn with<F: Lanewise>(self, f: F) {
             map::in_place(self.0, f, self.1);
         }
     }
@@ -187,7 +187,7 @@ pub fn apply_in_place(cpu: Cpu, f: Activation, x: &mut [f32]) {
 pub fn apply(cpu: Cpu, f: Activation, x: MatRef, y: MatMut) {
     struct Apply<'a>(Cpu, MatRef<'a>, MatMut<'a>);
     impl Job for Apply<'_> {
-        fn with<F: Unary>(self, f: F) {
+        fn with<F: Lanewise>(self, f: F) {
             map::apply(self.0, f, self.1, self.2);
         }
     }
@@ -202,7 +202,7 @@ pub fn apply(cpu: Cpu, f: Activation, x: MatRef, y: MatMut) {
 pub fn gated(cpu: Cpu, f: Activation, gate: MatRef, up: MatRef, y: MatMut) {
     struct Zip<'a>(Cpu, MatRef<'a>, MatRef<'a>, MatMut<'a>);
     impl Job for Zip<'_> {
-        fn with<F: Unary>(self, f: F) {
+        fn with<F: Lanewise>(self, f: F) {
             map::zip(self.0, Gated(f), self.1, self.2, self.3);
         }
     }

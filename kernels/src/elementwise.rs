@@ -20,8 +20,9 @@
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};
-use crate::math::exp::exp;
-use crate::rows::{Row, RowKernel, Rows, check_shape};
+use crate::map::{self, Lanewise, runs_down};
+use crate::math::exp::Exp;
+use crate::rows::check_shape;
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 
@@ -79,62 +80,30 @@ pub fn binary_in_place(cpu: Cpu, op: Binary, a: MatMut, b: MatRef) {
 /// # Panics
 /// Where the shapes differ.
 pub fn unary(cpu: Cpu, f: Unary, x: MatRef, out: MatMut) {
-    check_shape(&x, &out.as_ref());
-    run_unary(cpu, f, Some(x), out);
+    match f {
+        Unary::Neg => map::apply(cpu, Neg, x, out),
+        Unary::Abs => map::apply(cpu, Abs, x, out),
+        Unary::Sqrt => map::apply(cpu, Sqrt, x, out),
+        Unary::Exp => map::apply(cpu, Exp, x, out),
+    }
 }
 
 /// x = f(x), (rows, cols), any strides.
 pub fn unary_in_place(cpu: Cpu, f: Unary, x: MatMut) {
-    run_unary(cpu, f, None, x);
-}
-
-fn run_unary(cpu: Cpu, f: Unary, x: Option<MatRef>, out: MatMut) {
-    let (x, out) = match x {
-        Some(x) if runs_down(&out.as_ref()) => (Some(x.t()), out.t()),
-        None if runs_down(&out.as_ref()) => (None, out.t()),
-        x => (x, out),
-    };
     match f {
-        Unary::Neg => cpu.run(Rows { x, out, kernel: Map(Neg) }),
-        Unary::Abs => cpu.run(Rows { x, out, kernel: Map(Abs) }),
-        Unary::Sqrt => cpu.run(Rows { x, out, kernel: Map(Sqrt) }),
-        Unary::Exp => cpu.run(Rows { x, out, kernel: Map(Exp) }),
+        Unary::Neg => map::in_place(cpu, Neg, x),
+        Unary::Abs => map::in_place(cpu, Abs, x),
+        Unary::Sqrt => map::in_place(cpu, Sqrt, x),
+        Unary::Exp => map::in_place(cpu, Exp, x),
     }
 }
 
-/// Whether neighbours lie in a column rather than in a row.
-#[inline(always)]
-fn runs_down(out: &MatRef) -> bool {
-    out.rows() > 1 && out.row_stride().unsigned_abs() < out.col_stride().unsigned_abs()
-}
-
-/// A function of each lane, as a row kernel.
-pub(crate) struct Map<F>(pub F);
-
-/// What [`Map`] applies. Its `of` must be `#[inline(always)]`.
-pub(crate) trait Lanewise {
-    /// f of every lane.
-    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32;
-}
-
-impl<F: Lanewise> RowKernel for Map<F> {
-    #[inline(always)]
-    fn row<S: Simd, R: Row>(&self, s: S, row: &mut R) {
-        for i in 0..row.words() {
-            let y = self.0.of(s, row.read(s, i));
-            row.write(s, i, y);
-        }
-        if row.has_tail() {
-            let y = self.0.of(s, row.read_tail(s, 0.0));
-            row.write_tail(s, y);
-        }
-    }
-}
-
+#[derive(Clone, Copy)]
 struct Neg;
+#[derive(Clone, Copy)]
 struct Abs;
+#[derive(Clone, Copy)]
 struct Sqrt;
-struct Exp;
 
 impl Lanewise for Neg {
     #[inline(always)]
@@ -154,13 +123,6 @@ impl Lanewise for Sqrt {
     #[inline(always)]
     fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
         s.sqrt(x)
-    }
-}
-
-impl Lanewise for Exp {
-    #[inline(always)]
-    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
-        exp(s, x)
     }
 }
 

@@ -11,69 +11,91 @@
 //!     ▼        ▼           ▼ only the tail is written
 //! ```
 //!
-//! **Registers.**  Those of `f`.   **Cost.**  4 bytes read (8 for two inputs) and 4 written an element; memory
-//! binds unless `f` needs more than about 16 operations a line.   **Error.**  That of `f`.
+//! Where `y` runs down its columns the whole problem is transposed first; where nothing lies between the rows
+//! it is one long row.
 //!
-//! **Next.**  `math/` and `activation.rs` hold the functions.
+//! **Registers.**  Those of `f`.   **Cost.**  4 bytes read (8 for two inputs) and 4 written an element; memory
+//! binds unless `f` needs more than about 20 operations a line.   **Error.**  That of `f`.
+//!
+//! **Next.**  `math/`, `activation.rs` and `elementwise.rs` hold the functions.
 
+use crate::rows::{Row, RowKernel, Rows, check_shape, gather};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES};
 
 /// A function of one number, lane by lane.
-pub trait Unary: Copy {
+pub trait Lanewise: Copy {
     /// `f(x)` in every lane. Must be `#[inline(always)]`.
-    fn at<S: Simd>(self, s: S, x: S::F32) -> S::F32;
+    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32;
 }
 
 /// A function of two numbers, lane by lane.
-pub trait Binary: Copy {
+pub trait Pairwise: Copy {
     /// `f(a, b)` in every lane. Must be `#[inline(always)]`.
-    fn at<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32;
+    fn of<S: Simd>(&self, s: S, a: S::F32, b: S::F32) -> S::F32;
 }
 
-/// `x = f(x)` for every element.
-pub fn in_place<F: Unary>(cpu: Cpu, f: F, x: &mut [f32]) {
-    cpu.run(InPlace { f, x });
+/// `x = f(x)` for every element of a slice.
+pub fn slice<F: Lanewise>(cpu: Cpu, f: F, x: &mut [f32]) {
+    let n = x.len();
+    in_place(cpu, f, MatMut::new(x, 1, n));
 }
 
-struct InPlace<'a, F> {
-    f: F,
-    x: &'a mut [f32],
-}
-
-impl<F: Unary> Kernel for InPlace<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (lines, tail) = self.x.as_chunks_mut::<LANES>();
-        for x in lines {
-            let y = self.f.at(s, s.load(x));
-            s.store(x, y);
-        }
-        if !tail.is_empty() {
-            let y = self.f.at(s, s.load_tail(tail, 0.0));
-            s.store_tail(tail, y);
-        }
-    }
+/// `x = f(x)` for every element of a (rows, cols) matrix; any strides.
+pub fn in_place<F: Lanewise>(cpu: Cpu, f: F, x: MatMut) {
+    run(cpu, f, None, x);
 }
 
 /// `y = f(x)` for every element of a (rows, cols) matrix; any strides.
 ///
 /// # Panics
 /// Where the shapes differ.
-pub fn apply<F: Unary>(cpu: Cpu, f: F, x: MatRef, y: MatMut) {
-    zip(cpu, First(f), x, x, y);
+pub fn apply<F: Lanewise>(cpu: Cpu, f: F, x: MatRef, y: MatMut) {
+    check_shape(&x, &y.as_ref());
+    run(cpu, f, Some(x), y);
 }
 
-/// A function of one number as one of two that ignores the second.
-#[derive(Clone, Copy)]
-struct First<F>(F);
+fn run<F: Lanewise>(cpu: Cpu, f: F, x: Option<MatRef>, out: MatMut) {
+    let down = runs_down(&out.as_ref());
+    let (x, out) = if down { (x.map(MatRef::t), out.t()) } else { (x, out) };
+    let (x, out) = as_one_row(x, out);
+    cpu.run(Rows { x, out, kernel: Map(f) });
+}
 
-impl<F: Unary> Binary for First<F> {
+/// Whether neighbours lie in a column rather than in a row.
+#[inline(always)]
+pub(crate) fn runs_down(out: &MatRef) -> bool {
+    out.rows() > 1 && out.row_stride().unsigned_abs() < out.col_stride().unsigned_abs()
+}
+
+/// One long row instead of many, where nothing lies between the rows.
+fn as_one_row<'a>(x: Option<MatRef<'a>>, out: MatMut<'a>) -> (Option<MatRef<'a>>, MatMut<'a>) {
+    let n = out.rows() * out.cols();
+    let flat = x.map(|x| x.contiguous());
+    if flat == Some(None) {
+        return (x, out);
+    }
+    match out.into_contiguous() {
+        Ok(out) => (flat.flatten().map(|x| MatRef::new(x, 1, n)), MatMut::new(out, 1, n)),
+        Err(out) => (x, out),
+    }
+}
+
+/// A function of each lane, as a row kernel.
+struct Map<F>(F);
+
+impl<F: Lanewise> RowKernel for Map<F> {
     #[inline(always)]
-    fn at<S: Simd>(self, s: S, a: S::F32, _: S::F32) -> S::F32 {
-        self.0.at(s, a)
+    fn row<S: Simd, R: Row>(&self, s: S, row: &mut R) {
+        for i in 0..row.words() {
+            let y = self.0.of(s, row.read(s, i));
+            row.write(s, i, y);
+        }
+        if row.has_tail() {
+            let y = self.0.of(s, row.read_tail(s, 0.0));
+            row.write_tail(s, y);
+        }
     }
 }
 
@@ -81,9 +103,11 @@ impl<F: Unary> Binary for First<F> {
 ///
 /// # Panics
 /// Where the shapes differ.
-pub fn zip<F: Binary>(cpu: Cpu, f: F, a: MatRef, b: MatRef, y: MatMut) {
-    let shapes = [(a.rows(), a.cols()), (b.rows(), b.cols()), (y.rows(), y.cols())];
-    assert!(shapes[0] == shapes[2] && shapes[1] == shapes[2], "elementwise: shapes {shapes:?} differ");
+pub fn zip<F: Pairwise>(cpu: Cpu, f: F, a: MatRef, b: MatRef, y: MatMut) {
+    check_shape(&a, &y.as_ref());
+    check_shape(&b, &y.as_ref());
+    let down = runs_down(&y.as_ref());
+    let (a, b, y) = if down { (a.t(), b.t(), y.t()) } else { (a, b, y) };
     cpu.run(Zip { f, a, b, y });
 }
 
@@ -94,7 +118,7 @@ struct Zip<'a, F> {
     y: MatMut<'a>, // (rows, cols)
 }
 
-impl<F: Binary> Kernel for Zip<'_, F> {
+impl<F: Pairwise> Kernel for Zip<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -110,33 +134,26 @@ impl<F: Binary> Kernel for Zip<'_, F> {
 
 /// One row whose elements lie side by side in all three.
 #[inline(always)]
-fn side_by_side<S: Simd, F: Binary>(s: S, f: F, a: &[f32], b: &[f32], y: &mut [f32]) {
+fn side_by_side<S: Simd, F: Pairwise>(s: S, f: F, a: &[f32], b: &[f32], y: &mut [f32]) {
     let (a_lines, a_tail) = a.as_chunks::<LANES>();
     let (b_lines, b_tail) = b.as_chunks::<LANES>();
     let (y_lines, y_tail) = y.as_chunks_mut::<LANES>();
     for ((a, b), y) in a_lines.iter().zip(b_lines).zip(y_lines) {
-        s.store(y, f.at(s, s.load(a), s.load(b)));
+        s.store(y, f.of(s, s.load(a), s.load(b)));
     }
     if !y_tail.is_empty() {
-        s.store_tail(y_tail, f.at(s, s.load_tail(a_tail, 0.0), s.load_tail(b_tail, 0.0)));
+        s.store_tail(y_tail, f.of(s, s.load_tail(a_tail, 0.0), s.load_tail(b_tail, 0.0)));
     }
 }
 
-/// Row `r`, sixteen elements at a time through an array.
+/// Row `r`, sixteen elements at a time through arrays.
 #[inline(always)]
-fn strided<S: Simd, F: Binary>(s: S, f: F, (a, b): (MatRef, MatRef), y: &mut MatMut, r: usize) {
-    let mut start = 0;
-    while start < y.cols() {
-        let n = LANES.min(y.cols() - start);
-        let (mut a16, mut b16) = ([0.0; LANES], [0.0; LANES]);
-        for l in 0..n {
-            a16[l] = a.get(r, start + l);
-            b16[l] = b.get(r, start + l);
+fn strided<S: Simd, F: Pairwise>(s: S, f: F, (a, b): (MatRef, MatRef), y: &mut MatMut, r: usize) {
+    for start in (0..y.cols()).step_by(LANES) {
+        let (a, b) = (gather(&a, r, start, 0.0), gather(&b, r, start, 0.0));
+        let word = s.to_array(f.of(s, s.load(&a), s.load(&b)));
+        for (c, v) in (start..y.cols()).zip(word) {
+            *y.at(r, c) = v;
         }
-        let y16 = s.to_array(f.at(s, s.load(&a16), s.load(&b16)));
-        for (l, &v) in y16[..n].iter().enumerate() {
-            *y.at(r, start + l) = v;
-        }
-        start += n;
     }
 }

@@ -19,7 +19,7 @@
 //! **Error.**  See [`exp`].   **Reference.**  Cody, Waite, *Software Manual for the Elementary Functions*
 //! (1980), chapter 6.   **Next.**  `tanh.rs`, `softmax`
 
-use crate::map::Unary;
+use crate::map::Lanewise;
 use crate::simd::Simd;
 
 /// `e^x` in every lane.
@@ -60,9 +60,9 @@ pub(crate) fn exp2_bounded<S: Simd>(s: S, x: S::F32) -> S::F32 {
 #[derive(Clone, Copy, Debug)]
 pub struct Exp;
 
-impl Unary for Exp {
+impl Lanewise for Exp {
     #[inline(always)]
-    fn at<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
         exp(s, x)
     }
 }

@@ -201,14 +201,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// `a × 2^n`, rounded once, subnormals and overflow included; 1/4 <= |a| <= 4 or a NaN, `n` an integer
     /// (or a NaN beside a NaN) in -248..=248.
-    // In two steps: the first product has an exponent in -126..=126, so it is exact and the second rounds.
     #[inline(always)]
     fn ldexp(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        // In two steps: the first has an exponent in -126..=126, so adding to the exponent's field is exact;
+        // the second, a product, rounds. The integer of a NaN is 0 or i32::MIN, and the shifts leave 0 of both.
         let n = self.to_i(n);
         let half = self.sar::<1>(n);
-        let rest = self.sub_i(n, half);
-        let power = |n| self.of_bits(self.shl::<23>(self.add_i(n, self.splat_i(127))));
-        self.mul(self.mul(a, power(half)), power(rest))
+        let rest = self.shl::<23>(self.sub_i(n, half));
+        let first = self.of_bits(self.add_i(self.bits(a), self.shl::<23>(half)));
+        self.mul(first, self.of_bits(self.add_i(rest, self.splat_i(127 << 23))))
     }
 
     // ---- f64, for statistics
