@@ -2,8 +2,8 @@
 
 use criterion::Criterion;
 
-mod nf4;
 mod activation;
+mod nf4;
 
 fn main() {
     let mut c = Criterion::default().configure_from_args();
