@@ -7,11 +7,19 @@
 
 extern crate alloc;
 
+#[cfg(feature = "std")]
+pub mod cli;
+#[cfg(feature = "std")]
+pub mod cpu;
 pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
 pub mod io;
 pub mod tensor;
+#[cfg(feature = "std")]
+pub mod pool;
+#[cfg(feature = "std")]
+pub mod sys;
 
 pub use error::{Error, Result};
 pub use samebits_kernels as kernels;

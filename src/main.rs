@@ -1,3 +1,7 @@
 //! The command line of `samebits`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    samebits::cli::main()
+}

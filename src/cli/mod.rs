@@ -1,0 +1,140 @@
+//! The command line: one subcommand a file.
+//!
+//! A subcommand is a [`Command`]: a name, its flags, an example, and a function from [`Args`] to what it
+//! prints on a [`Console`]. Results go to standard output, progress and complaints to standard error.
+//! A new one is a file here and a line in [`COMMANDS`].
+//!
+//! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted. A reader that leaves early
+//! (`samebits … | head -1`) is no error.
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use crate::{Error, sys};
+
+pub mod args;
+pub mod console;
+mod help;
+mod info;
+pub mod json;
+mod nearest;
+
+pub use args::{Args, Flag, Takes};
+pub use console::{Align, Console, Progress, Table};
+
+/// A subcommand.
+pub struct Command {
+    /// What follows `samebits`.
+    pub name: &'static str,
+    /// One line for the list of commands.
+    pub summary: &'static str,
+    /// Its operands as the usage line shows them: `FILE|DIR`.
+    pub operands: &'static str,
+    /// The fewest and the most operands.
+    pub arity: (usize, usize),
+    /// Its flags, besides `--help`.
+    pub flags: &'static [Flag],
+    /// What `--help` says below the flags: details, then an example.
+    pub notes: &'static str,
+    /// Runs it.
+    pub run: fn(&Args, &mut Console) -> Result<(), Failure>,
+}
+
+/// Every subcommand, in the order of the help; the first is what runs without a command.
+pub const COMMANDS: &[Command] = &[info::COMMAND, help::COMMAND];
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was called wrongly, or something went wrong.
+    Error(Error),
+    /// Standard output took no more.
+    Output(io::Error),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+/// Files have their own errors; a bare one comes from writing to the console.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Output(error)
+    }
+}
+
+impl Failure {
+    /// A command that was called wrongly.
+    pub fn usage(what: impl Into<String>, hint: Option<String>) -> Failure {
+        Failure::Error(Error::Usage { what: what.into(), hint })
+    }
+
+    /// The exit code, and the lines for standard error.
+    fn report(&self) -> (u8, String) {
+        match self {
+            Failure::Interrupted => (130, String::new()),
+            Failure::Output(e) if e.kind() == io::ErrorKind::BrokenPipe => (0, String::new()),
+            Failure::Output(e) => (1, format!("samebits: standard output: {e}\n")),
+            Failure::Error(error) => {
+                let code = if matches!(error, Error::Usage { .. } | Error::Tier { .. }) { 2 } else { 1 };
+                let hint = error.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+                (code, format!("samebits: {error}\n{hint}"))
+            }
+        }
+    }
+}
+
+/// Runs the program with the process's arguments and standard streams.
+pub fn main() -> ExitCode {
+    sys::catch_interrupt();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let code = run(std::env::args_os().skip(1), &mut out, &mut io::stderr());
+    ExitCode::from(code)
+}
+
+/// Runs the program with `args` (without its own name); returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let mut console = Console::new(out);
+    let done = dispatch(args.into_iter().collect(), &mut console);
+    // What was printed before a failure is printed all the same.
+    let flushed = console.flush().map_err(Failure::from);
+    let Err(failure) = done.and(flushed) else { return 0 };
+    let (code, message) = failure.report();
+    // There is nowhere left to complain to.
+    let _ = err.write_all(message.as_bytes());
+    code
+}
+
+fn dispatch(mut args: Vec<OsString>, console: &mut Console) -> Result<(), Failure> {
+    let first = args.first().map(|arg| arg.to_string_lossy().into_owned());
+    let command = match first.as_deref() {
+        Some("--version" | "-V") => return help::version(console),
+        Some("--help" | "-h") => return help::overview(console),
+        Some(name) if !name.starts_with('-') => {
+            args.remove(0);
+            find(name)?
+        }
+        _ => &COMMANDS[0],
+    };
+    if args::asks_for_help(&args) {
+        return help::command(command, console);
+    }
+    (command.run)(&Args::parse(command, args)?, console)
+}
+
+/// The subcommand of that name.
+fn find(name: &str) -> Result<&'static Command, Failure> {
+    COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
+        let nearest = nearest::nearest(name, COMMANDS.iter().map(|command| command.name));
+        let hint = match nearest {
+            Some(nearest) => format!("did you mean `samebits {nearest}`?"),
+            None => "`samebits help` lists the commands".into(),
+        };
+        Failure::usage(format!("there is no command {name:?}"), Some(hint))
+    })
+}
