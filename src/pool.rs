@@ -148,7 +148,7 @@ impl Pool {
             return None;
         }
         let free = self.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        free.is_ok().then_some(Claim(&self.busy))
+        free.is_ok().then(|| Claim(&self.busy))
     }
 }
 
