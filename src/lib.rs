@@ -15,11 +15,11 @@ pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
 pub mod io;
-pub mod tensor;
 #[cfg(feature = "std")]
 pub mod pool;
 #[cfg(feature = "std")]
 pub mod sys;
+pub mod tensor;
 
 pub use error::{Error, Result};
 pub use samebits_kernels as kernels;
