@@ -252,7 +252,7 @@ impl<'a, I: Iterator, F: Fn(I::Item, &mut Scratch)> Job<'a, I, F> {
         // Not `lock`: if the iterator itself panicked, no more is taken from it.
         let Ok(mut pieces) = self.pieces.lock() else { return false };
         let share = pieces.size_hint().0 / (4 * self.threads);
-        taken.extend(pieces.by_ref().take(share.min(MAX_TAKE).max(1)));
+        taken.extend(pieces.by_ref().take((share + 1).min(MAX_TAKE)));
         !taken.is_empty()
     }
 }
