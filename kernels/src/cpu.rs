@@ -158,27 +158,13 @@ impl Cpu {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.token {
-            Token::Scalar(s) => kernel.run(s),
+            Token::Scalar(s) => s.outline(kernel),
             #[cfg(target_arch = "aarch64")]
-            Token::Neon(s) => kernel.run(s),
+            Token::Neon(s) => s.outline(kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-            Token::Avx2(s) => {
-                #[target_feature(enable = "avx2,fma,f16c")]
-                fn enter<K: Kernel>(kernel: K, s: Avx2) -> K::Output {
-                    kernel.run(s)
-                }
-                // SAFETY: an `Avx2` exists only where these features do.
-                unsafe { enter(kernel, s) }
-            }
+            Token::Avx2(s) => s.outline(kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-            Token::Avx512(s) => {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-                fn enter<K: Kernel>(kernel: K, s: Avx512) -> K::Output {
-                    kernel.run(s)
-                }
-                // SAFETY: an `Avx512` exists only where these features do.
-                unsafe { enter(kernel, s) }
-            }
+            Token::Avx512(s) => s.outline(kernel),
         }
     }
 }

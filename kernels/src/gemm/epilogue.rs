@@ -4,7 +4,7 @@ use super::Accumulate;
 use crate::activation::Activation;
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
-use crate::{LANES, Line};
+use crate::{Kernel, LANES, Line};
 use core::ops::Range;
 
 /// What follows the sum, in this order: each an operation rounded once a element.
@@ -100,24 +100,18 @@ impl Target<'_, '_> {
         }
     }
 
-    /// Adds the sums of `rows` rows, `np` lines each, to the base; then the epilogue where they are the last.
+    /// What the block sums of a tile are added to: +0, or what C holds.
     #[inline(always)]
-    pub(super) fn finish<S: Simd>(
-        &mut self,
-        s: S,
-        at: (usize, usize),
-        rows: usize,
-        np: usize,
-        sums: &[Line],
-    ) {
-        let (r0, col) = at;
-        for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
-            for (p, sum) in sums.iter().enumerate() {
-                let cols = col + p * LANES..(col + (p + 1) * LANES).min(self.c.cols());
-                if cols.start >= cols.end {
-                    break;
-                }
-                self.finish_line(s, r0 + i, cols, s.load(sum));
+    pub(super) fn begin<S: Simd>(&self, s: S, (r, col): (usize, usize), np: usize, sums: &mut [Line]) {
+        if self.base == Accumulate::Overwrite {
+            return sums.fill(Line::ZERO);
+        }
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let (r, col) = (r + i / np, col + i % np * LANES);
+            let cols = col..(col + LANES).min(self.c.cols());
+            *sum = Line::ZERO;
+            if r < self.c.rows() && cols.start < cols.end {
+                s.store(sum, load_at(s, self.c.as_ref(), r, cols));
             }
         }
     }
@@ -145,15 +139,32 @@ impl Target<'_, '_> {
             }
         }
     }
+}
 
-    /// What the block sums at row `r`, columns from `col` are added to.
+/// Sends the finished sums of a tile, `np` lines a row, through the epilogue to C.
+pub(super) struct Finish<'f, 't, 'a> {
+    pub target: &'f mut Target<'t, 'a>,
+    /// Row and column of C.
+    pub at: (usize, usize),
+    pub np: usize,
+    pub sums: &'f [Line],
+}
+
+impl Kernel for Finish<'_, '_, '_> {
+    type Output = ();
     #[inline(always)]
-    pub(super) fn base<S: Simd>(&self, s: S, r: usize, col: usize) -> S::F32 {
-        let cols = col..(col + LANES).min(self.c.cols());
-        if self.base == Accumulate::Overwrite || r >= self.c.rows() || cols.start >= cols.end {
-            return s.splat(0.0);
+    fn run<S: Simd>(self, s: S) {
+        let Finish { target, at: (r, col), np, sums } = self;
+        let rows = target.c.rows() - r;
+        for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
+            for (p, sum) in sums.iter().enumerate() {
+                let cols = col + p * LANES..(col + (p + 1) * LANES).min(target.c.cols());
+                if cols.start >= cols.end {
+                    break;
+                }
+                target.finish_line(s, r + i, cols, s.load(sum));
+            }
         }
-        load_at(s, self.c.as_ref(), r, cols)
     }
 }
 

@@ -6,7 +6,7 @@
 //! **Cost.**  k·n weights read once: memory binds. At m = 1 the tile does one load, one broadcast (shared by
 //! four panels) and one FMA a line: L2 binds where the weights lie in it.
 
-use super::epilogue::Target;
+use super::epilogue::{Finish, Target};
 use super::many::add_to;
 use super::pack;
 use super::tile::chain;
@@ -53,9 +53,7 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
     for col in (0..n).step_by(NP * LANES) {
         // Past the last panel: any other, its sums go nowhere.
         let b: [W::Panel; NP] = core::array::from_fn(|p| job.b.panel((col / LANES + p).min(panels - 1)));
-        for (i, sum) in sums[..m.next_multiple_of(MR) * NP].iter_mut().enumerate() {
-            s.store(sum, target.base(s, i / NP, col + i % NP * LANES));
-        }
+        target.begin(s, (0, col), NP, &mut sums[..m.next_multiple_of(MR) * NP]);
         for (block, k0) in (0..k).step_by(K_BLOCK).enumerate() {
             let steps = K_BLOCK.min(k - k0);
             for r in (0..m).step_by(MR) {
@@ -64,9 +62,7 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
                 add_to::<S, MR, NP>(s, &mut sums[r * NP..], &acc);
             }
         }
-        for r in (0..m).step_by(MR) {
-            target.finish(s, (r, col), MR.min(m - r), NP, &sums[r * NP..]);
-        }
+        s.outline(Finish { target: &mut target, at: (0, col), np: NP, sums: &sums[..m * NP] });
     }
 }
 

@@ -8,14 +8,14 @@
 //! ```
 //! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 512 steps of k.
 
-use super::epilogue::Target;
+use super::epilogue::{Finish, Target};
 use super::pack;
 use super::tile::chain;
 use super::weights::{GROUP, Lines, Weights};
 use super::{Accumulate, Gemm, K_BLOCK, K_PACK, M_PIECE};
 use crate::simd::Simd;
 use crate::view::MatRef;
-use crate::{LANES, Line};
+use crate::{Kernel, LANES, Line};
 
 /// Lines of the largest tile: 12 rows × 2 panels.
 const TILE_LINES: usize = 24;
@@ -116,41 +116,49 @@ fn tiles<S: Simd, const NP: usize>(
         let (tile, rest) = a.split_at(mr * k);
         let at = (r, col);
         match mr {
-            12 => one_tile::<S, 12, NP>(s, tile, b, (target, at, sums)),
-            8 => one_tile::<S, 8, NP>(s, tile, b, (target, at, sums)),
-            6 => one_tile::<S, 6, NP>(s, tile, b, (target, at, sums)),
-            4 => one_tile::<S, 4, NP>(s, tile, b, (target, at, sums)),
-            _ => one_tile::<S, 2, NP>(s, tile, b, (target, at, sums)),
+            12 => s.outline(Tile::<12, NP> { a: tile.as_chunks().0, b, target, at, sums }),
+            8 => s.outline(Tile::<8, NP> { a: tile.as_chunks().0, b, target, at, sums }),
+            6 => s.outline(Tile::<6, NP> { a: tile.as_chunks().0, b, target, at, sums }),
+            4 => s.outline(Tile::<4, NP> { a: tile.as_chunks().0, b, target, at, sums }),
+            _ => s.outline(Tile::<2, NP> { a: tile.as_chunks().0, b, target, at, sums }),
         }
         a = rest;
         r += mr;
     }
 }
 
-/// One tile: its blocks of 256 in order, then C.
-#[inline(always)]
-fn one_tile<S: Simd, const MR: usize, const NP: usize>(
-    s: S,
-    a: &[f32],
-    b: [Lines<'_>; NP],
-    (target, (r, col), sums): (&mut Target<'_, '_>, (usize, usize), &mut [Line]),
-) {
-    let (a, _) = a.as_chunks::<MR>();
-    let sums = &mut sums[..MR * NP];
-    let whole = (1..=K_BLOCK).contains(&a.len()) && target.takes_whole((r, col), (MR, NP));
-    if !whole {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            s.store(sum, target.base(s, r + i / NP, col + i % NP * LANES));
+/// One tile: its blocks of 256 in order, then C. A function of its own, so that its 24 accumulators are all
+/// that the registers have to hold.
+struct Tile<'f, 't, 'a, const MR: usize, const NP: usize> {
+    /// (k, MR)
+    a: &'f [[f32; MR]],
+    b: [Lines<'f>; NP],
+    target: &'f mut Target<'t, 'a>,
+    /// Row and column of C.
+    at: (usize, usize),
+    /// Room for the running sums.
+    sums: &'f mut [Line],
+}
+
+impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, '_, MR, NP> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Tile { a, b, target, at, sums } = self;
+        let sums = &mut sums[..MR * NP];
+        let whole = (1..=K_BLOCK).contains(&a.len()) && target.takes_whole(at, (MR, NP));
+        if !whole {
+            target.begin(s, at, NP, sums);
         }
-    }
-    for (block, a) in a.chunks(K_BLOCK).enumerate() {
-        let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP));
-        if whole {
-            return target.store_whole(s, (r, col), &acc);
+        for (block, a) in a.chunks(K_BLOCK).enumerate() {
+            let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP));
+            if whole {
+                return target.store_whole(s, at, &acc);
+            }
+            add_to::<S, MR, NP>(s, sums, &acc);
         }
-        add_to::<S, MR, NP>(s, sums, &acc);
+        s.outline(Finish { target, at, np: NP, sums });
     }
-    target.finish(s, (r, col), MR.min(target.c.rows() - r), NP, sums);
 }
 
 /// Adds a block's sums to what stands in L1.

@@ -84,6 +84,16 @@ impl Simd for Avx2 {
         unsafe { each!(4, i => _mm256_mul_pd(a[i], b[i])) }
     }
     #[inline(always)]
+    fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn enter<K: crate::Kernel>(kernel: K, s: Avx2) -> K::Output {
+            kernel.run(s)
+        }
+        // SAFETY: `self` proves the features; see the top of this file.
+        unsafe { enter(kernel, self) }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         // SAFETY: as above.
         unsafe { [_mm256_set1_ps(x); 2] }

@@ -71,6 +71,16 @@ impl Simd for Avx512 {
         lut16(index: I32, table: F32) -> F32 = _mm512_permutexvar_ps(index, table);
     }
     #[inline(always)]
+    fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        #[inline(never)]
+        fn enter<K: crate::Kernel>(kernel: K, s: Avx512) -> K::Output {
+            kernel.run(s)
+        }
+        // SAFETY: `self` proves the features; see the top of this file.
+        unsafe { enter(kernel, self) }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: as above.
         unsafe { _mm512_set1_ps(x) }
@@ -88,12 +98,19 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn load_tail(self, x: &[f32], fill: f32) -> __m512 {
         assert!(x.len() <= LANES);
+        // An empty slice may point nowhere; a masked load from there costs hundreds of cycles of microcode.
+        if x.is_empty() {
+            return self.splat(fill);
+        }
         // SAFETY: as above; the mask has a bit for each element of the slice and no other.
         unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first(x.len()), x.as_ptr()) }
     }
     #[inline(always)]
     fn store_tail(self, out: &mut [f32], v: __m512) {
         assert!(out.len() <= LANES);
+        if out.is_empty() {
+            return;
+        }
         // SAFETY: as above; the mask has a bit for each element of the slice and no other.
         unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), first(out.len()), v) }
     }

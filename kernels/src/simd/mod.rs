@@ -61,6 +61,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Shape of the matrix tile that fits the registers: rows, and panels of 16 columns.
     const TILE: (usize, usize);
 
+    /// Runs `kernel` in a function of its own, compiled for this tier: where a body that is inlined whole
+    /// would grow past what the register allocator (or a reader of the assembly) can follow.
+    fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output;
+
     // ---- memory
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::F32;

@@ -85,6 +85,14 @@ impl Simd for Neon {
         unsafe { each!(8, i => vmulq_f64(a[i], b[i])) }
     }
     #[inline(always)]
+    fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn enter<K: crate::Kernel>(kernel: K, s: Neon) -> K::Output {
+            kernel.run(s)
+        }
+        enter(kernel, self)
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F32 {
         // SAFETY: as above.
         unsafe { [vdupq_n_f32(x); 4] }

@@ -148,6 +148,14 @@ impl Simd for Scalar {
         mul_d(a: F64, b: F64) -> F64 = a * b;
     }
     #[inline(always)]
+    fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn enter<K: crate::Kernel>(kernel: K, s: Scalar) -> K::Output {
+            kernel.run(s)
+        }
+        enter(kernel, self)
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Floats {
         [x; LANES]
     }
