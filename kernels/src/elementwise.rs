@@ -56,6 +56,17 @@ pub enum Unary {
     Exp,
 }
 
+impl Binary {
+    /// Every operation.
+    pub const ALL: [Binary; 6] =
+        [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
+}
+
+impl Unary {
+    /// Every function.
+    pub const ALL: [Unary; 4] = [Unary::Neg, Unary::Abs, Unary::Sqrt, Unary::Exp];
+}
+
 /// out = a ∘ b, all (rows, cols), any strides; broadcast with strides of 0.
 ///
 /// # Panics
