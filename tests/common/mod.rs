@@ -1,7 +1,11 @@
 //! What the tests of several kernels share.
 #![allow(dead_code, unused_imports)] // each test file uses its own part
 
+#[cfg(target_os = "linux")]
+pub mod cases;
 pub mod chains;
+#[cfg(target_os = "linux")]
+pub mod guard;
 pub mod layouts;
 pub mod truth;
 
