@@ -1,28 +1,21 @@
-//! # One element at a time: arithmetic of two matrices, functions of one
+//! # Arithmetic of two matrices, functions of one, by name
 //!
-//! **Math.**  out = a ∘ b with ∘ one of + − × ÷ max min;   out = f(x) with f one of −x |x| √x e^x.
+//! **Math.**  out = a ∘ b with ∘ one of + − × ÷ max min;   out = f(x) with f one of −x |x| √x e^x ln tanh σ erf.
 //!
-//! **Law.**   Clause 3: one exact word an element, so there is no order to fix. `max` and `min` of a NaN and
-//! anything is NaN.
+//! **Law.**   Clause 3: exact words, one element at a time. `max` and `min` of a NaN and anything are NaN.
 //!
 //! ```text
-//!   a  (rows, cols)  strides ─┐  256 columns at a time: where the elements lie side by side, in place;
-//!   b  (rows, cols)  strides ─┤  else gathered to the stack (stride 0: one value, filled in)
-//!                             ▼
-//!                    out ◄─ word by word ─► scattered where out is strided
+//!   enum ─► a function of `map.rs` with a loop of its own: nothing is decided inside a loop
 //! ```
 //!
-//! Broadcasting is a stride of 0; a scalar operand has two. Where `out` runs down its columns the whole problem
-//! is transposed first; where everything is gapless it is one long row.
-//!
-//! **Registers.**  Two words.  **Cost.**  12 bytes, one operation an element: memory binds.
-//! **Error.**  Each result rounded once; e^x as [`crate::math::exp`].  **Next.**  [`crate::reduce`].
+//! **Registers.**  Two words, and what f needs.  **Cost.**  8 or 12 bytes, one operation an element: memory
+//! binds (functions: see [`crate::math`]).
+//! **Error.**  Each result rounded once; functions within the bounds of `math/`.
+//! **Reference.**  IEEE 754-2019, clause 5.  **Next.**  [`crate::reduce`].
 
-use crate::LANES;
-use crate::cpu::{Cpu, Kernel};
-use crate::map::{self, Lanewise, runs_down};
-use crate::math::exp::Exp;
-use crate::rows::check_shape;
+use crate::Cpu;
+use crate::map::{self, Lanewise, Pairwise};
+use crate::math::{Erf, Exp, Ln, Sigmoid, Tanh};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 
@@ -54,6 +47,14 @@ pub enum Unary {
     Sqrt,
     /// e^x
     Exp,
+    /// ln x; NaN below 0
+    Ln,
+    /// tanh x
+    Tanh,
+    /// 1 / (1 + e^−x)
+    Sigmoid,
+    /// erf x
+    Erf,
 }
 
 impl Binary {
@@ -64,17 +65,23 @@ impl Binary {
 
 impl Unary {
     /// Every function.
-    pub const ALL: [Unary; 4] = [Unary::Neg, Unary::Abs, Unary::Sqrt, Unary::Exp];
+    pub const ALL: [Unary; 8] =
+        [Unary::Neg, Unary::Abs, Unary::Sqrt, Unary::Exp, Unary::Ln, Unary::Tanh, Unary::Sigmoid, Unary::Erf];
 }
 
-/// out = a ∘ b, all (rows, cols), any strides; broadcast with strides of 0.
+/// out = a ∘ b, all (rows, cols), any strides; broadcast with strides of 0, a scalar with two.
 ///
 /// # Panics
 /// Where the shapes differ.
 pub fn binary(cpu: Cpu, op: Binary, a: MatRef, b: MatRef, out: MatMut) {
-    check_shape(&a, &out.as_ref());
-    check_shape(&b, &out.as_ref());
-    cpu.run(Zip { op, a: Some(a), b, out });
+    match op {
+        Binary::Add => map::zip(cpu, Add, a, b, out),
+        Binary::Sub => map::zip(cpu, Sub, a, b, out),
+        Binary::Mul => map::zip(cpu, Mul, a, b, out),
+        Binary::Div => map::zip(cpu, Div, a, b, out),
+        Binary::Max => map::zip(cpu, Max, a, b, out),
+        Binary::Min => map::zip(cpu, Min, a, b, out),
+    }
 }
 
 /// a = a ∘ b, both (rows, cols), any strides: with [`Binary::Add`] the residual addition.
@@ -82,8 +89,14 @@ pub fn binary(cpu: Cpu, op: Binary, a: MatRef, b: MatRef, out: MatMut) {
 /// # Panics
 /// Where the shapes differ.
 pub fn binary_in_place(cpu: Cpu, op: Binary, a: MatMut, b: MatRef) {
-    check_shape(&b, &a.as_ref());
-    cpu.run(Zip { op, a: None, b, out: a });
+    match op {
+        Binary::Add => map::zip_in_place(cpu, Add, a, b),
+        Binary::Sub => map::zip_in_place(cpu, Sub, a, b),
+        Binary::Mul => map::zip_in_place(cpu, Mul, a, b),
+        Binary::Div => map::zip_in_place(cpu, Div, a, b),
+        Binary::Max => map::zip_in_place(cpu, Max, a, b),
+        Binary::Min => map::zip_in_place(cpu, Min, a, b),
+    }
 }
 
 /// out = f(x), both (rows, cols), any strides.
@@ -96,6 +109,10 @@ pub fn unary(cpu: Cpu, f: Unary, x: MatRef, out: MatMut) {
         Unary::Abs => map::apply(cpu, Abs, x, out),
         Unary::Sqrt => map::apply(cpu, Sqrt, x, out),
         Unary::Exp => map::apply(cpu, Exp, x, out),
+        Unary::Ln => map::apply(cpu, Ln, x, out),
+        Unary::Tanh => map::apply(cpu, Tanh, x, out),
+        Unary::Sigmoid => map::apply(cpu, Sigmoid, x, out),
+        Unary::Erf => map::apply(cpu, Erf, x, out),
     }
 }
 
@@ -106,154 +123,33 @@ pub fn unary_in_place(cpu: Cpu, f: Unary, x: MatMut) {
         Unary::Abs => map::in_place(cpu, Abs, x),
         Unary::Sqrt => map::in_place(cpu, Sqrt, x),
         Unary::Exp => map::in_place(cpu, Exp, x),
+        Unary::Ln => map::in_place(cpu, Ln, x),
+        Unary::Tanh => map::in_place(cpu, Tanh, x),
+        Unary::Sigmoid => map::in_place(cpu, Sigmoid, x),
+        Unary::Erf => map::in_place(cpu, Erf, x),
     }
 }
 
-#[derive(Clone, Copy)]
-struct Neg;
-#[derive(Clone, Copy)]
-struct Abs;
-#[derive(Clone, Copy)]
-struct Sqrt;
-
-impl Lanewise for Neg {
-    #[inline(always)]
-    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
-        s.neg(x)
-    }
-}
-
-impl Lanewise for Abs {
-    #[inline(always)]
-    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
-        s.abs(x)
-    }
-}
-
-impl Lanewise for Sqrt {
-    #[inline(always)]
-    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
-        s.sqrt(x)
-    }
-}
-
-/// out = a ∘ b, or out = out ∘ b where there is no a.
-pub(crate) struct Zip<'a> {
-    pub op: Binary,
-    pub a: Option<MatRef<'a>>,
-    pub b: MatRef<'a>,
-    pub out: MatMut<'a>,
-}
-
-/// Columns at a time: three blocks of 1 KiB stay in every first-level cache.
-const BLOCK: usize = 256;
-
-impl Kernel for Zip<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Zip { op, mut a, mut b, mut out } = self;
-        if runs_down(&out.as_ref()) {
-            (a, b, out) = (a.map(MatRef::t), b.t(), out.t());
+/// One word as a function for [`crate::map`]: `Name: Trait(a, …) = word;`
+macro_rules! words {
+    ($($name:ident: $trait:ident($($x:ident),+) = |$s:ident| $e:expr;)*) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name;
+        impl $trait for $name {
+            #[inline(always)]
+            fn of<S: Simd>(&self, $s: S, $($x: S::F32),+) -> S::F32 { $e }
         }
-        (a, b, out) = as_one_row(a, b, out);
-        let mut buffers = [[0.0; BLOCK]; 3];
-        for r in 0..out.rows() {
-            for start in (0..out.cols()).step_by(BLOCK) {
-                let cols = start..out.cols().min(start + BLOCK);
-                let b = b.sub(r..r + 1, cols.clone());
-                let a = a.map(|a| a.sub(r..r + 1, cols.clone()));
-                let block = Zip { op, a, b, out: out.reborrow().sub(r..r + 1, cols) };
-                zip_block(s, block, &mut buffers);
-            }
-        }
-    }
+    )*};
 }
 
-/// One long row instead of many, where nothing lies between the rows.
-#[inline(always)]
-fn as_one_row<'a>(
-    a: Option<MatRef<'a>>,
-    b: MatRef<'a>,
-    out: MatMut<'a>,
-) -> (Option<MatRef<'a>>, MatRef<'a>, MatMut<'a>) {
-    let n = out.rows() * out.cols();
-    let flat = |x: MatRef<'a>| x.contiguous().map(|x| MatRef::new(x, 1, n));
-    let (flat_a, flat_b) = (a.map(flat), flat(b));
-    let (Some(flat_b), false) = (flat_b, matches!(flat_a, Some(None))) else { return (a, b, out) };
-    match out.into_contiguous() {
-        Ok(out) => (flat_a.flatten(), flat_b, MatMut::new(out, 1, n)),
-        Err(out) => (a, b, out),
-    }
-}
-
-/// One block of one row: operands brought side by side, the operation, the result put where it belongs.
-#[inline(always)]
-fn zip_block<S: Simd>(s: S, block: Zip, [a_buffer, b_buffer, out_buffer]: &mut [[f32; BLOCK]; 3]) {
-    let Zip { op, a, b, mut out } = block;
-    let n = out.cols();
-    let b = side_by_side(&b, b_buffer);
-    let a = match a {
-        Some(a) => side_by_side(&a, a_buffer),
-        None => {
-            // In place: a copy of the block, for `out` is written over.
-            copy(&out.as_ref(), &mut a_buffer[..n]);
-            &a_buffer[..n]
-        }
-    };
-    if let Some(out) = out.row(0) {
-        zip(s, op, a, b, out);
-        return;
-    }
-    zip(s, op, a, b, &mut out_buffer[..n]);
-    for (c, &y) in out_buffer[..n].iter().enumerate() {
-        *out.at(0, c) = y;
-    }
-}
-
-/// The only row of `x`, in its own place or copied to `buffer`.
-#[inline(always)]
-fn side_by_side<'a>(x: &MatRef<'a>, buffer: &'a mut [f32; BLOCK]) -> &'a [f32] {
-    match x.row(0) {
-        Some(row) => row,
-        None => {
-            copy(x, &mut buffer[..x.cols()]);
-            &buffer[..x.cols()]
-        }
-    }
-}
-
-#[inline(always)]
-fn copy(x: &MatRef, out: &mut [f32]) {
-    match x.row(0) {
-        Some(row) => out.copy_from_slice(row),
-        None if x.col_stride() == 0 => out.fill(x.get(0, 0)),
-        None => out.iter_mut().enumerate().for_each(|(c, y)| *y = x.get(0, c)),
-    }
-}
-
-/// out = a ∘ b. The operation is known before the loop, so each has a loop of its own.
-#[inline(always)]
-fn zip<S: Simd>(s: S, op: Binary, a: &[f32], b: &[f32], out: &mut [f32]) {
-    match op {
-        Binary::Add => words(s, a, b, out, |a, b| s.add(a, b)),
-        Binary::Sub => words(s, a, b, out, |a, b| s.sub(a, b)),
-        Binary::Mul => words(s, a, b, out, |a, b| s.mul(a, b)),
-        Binary::Div => words(s, a, b, out, |a, b| s.div(a, b)),
-        Binary::Max => words(s, a, b, out, |a, b| s.select(s.unordered(a, b), s.add(a, b), s.max(a, b))),
-        Binary::Min => words(s, a, b, out, |a, b| s.select(s.unordered(a, b), s.add(a, b), s.min(a, b))),
-    }
-}
-
-#[inline(always)]
-fn words<S: Simd>(s: S, a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(S::F32, S::F32) -> S::F32) {
-    let n = out.len();
-    let ((a, a_tail), (b, b_tail)) = (a[..n].as_chunks::<LANES>(), b[..n].as_chunks::<LANES>());
-    let (out, out_tail) = out.as_chunks_mut::<LANES>();
-    for ((a, b), out) in a.iter().zip(b).zip(out) {
-        s.store(out, f(s.load(a), s.load(b)));
-    }
-    if !out_tail.is_empty() {
-        s.store_tail(out_tail, f(s.load_tail(a_tail, 0.0), s.load_tail(b_tail, 0.0)));
-    }
+words! {
+    Add: Pairwise(a, b) = |s| s.add(a, b);
+    Sub: Pairwise(a, b) = |s| s.sub(a, b);
+    Mul: Pairwise(a, b) = |s| s.mul(a, b);
+    Div: Pairwise(a, b) = |s| s.div(a, b);
+    Max: Pairwise(a, b) = |s| s.select(s.unordered(a, b), s.add(a, b), s.max(a, b));
+    Min: Pairwise(a, b) = |s| s.select(s.unordered(a, b), s.add(a, b), s.min(a, b));
+    Neg: Lanewise(x) = |s| s.neg(x);
+    Abs: Lanewise(x) = |s| s.abs(x);
+    Sqrt: Lanewise(x) = |s| s.sqrt(x);
 }

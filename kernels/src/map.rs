@@ -5,21 +5,22 @@
 //! **Law.**  Clause 3. No element sees another, so neither length, stride, place nor tier can change a bit.
 //!
 //! ```text
-//!   x0…x15 │ x16…x31 │ … │ tail
-//!     │        │           │ padded with +0
-//!     f        f           f
-//!     ▼        ▼           ▼ only the tail is written
+//!   a  (rows, cols)  strides ─┐  256 columns at a time: where the elements lie side by side, in place;
+//!   b  (rows, cols)  strides ─┤  else gathered to the stack (stride 0: one value, filled in)
+//!                             ▼
+//!                     y  ◄─ f, word by word ─► scattered where y is strided
 //! ```
 //!
-//! Where `y` runs down its columns the whole problem is transposed first; where nothing lies between the rows
-//! it is one long row.
+//! Broadcasting is a stride of 0. Where `y` runs down its columns the whole problem is transposed first; where
+//! everything is gapless it is one long row. A tail is padded with +0, and only the tail is written.
 //!
 //! **Registers.**  Those of `f`.   **Cost.**  4 bytes read (8 for two inputs) and 4 written an element; memory
-//! binds unless `f` needs more than about 20 operations a line.   **Error.**  That of `f`.
+//! binds unless `f` needs more than about 16 operations a line.   **Error.**  That of `f`.
 //!
-//! **Next.**  `math/`, `activation.rs` and `elementwise.rs` hold the functions.
+//! **Reference.**  None: the definition is the algorithm.   **Next.**  `math/`, `activation.rs` and
+//! `elementwise.rs` hold the functions.
 
-use crate::rows::{Row, RowKernel, Rows, check_shape, gather};
+use crate::rows::{Row, RowKernel, Rows, check_shape};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES};
@@ -44,7 +45,8 @@ pub fn slice<F: Lanewise>(cpu: Cpu, f: F, x: &mut [f32]) {
 
 /// `x = f(x)` for every element of a (rows, cols) matrix; any strides.
 pub fn in_place<F: Lanewise>(cpu: Cpu, f: F, x: MatMut) {
-    run(cpu, f, None, x);
+    let ([], out) = straighten([], x);
+    cpu.run(Rows { x: None, out, kernel: Map(f) });
 }
 
 /// `y = f(x)` for every element of a (rows, cols) matrix; any strides.
@@ -53,32 +55,48 @@ pub fn in_place<F: Lanewise>(cpu: Cpu, f: F, x: MatMut) {
 /// Where the shapes differ.
 pub fn apply<F: Lanewise>(cpu: Cpu, f: F, x: MatRef, y: MatMut) {
     check_shape(&x, &y.as_ref());
-    run(cpu, f, Some(x), y);
+    let ([x], out) = straighten([x], y);
+    cpu.run(Rows { x: Some(x), out, kernel: Map(f) });
 }
 
-fn run<F: Lanewise>(cpu: Cpu, f: F, x: Option<MatRef>, out: MatMut) {
-    let down = runs_down(&out.as_ref());
-    let (x, out) = if down { (x.map(MatRef::t), out.t()) } else { (x, out) };
-    let (x, out) = as_one_row(x, out);
-    cpu.run(Rows { x, out, kernel: Map(f) });
+/// `y = f(a, b)` for every element of (rows, cols) matrices; any strides, broadcast with strides of 0.
+///
+/// # Panics
+/// Where the shapes differ.
+pub fn zip<F: Pairwise>(cpu: Cpu, f: F, a: MatRef, b: MatRef, y: MatMut) {
+    check_shape(&a, &y.as_ref());
+    check_shape(&b, &y.as_ref());
+    let ([a, b], y) = straighten([a, b], y);
+    cpu.run(Zip { f, a: Some(a), b, y });
 }
 
-/// Whether neighbours lie in a column rather than in a row.
-#[inline(always)]
-pub(crate) fn runs_down(out: &MatRef) -> bool {
-    out.rows() > 1 && out.row_stride().unsigned_abs() < out.col_stride().unsigned_abs()
+/// `a = f(a, b)` for every element of (rows, cols) matrices; any strides, `b` broadcast with strides of 0.
+///
+/// # Panics
+/// Where the shapes differ.
+pub fn zip_in_place<F: Pairwise>(cpu: Cpu, f: F, a: MatMut, b: MatRef) {
+    check_shape(&b, &a.as_ref());
+    let ([b], y) = straighten([b], a);
+    cpu.run(Zip { f, a: None, b, y });
 }
 
-/// One long row instead of many, where nothing lies between the rows.
-fn as_one_row<'a>(x: Option<MatRef<'a>>, out: MatMut<'a>) -> (Option<MatRef<'a>>, MatMut<'a>) {
-    let n = out.rows() * out.cols();
-    let flat = x.map(|x| x.contiguous());
-    if flat == Some(None) {
-        return (x, out);
+/// Rows for columns where neighbours of `y` lie in a column; then one long row where nothing lies between the rows.
+fn straighten<'a, const N: usize>(
+    mut x: [MatRef<'a>; N],
+    mut y: MatMut<'a>,
+) -> ([MatRef<'a>; N], MatMut<'a>) {
+    let (row_stride, col_stride) = (y.as_ref().row_stride(), y.col_stride());
+    if y.rows() > 1 && row_stride.unsigned_abs() < col_stride.unsigned_abs() {
+        (x, y) = (x.map(MatRef::t), y.t());
     }
-    match out.into_contiguous() {
-        Ok(out) => (flat.flatten().map(|x| MatRef::new(x, 1, n)), MatMut::new(out, 1, n)),
-        Err(out) => (x, out),
+    let flat = x.map(|x| x.contiguous());
+    if flat.contains(&None) {
+        return (x, y);
+    }
+    let n = y.rows() * y.cols();
+    match y.into_contiguous() {
+        Ok(y) => (flat.map(|x| MatRef::new(x.unwrap_or_default(), 1, n)), MatMut::new(y, 1, n)),
+        Err(y) => (x, y),
     }
 }
 
@@ -99,61 +117,92 @@ impl<F: Lanewise> RowKernel for Map<F> {
     }
 }
 
-/// `y = f(a, b)` for every element of (rows, cols) matrices; any strides.
-///
-/// # Panics
-/// Where the shapes differ.
-pub fn zip<F: Pairwise>(cpu: Cpu, f: F, a: MatRef, b: MatRef, y: MatMut) {
-    check_shape(&a, &y.as_ref());
-    check_shape(&b, &y.as_ref());
-    let down = runs_down(&y.as_ref());
-    let (a, b, y) = if down { (a.t(), b.t(), y.t()) } else { (a, b, y) };
-    cpu.run(Zip { f, a, b, y });
+/// y = f(a, b), or y = f(y, b) where there is no a.
+pub(crate) struct Zip<'a, F> {
+    pub f: F,
+    pub a: Option<MatRef<'a>>, // (rows, cols)
+    pub b: MatRef<'a>,         // (rows, cols)
+    pub y: MatMut<'a>,         // (rows, cols)
 }
 
-struct Zip<'a, F> {
-    f: F,
-    a: MatRef<'a>, // (rows, cols)
-    b: MatRef<'a>, // (rows, cols)
-    y: MatMut<'a>, // (rows, cols)
-}
+/// Columns at a time: three blocks of 1 KiB stay in every first-level cache.
+const BLOCK: usize = 256;
 
 impl<F: Pairwise> Kernel for Zip<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Zip { f, a, b, mut y } = self;
+        let mut buffers = [[0.0; BLOCK]; 3];
         for r in 0..y.rows() {
-            match (a.row(r), b.row(r), y.row(r)) {
-                (Some(a), Some(b), Some(y)) => side_by_side(s, f, a, b, y),
-                _ => strided(s, f, (a, b), &mut y, r),
+            let mut start = 0;
+            while start < y.cols() {
+                let cols = start..y.cols().min(start + BLOCK);
+                start = cols.end;
+                let b = b.sub(r..r + 1, cols.clone());
+                let a = a.map(|a| a.sub(r..r + 1, cols.clone()));
+                let block = Zip { f, a, b, y: y.reborrow().sub(r..r + 1, cols) };
+                zip_block(s, block, &mut buffers);
             }
         }
     }
 }
 
-/// One row whose elements lie side by side in all three.
+/// One block of one row: operands brought side by side, the function, the result put where it belongs.
 #[inline(always)]
-fn side_by_side<S: Simd, F: Pairwise>(s: S, f: F, a: &[f32], b: &[f32], y: &mut [f32]) {
-    let (a_lines, a_tail) = a.as_chunks::<LANES>();
-    let (b_lines, b_tail) = b.as_chunks::<LANES>();
-    let (y_lines, y_tail) = y.as_chunks_mut::<LANES>();
-    for ((a, b), y) in a_lines.iter().zip(b_lines).zip(y_lines) {
+fn zip_block<S: Simd, F: Pairwise>(s: S, block: Zip<F>, buffers: &mut [[f32; BLOCK]; 3]) {
+    let [a_buffer, b_buffer, y_buffer] = buffers;
+    let Zip { f, a, b, mut y } = block;
+    let n = y.cols();
+    let b = side_by_side(&b, b_buffer);
+    let a = match a {
+        Some(a) => side_by_side(&a, a_buffer),
+        None => {
+            // In place: a copy of the block, for `y` is written over.
+            copy(&y.as_ref(), &mut a_buffer[..n]);
+            &a_buffer[..n]
+        }
+    };
+    if let Some(y) = y.row(0) {
+        words(s, f, a, b, y);
+        return;
+    }
+    words(s, f, a, b, &mut y_buffer[..n]);
+    for (c, &value) in y_buffer[..n].iter().enumerate() {
+        *y.at(0, c) = value;
+    }
+}
+
+/// The only row of `x`, in its own place or copied to `buffer`.
+#[inline(always)]
+fn side_by_side<'a>(x: &MatRef<'a>, buffer: &'a mut [f32; BLOCK]) -> &'a [f32] {
+    match x.row(0) {
+        Some(row) => row,
+        None => {
+            copy(x, &mut buffer[..x.cols()]);
+            &buffer[..x.cols()]
+        }
+    }
+}
+
+#[inline(always)]
+fn copy(x: &MatRef, out: &mut [f32]) {
+    match x.row(0) {
+        Some(row) => out.copy_from_slice(row),
+        None if x.col_stride() == 0 => out.fill(x.get(0, 0)),
+        None => out.iter_mut().enumerate().for_each(|(c, y)| *y = x.get(0, c)),
+    }
+}
+
+#[inline(always)]
+fn words<S: Simd, F: Pairwise>(s: S, f: F, a: &[f32], b: &[f32], y: &mut [f32]) {
+    let n = y.len();
+    let ((a, a_tail), (b, b_tail)) = (a[..n].as_chunks::<LANES>(), b[..n].as_chunks::<LANES>());
+    let (y, y_tail) = y.as_chunks_mut::<LANES>();
+    for ((a, b), y) in a.iter().zip(b).zip(y) {
         s.store(y, f.of(s, s.load(a), s.load(b)));
     }
     if !y_tail.is_empty() {
         s.store_tail(y_tail, f.of(s, s.load_tail(a_tail, 0.0), s.load_tail(b_tail, 0.0)));
-    }
-}
-
-/// Row `r`, sixteen elements at a time through arrays.
-#[inline(always)]
-fn strided<S: Simd, F: Pairwise>(s: S, f: F, (a, b): (MatRef, MatRef), y: &mut MatMut, r: usize) {
-    for start in (0..y.cols()).step_by(LANES) {
-        let (a, b) = (gather(&a, r, start, 0.0), gather(&b, r, start, 0.0));
-        let word = s.to_array(f.of(s, s.load(&a), s.load(&b)));
-        for (c, v) in (start..y.cols()).zip(word) {
-            *y.at(r, c) = v;
-        }
     }
 }

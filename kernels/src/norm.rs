@@ -25,7 +25,8 @@
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};
-use crate::elementwise::{Binary, Zip};
+use crate::elementwise::Add;
+use crate::map::Zip;
 use crate::rows::{Row, RowKernel, Rows, check_shape};
 use crate::simd::{Floats, Simd, sqrt64};
 use crate::view::{MatMut, MatRef};
@@ -132,7 +133,7 @@ impl<K: RowKernel + Copy> Kernel for AddThen<'_, K> {
         for r in 0..self.out.rows() {
             let mut x = self.x.reborrow().sub(r..r + 1, cols.clone());
             let residual = self.residual.sub(r..r + 1, cols.clone());
-            Zip { op: Binary::Add, a: None, b: residual, out: x.reborrow() }.run(s);
+            Zip { f: Add, a: None, b: residual, y: x.reborrow() }.run(s);
             let out = self.out.reborrow().sub(r..r + 1, cols.clone());
             Rows { x: Some(x.as_ref()), out, kernel: self.kernel }.run(s);
         }
@@ -194,16 +195,23 @@ impl RowKernel for Layer<'_> {
         let mean = s.splat_d(total(s, row) / n);
         let variance = squares(s, row, mean) / n;
         let scale = s.splat_d(1.0 / sqrt64(variance + self.eps));
-        let unit = |x: S::F32| s.narrow(s.mul_d(s.sub_d(s.widen(x), mean), scale));
         for i in 0..row.words() {
-            let y = s.fma(unit(row.read(s, i)), self.weight.word(s, i), self.bias.word(s, i));
+            let unit = scaled(s, row.read(s, i), mean, scale);
+            let y = s.fma(unit, self.weight.word(s, i), self.bias.word(s, i));
             row.write(s, i, y);
         }
         if row.has_tail() {
-            let y = s.fma(unit(row.read_tail(s, 0.0)), self.weight.tail(s), self.bias.tail(s));
+            let unit = scaled(s, row.read_tail(s, 0.0), mean, scale);
+            let y = s.fma(unit, self.weight.tail(s), self.bias.tail(s));
             row.write_tail(s, y);
         }
     }
+}
+
+/// (x − center) · scale in `f64`, rounded once.
+#[inline(always)]
+fn scaled<S: Simd>(s: S, x: S::F32, center: S::F64, scale: S::F64) -> S::F32 {
+    s.narrow(s.mul_d(s.sub_d(s.widen(x), center), scale))
 }
 
 #[derive(Clone, Copy)]
@@ -231,14 +239,15 @@ impl RowKernel for Rms<'_> {
     fn row<S: Simd, R: Row>(&self, s: S, row: &mut R) {
         let mean_square = squares(s, row, s.splat_d(0.0)) / row.len() as f64;
         let scale = s.splat_d(1.0 / sqrt64(mean_square + self.eps));
-        let base = s.splat(self.base);
-        let gained = |x: S::F32, w: S::F32| s.mul(s.narrow(s.mul_d(s.widen(x), scale)), s.add(base, w));
+        let (zero, base) = (s.splat_d(0.0), s.splat(self.base));
         for i in 0..row.words() {
-            let y = gained(row.read(s, i), self.weight.word(s, i));
+            let unit = scaled(s, row.read(s, i), zero, scale);
+            let y = s.mul(unit, s.add(base, self.weight.word(s, i)));
             row.write(s, i, y);
         }
         if row.has_tail() {
-            let y = gained(row.read_tail(s, 0.0), self.weight.tail(s));
+            let unit = scaled(s, row.read_tail(s, 0.0), zero, scale);
+            let y = s.mul(unit, s.add(base, self.weight.tail(s)));
             row.write_tail(s, y);
         }
     }

@@ -192,7 +192,12 @@ fn down<S: Simd, F: Fold>(s: S, fold: &F, x: MatRef) -> Floats {
         };
         chains[k % LANES] = fold.step(s, chains[k % LANES], word);
     }
-    let totals = fold.lanes(s, tree(chains, |a, b| fold.join(s, a, b)));
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            chains[i] = fold.join(s, chains[i], chains[i + half]);
+        }
+    }
+    let totals = fold.lanes(s, chains[0]);
     totals.map(|total| fold.end(total, x.rows()))
 }
 
@@ -331,23 +336,26 @@ struct Find<'a> {
     what: f32,
 }
 
+impl Find<'_> {
+    /// Lane l is bit l.
+    #[inline(always)]
+    fn hits<S: Simd>(&self, s: S, x: S::F32) -> u32 {
+        s.mask_bits(if self.what.is_nan() { s.is_nan(x) } else { s.eq(x, s.splat(self.what)) })
+    }
+}
+
 impl Kernel for Find<'_> {
     type Output = Option<usize>;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Option<usize> {
         let (words, tail) = self.x.as_chunks();
-        let what = s.splat(self.what);
-        let found = |x: S::F32, live: u32| {
-            let hit = if self.what.is_nan() { s.is_nan(x) } else { s.eq(x, what) };
-            s.mask_bits(hit) & live
-        };
         for (i, x) in words.iter().enumerate() {
-            let bits = found(s.load(x), u32::MAX);
-            if bits != 0 {
-                return Some(i * LANES + bits.trailing_zeros() as usize);
+            let hits = self.hits(s, s.load(x));
+            if hits != 0 {
+                return Some(i * LANES + hits.trailing_zeros() as usize);
             }
         }
-        let bits = found(s.load_tail(tail, 0.0), (1 << tail.len()) - 1);
-        (bits != 0).then(|| words.len() * LANES + bits.trailing_zeros() as usize)
+        let hits = self.hits(s, s.load_tail(tail, 0.0)) & ((1 << tail.len()) - 1);
+        (hits != 0).then(|| words.len() * LANES + hits.trailing_zeros() as usize)
     }
 }

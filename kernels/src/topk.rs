@@ -22,7 +22,7 @@
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};
-use crate::simd::{Floats, Simd};
+use crate::simd::Simd;
 
 /// Writes the k = `values.len()` largest scores, best first, and their places; returns how many there are:
 /// min(k, n). What lies behind them is left as it was. A NaN comes before every number, equals by place.
@@ -60,14 +60,11 @@ impl Kernel for TopK<'_> {
             // What is not larger than the worst kept comes later than it, so it loses a tie too.
             let worst = s.splat(self.heap.values[0]);
             let (words, _) = block.as_chunks::<LANES>();
-            let enters = |w: &Floats| {
+            let mut any = s.mask_from_bits(0);
+            for w in words {
                 let x = s.load(w);
-                s.mask_or(s.gt(x, worst), s.is_nan(x))
-            };
-            let any = s.mask_or(
-                s.mask_or(enters(&words[0]), enters(&words[1])),
-                s.mask_or(enters(&words[2]), enters(&words[3])),
-            );
+                any = s.mask_or(any, s.mask_or(s.gt(x, worst), s.is_nan(x)));
+            }
             if s.any(any) {
                 self.heap.offer(block, k + b * block.len());
             }
