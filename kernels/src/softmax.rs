@@ -27,6 +27,7 @@
 
 use crate::Cpu;
 use crate::math::exp::exp;
+use crate::math::ln::ln;
 use crate::rows::{Row, RowKernel, Rows, check_shape};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
@@ -44,6 +45,21 @@ pub fn softmax(cpu: Cpu, x: MatRef, out: MatMut) {
 /// [`softmax`] where the rows lie.
 pub fn softmax_in_place(cpu: Cpu, x: MatMut) {
     cpu.run(Rows { x: None, out: x, kernel: Softmax });
+}
+
+/// The logarithm of the softmax of each row of x, (rows, cols), any strides. −∞ stays −∞; a NaN, a +∞ or nothing
+/// but −∞ in a row makes the whole row NaN.
+///
+/// # Panics
+/// Where the shapes differ.
+pub fn log_softmax(cpu: Cpu, x: MatRef, out: MatMut) {
+    check_shape(&x, &out.as_ref());
+    cpu.run(Rows { x: Some(x), out, kernel: LogSoftmax });
+}
+
+/// [`log_softmax`] where the rows lie.
+pub fn log_softmax_in_place(cpu: Cpu, x: MatMut) {
+    cpu.run(Rows { x: None, out: x, kernel: LogSoftmax });
 }
 
 struct Softmax;
@@ -70,6 +86,31 @@ impl RowKernel for Softmax {
         }
         if row.has_tail() {
             let y = s.mul(row.reread_tail(s), scale);
+            row.write_tail(s, y);
+        }
+    }
+}
+
+struct LogSoftmax;
+
+impl RowKernel for LogSoftmax {
+    #[inline(always)]
+    fn row<S: Simd, R: Row>(&self, s: S, row: &mut R) {
+        let m = s.splat(max(s, row));
+        let mut sum = s.splat(0.0);
+        for i in 0..row.words() {
+            sum = s.add(sum, exp(s, s.sub(row.read(s, i), m)));
+        }
+        if row.has_tail() {
+            sum = s.add(sum, exp(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m)));
+        }
+        let log = ln(s, s.splat(s.sum(sum)));
+        for i in 0..row.words() {
+            let y = s.sub(s.sub(row.read(s, i), m), log);
+            row.write(s, i, y);
+        }
+        if row.has_tail() {
+            let y = s.sub(s.sub(row.read_tail(s, 0.0), m), log);
             row.write_tail(s, y);
         }
     }

@@ -7,6 +7,7 @@
 use crate::Cpu;
 
 mod nf4;
+mod rows;
 
 /// A kernel, a small input, and the hash that its result must have.
 pub struct Golden {
@@ -20,7 +21,7 @@ pub struct Golden {
 
 /// Every case, kernel by kernel.
 pub fn cases() -> impl Iterator<Item = &'static Golden> {
-    const FAMILIES: &[&[Golden]] = &[nf4::CASES];
+    const FAMILIES: &[&[Golden]] = &[nf4::CASES, rows::CASES];
     FAMILIES.iter().copied().flatten()
 }
 

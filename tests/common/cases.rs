@@ -51,6 +51,8 @@ pub const CASES: &[Case] = &[
     ("softmax", |cpu, n, at| softmax(cpu, row(at.floats(n)), row_mut(at.out(n)))),
     ("softmax/in place", |cpu, n, at| softmax_in_place(cpu, row_mut(at.floats_mut(n)))),
     ("softmax/columns", |cpu, n, at| softmax(cpu, MatRef::new(at.floats(3 * n), 3, n).t(), MatMut::new(at.out(3 * n), 3, n).t())),
+    ("log_softmax", |cpu, n, at| log_softmax(cpu, row(at.floats(n)), row_mut(at.out(n)))),
+    ("log_softmax/in place", |cpu, n, at| log_softmax_in_place(cpu, row_mut(at.floats_mut(n)))),
     ("layer_norm", |cpu, n, at| layer_norm(cpu, row(at.floats(n)), &layer(n, at), row_mut(at.out(n)))),
     ("layer_norm/in place", |cpu, n, at| layer_norm_in_place(cpu, row_mut(at.floats_mut(n)), &layer(n, at))),
     ("add_layer_norm", |cpu, n, at| add_layer_norm(cpu, row_mut(at.floats_mut(n)), row(at.floats(n)), &layer(n, at), row_mut(at.out(n)))),
