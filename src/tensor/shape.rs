@@ -42,15 +42,44 @@ impl Shape {
         Ok(Shape { rank: extents.len(), dims })
     }
 
+    /// A shape that the caller vouches for.
+    ///
+    /// # Panics
+    /// Where [`Shape::new`] has an error.
+    #[track_caller]
+    pub(super) fn of(extents: &[usize]) -> Shape {
+        Shape::new(extents).unwrap_or_else(|e| panic!("{e}"))
+    }
+
     /// Number of axes.
     pub const fn rank(&self) -> usize {
         self.rank
+    }
+
+    /// The extents, then zeros.
+    pub(super) const fn padded(&self) -> &[usize; MAX_RANK] {
+        &self.dims
     }
 
     /// Number of elements: the product of the extents, 1 without axes.
     pub fn elements(&self) -> usize {
         self.iter().product()
     }
+}
+
+/// Elements from one place of an axis to the next, for each axis; the rest is 0.
+pub(super) type Strides = [isize; MAX_RANK];
+
+/// The strides of elements that lie row by row without gaps.
+pub(super) fn row_major(shape: &Shape) -> Strides {
+    let mut strides = [0; MAX_RANK];
+    let mut step = 1;
+    for (axis, &n) in shape.iter().enumerate().rev() {
+        strides[axis] = step;
+        // No overflow: the extents that are not 0 multiply to less than `isize::MAX`.
+        step *= n.max(1) as isize;
+    }
+    strides
 }
 
 impl Deref for Shape {
