@@ -18,7 +18,8 @@ impl<'a> Console<'a> {
         Console { out }
     }
 
-    /// Ends the command if Ctrl-C was pressed. To be asked some ten times a second.
+    /// Ends the command in good order if Ctrl-C was pressed: to be asked at every turn of long work. (One that
+    /// does not ask is ended all the same, a little later.)
     pub fn check_interrupt(&self) -> Result<(), Failure> {
         if sys::interrupted() { Err(Failure::Interrupted) } else { Ok(()) }
     }

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use super::console::bytes;
-use super::json::{Object, array, string};
 use super::{Args, Command, Console, Failure, Flag, Takes};
 use crate::cpu::Chosen;
+use crate::io::json::Writer;
 use crate::sys::processor::{self, Cache};
 use crate::{Cpu, cpu, pool, sys};
 
@@ -89,24 +89,32 @@ impl Info {
         if limits.is_empty() { String::new() } else { format!(" ({})", limits.join(", ")) }
     }
 
-    fn json(&self) -> Object {
-        let cache = |c: &Cache| Object::new().text("name", &c.name).value("bytes", c.bytes);
-        let strings = |words: &[&str]| array(words.iter().map(|word| string(word)));
-        let or_null = |n: Option<String>| n.unwrap_or_else(|| "null".into());
-        Object::new()
-            .text("processor", &self.brand)
-            .text("tier", self.cpu.tier().name())
-            .text("chosen_by", self.chosen.to_string())
-            .value("other_tiers", strings(&self.others))
-            .value("extras", strings(&cpu::extras(self.cpu)))
-            .value("caches", array(self.caches.iter().map(cache)))
-            .value("threads", self.threads)
-            .value("affinity", or_null(self.affinity.map(|n| n.to_string())))
-            .value("quota", or_null(self.quota.map(|cpus| format!("{cpus:?}"))))
-            .value("page_bytes", sys::page_size())
-            .text("version", env!("CARGO_PKG_VERSION"))
-            .value("commit", or_null(option_env!("SAMEBITS_GIT").map(string)))
-            .text("rustc", env!("SAMEBITS_RUSTC"))
-            .text("target", env!("SAMEBITS_TARGET"))
+    fn json(&self) -> String {
+        let mut out = Writer::indented();
+        out.object(|w| {
+            w.key("processor").string(&self.brand);
+            w.key("tier").string(self.cpu.tier().name());
+            w.key("chosen_by").string(&self.chosen.to_string());
+            w.key("other_tiers").array(|w| self.others.iter().for_each(|tier| w.string(tier)));
+            w.key("extras").array(|w| cpu::extras(self.cpu).iter().for_each(|extra| w.string(extra)));
+            w.key("caches").object(|w| self.caches.iter().for_each(|c| w.key(&c.name).number(c.bytes)));
+            w.key("threads").number(self.threads);
+            optional(w.key("affinity"), self.affinity, |w, n| w.number(n));
+            optional(w.key("quota"), self.quota, |w, cpus| w.number(cpus));
+            w.key("page_bytes").number(sys::page_size());
+            w.key("version").string(env!("CARGO_PKG_VERSION"));
+            optional(w.key("commit"), option_env!("SAMEBITS_GIT"), |w, hash| w.string(hash));
+            w.key("rustc").string(env!("SAMEBITS_RUSTC"));
+            w.key("target").string(env!("SAMEBITS_TARGET"));
+        });
+        out.finish()
+    }
+}
+
+/// A value, or `null`.
+fn optional<T>(w: &mut Writer, value: Option<T>, write: impl FnOnce(&mut Writer, T)) {
+    match value {
+        Some(value) => write(w, value),
+        None => w.null(),
     }
 }

@@ -11,14 +11,17 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
+use crate::io::atomic;
 use crate::{Error, sys};
 
 pub mod args;
 pub mod console;
 mod help;
 mod info;
-pub mod json;
+mod inspect;
 mod nearest;
+mod quantize;
+mod values;
 
 pub use args::{Args, Flag, Takes};
 pub use console::{Align, Console, Progress, Table};
@@ -42,7 +45,7 @@ pub struct Command {
 }
 
 /// Every subcommand, in the order of the help; the first is what runs without a command.
-pub const COMMANDS: &[Command] = &[info::COMMAND, help::COMMAND];
+pub const COMMANDS: &[Command] = &[info::COMMAND, inspect::COMMAND, quantize::COMMAND, help::COMMAND];
 
 /// Why a command ended early.
 #[derive(Debug)]
@@ -91,7 +94,7 @@ impl Failure {
 
 /// Runs the program with the process's arguments and standard streams.
 pub fn main() -> ExitCode {
-    sys::catch_interrupt();
+    sys::catch_interrupt(atomic::remove_pending);
     let mut out = BufWriter::new(io::stdout().lock());
     let code = run(std::env::args_os().skip(1), &mut out, &mut io::stderr());
     ExitCode::from(code)

@@ -26,7 +26,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
 }
 
 /// FNV-1a over the bits of results; every NaN counts as the same one, for payloads are not promised.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(pub u64);
 
 impl Default for Hash {

@@ -5,5 +5,6 @@
 
 #[cfg(feature = "std")]
 pub mod atomic;
+pub mod bitsandbytes;
 pub mod json;
 pub mod safetensors;

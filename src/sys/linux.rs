@@ -1,14 +1,18 @@
 //! Linux, 64 bit: declarations as in glibc's and musl's headers.
 
 use std::ffi::{c_int, c_long, c_void};
-use std::io;
-use std::sync::atomic::Ordering;
+use std::io::{self, Read};
+use std::os::fd::IntoRawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::INTERRUPTED;
 
 unsafe extern "C" {
     fn signal(number: c_int, handler: usize) -> usize;
     fn _exit(status: c_int) -> !;
+    fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize;
     fn sysconf(name: c_int) -> c_long;
     fn sched_getaffinity(pid: c_int, bytes: usize, mask: *mut u64) -> c_int;
     fn sched_setaffinity(pid: c_int, bytes: usize, mask: *const u64) -> c_int;
@@ -21,20 +25,43 @@ const SIGINT: c_int = 2;
 const SIG_IGN: usize = 1;
 const SC_PAGESIZE: c_int = 30;
 
+/// The end of a pipe that the handler rings.
+static ALARM: AtomicI32 = AtomicI32::new(-1);
+
 /// Processors that an affinity mask can name here.
 const MASK_BITS: usize = 8192;
 type Mask = [u64; MASK_BITS / 64];
 
-/// From now on Ctrl-C only sets [`super::interrupted`]; pressed again, it ends the process with 130.
-pub fn catch_interrupt() {
+/// What a command may take to end by itself after Ctrl-C.
+const GRACE: Duration = Duration::from_millis(150);
+
+/// From now on Ctrl-C sets [`super::interrupted`]. A command that has not ended soon after is ended: what it
+/// leaves half-written is removed by `clean_up`, and the exit code is 130. Ctrl-C once more ends it at once.
+pub fn catch_interrupt(clean_up: fn()) {
     extern "C" fn on_interrupt(_: c_int) {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             // SAFETY: ends the process; allowed in a signal handler.
             unsafe { _exit(130) };
         }
+        // SAFETY: writes one byte; allowed in a signal handler. A pipe that is full or closed is no matter.
+        unsafe { write(ALARM.load(Ordering::Relaxed), [0u8].as_ptr().cast(), 1) };
     }
+    // A handler may do little: it rings a thread, which may do all. Without it, Ctrl-C stays as it was.
+    let Ok((mut alarm, ring)) = io::pipe() else { return };
+    let watch = move || {
+        if matches!(alarm.read(&mut [0]), Ok(1)) {
+            thread::sleep(GRACE);
+            clean_up();
+            // SAFETY: ends the process.
+            unsafe { _exit(130) };
+        }
+    };
+    if thread::Builder::new().name("samebits-ctrl-c".into()).spawn(watch).is_err() {
+        return;
+    }
+    ALARM.store(ring.into_raw_fd(), Ordering::Relaxed);
     let handler = on_interrupt as extern "C" fn(c_int) as usize;
-    // SAFETY: the handler touches one atomic. A process started to ignore Ctrl-C goes on ignoring it.
+    // SAFETY: the handler does what handlers may. A process started to ignore Ctrl-C goes on ignoring it.
     unsafe {
         if signal(SIGINT, handler) == SIG_IGN {
             signal(SIGINT, SIG_IGN);

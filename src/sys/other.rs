@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
 
 /// Does nothing: Ctrl-C ends the process.
-pub fn catch_interrupt() {}
+pub fn catch_interrupt(_clean_up: fn()) {}
 
 /// Bytes in a page of memory: the usual number.
 pub fn page_size() -> usize {
