@@ -180,7 +180,8 @@ fn number(w: &mut Writer, n: Number) {
 fn shown(n: Number) -> String {
     match n {
         Number::Integer(n) => n.to_string(),
-        Number::Float(x) if x == 0.0 || (1e-3..1e5).contains(&x.abs()) => format!("{x:.4}"),
+        Number::Float(0.0) => "0".into(),
+        Number::Float(x) if (1e-3..1e5).contains(&x.abs()) => format!("{x:.4}"),
         Number::Float(x) => format!("{x:.3e}"),
     }
 }
