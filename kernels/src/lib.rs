@@ -31,6 +31,7 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod activation;
+pub mod attention;
 pub mod cpu;
 pub mod dot;
 pub mod elementwise;

@@ -14,6 +14,9 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
+mod heads;
+pub use heads::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
+
 /// A matrix to read, (rows, cols), any strides.
 #[derive(Clone, Copy)]
 pub struct MatRef<'a, T = f32> {

@@ -1,0 +1,222 @@
+//! # Attention: softmax(scale · q kᵀ + bias) v, fused, never with an (Lq × Lk) matrix
+//!
+//! **Math.**  For each query i of each head:  s_j = q_i · k_j · scale,  p_j = exp(s_j − max s) / Σ exp(s − max s),
+//!   out_i = Σ_j p_j v_j  over the keys j that i may see; kept online, block by block, as (m, l, o).
+//!
+//! **Law.**   Clause 8. A live score is made in this order, each step rounded once:
+//!   1. q · k by clause 1 over head_dim;  2. × scale;  3. softcap: s ÷ c, tanh, × c;
+//!   4. ALiBi: fma(slope, j − i, s), j − i exact up to 2²⁴;  5. + additive mask.
+//!
+//!   Keys go in blocks of 64 counted from the sequence's first key. A key that is masked, or that the sequence
+//!   does not have, enters its block as s = −∞, p = +0 and v = +0; its k and v are never read. Per block with a
+//!   key that the row may see:  m' = max(m, s),  p = exp(s − m'),  α = exp(m − m') (0 where m = −∞),
+//!   l = l·α + Σp (the product rounded; Σp by clause 2),  o = fma(o, α, chain of p·v from +0, j ascending).
+//!   While m' = −∞ (all live scores overflowed to it) p is taken against 0 in its place, so that it is +0 and
+//!   not a NaN. A sink is a block after the last, of one key with the score `sink` and v = +0.
+//!   End: o ÷ l, or +0 where no key was allowed; log-sum-exp: m + ln l.
+//!   A NaN score makes its own p a NaN, and so l and o: `max` may drop it without harm.
+//!
+//! ```text
+//!   lanes are queries (prefill):                       lanes are keys, then components (decode):
+//!   Qᵀ (d × 48)        K block, as it lies              K, 16 keys × 16 components, transposed in registers
+//!      │                  │ one float broadcast            │  × q broadcast
+//!      └──► Sᵀ (64 × 48) ◄┘                                └──► S (rows × 64)
+//!            │ max, exp, Σ down the columns                      │ max, exp, Σ
+//!            Pᵀ      V block, as it lies                         P broadcast × V, as it lies
+//!            └──► Oᵀ (v_dim × 48) ◄┘                             └──► O (rows × v_dim)
+//! ```
+//!
+//! With the queries in the lanes nothing is ever shuffled but Q once and O once: K and V are read as the cache
+//! holds them, one float at a time. Rows of a piece are (query, head of the group), so that a group shares one
+//! pass over its keys.
+//!
+//! **Registers.**  the tiles of `tile.rs`: avx512 8 × 3 words · avx2, neon 5 × 1 words.
+//!
+//! **Cost.**  2·(qk_dim + v_dim) FMA lanes a score, some 30 operations for its exp. Prefill is bound by FMAs (K and
+//!   V pass once for 48 rows), decode by reading K and V.   **Scratch.**  [`scratch_len`] lines a thread.
+//!
+//! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs).
+//!
+//! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
+//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.
+
+mod mask;
+mod pieces;
+mod softmax;
+mod tile;
+
+pub use mask::{Additive, Align, Keep, Pattern, Sequences, Span};
+pub use pieces::{Piece, Pieces};
+
+use crate::view::{HeadsMut, HeadsRef};
+use crate::{Cpu, LANES, Line};
+
+/// Keys of a block (clause 8).
+pub const BLOCK: usize = 64;
+
+/// Rows of a piece, at most: three words of queries.
+pub(crate) const ROWS: usize = 48;
+
+/// One attention over a batch: shapes as (batch, heads, tokens, dim), each with strides of its own.
+///
+/// Query head h reads key head h / (heads / kv_heads). With [`Sequences::Packed`] the batch is 1.
+#[derive(Debug)]
+pub struct Attention<'a> {
+    /// (batch, heads, Lq, qk_dim)
+    pub q: HeadsRef<'a>,
+    /// (batch, kv_heads, Lk, qk_dim)
+    pub k: HeadsRef<'a>,
+    /// (batch, kv_heads, Lk, v_dim)
+    pub v: HeadsRef<'a>,
+    /// (batch, heads, Lq, v_dim)
+    pub out: HeadsMut<'a>,
+    /// (batch, heads, Lq, 1): log Σ exp of the scores, the sink among them; −∞ where there is neither.
+    pub lse: Option<HeadsMut<'a>>,
+    /// Everything else.
+    pub options: Options<'a>,
+}
+
+/// How scores are made and which keys count.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// What q · k is multiplied by.
+    pub scale: f32,
+    /// Keys that a query sees by position.
+    pub pattern: Pattern,
+    /// Where the first query stands.
+    pub align: Align,
+    /// Padding, or sequences end to end.
+    pub sequences: Sequences<'a>,
+    /// Keys that a query sees by a mask.
+    pub keep: Option<Keep<'a>>,
+    /// A bias of the scores, −∞ hides.
+    pub additive: Option<Additive<'a>>,
+    /// (heads): slope × (j − i) is added, i being the query's position.
+    pub alibi: Option<&'a [f32]>,
+    /// (heads): an extra score that takes part in the denominator only.
+    pub sinks: Option<&'a [f32]>,
+}
+
+impl Options<'_> {
+    /// Every query sees every key; no bias.
+    pub const fn new(scale: f32) -> Self {
+        Options {
+            scale,
+            pattern: Pattern::Full,
+            align: Align::BottomRight,
+            sequences: Sequences::Whole,
+            keep: None,
+            additive: None,
+            alibi: None,
+            sinks: None,
+        }
+    }
+
+    /// With the usual scale: 1 / √qk_dim, rounded once from `f64`.
+    pub fn for_head_dim(qk_dim: usize) -> Self {
+        Options::new((1.0 / crate::simd::sqrt64(qk_dim as f64)) as f32)
+    }
+}
+
+/// Lines of scratch that each thread needs for heads of these sizes.
+pub const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
+    tile::scratch_len(qk_dim, v_dim)
+}
+
+/// Computes `problem` on this thread, piece by piece.
+///
+/// ```
+/// use samebits_kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
+/// use samebits_kernels::view::{HeadsMut, HeadsRef};
+/// use samebits_kernels::{Cpu, Line};
+/// let (q, k, v) = ([1.0; 4], [1.0; 6], [1.0, 2.0, 3.0]);
+/// let mut out = [0.0; 2];
+/// let problem = Attention {
+///     q: HeadsRef::new(&q, [1, 1, 2, 2]),
+///     k: HeadsRef::new(&k, [1, 1, 3, 2]),
+///     v: HeadsRef::new(&v, [1, 1, 3, 1]),
+///     out: HeadsMut::new(&mut out, [1, 1, 2, 1]),
+///     lse: None,
+///     options: Options { pattern: Pattern::Causal, ..Options::for_head_dim(2) },
+/// };
+/// let mut scratch = vec![Line::ZERO; scratch_len(2, 1)];
+/// attention(Cpu::detect(), problem, &mut scratch);
+/// assert_eq!(out, [1.5, 2.0]); // the first query stands at the second key
+/// ```
+///
+/// # Panics
+/// Where shapes disagree (see [`Attention::pieces`]) or `scratch` is shorter than [`scratch_len`].
+pub fn attention(cpu: Cpu, problem: Attention<'_>, scratch: &mut [Line]) {
+    for piece in problem.pieces() {
+        piece.run(cpu, scratch);
+    }
+}
+
+impl<'a> Attention<'a> {
+    /// The work, cut by shape: each piece owns its part of `out` and `lse` and may run anywhere.
+    ///
+    /// # Panics
+    /// Where shapes disagree: batch, heads a multiple of kv_heads, qk_dim, v_dim, the lengths of what is one
+    /// a head, of masks and of sequences.
+    pub fn pieces(self) -> Pieces<'a> {
+        self.check();
+        Pieces::new(self)
+    }
+
+    fn check(&self) {
+        let ([b, h, lq, d], [_, kv_heads, lk, _]) = (self.q.shape(), self.k.shape());
+        let v_dim = self.v.shape()[3];
+        let shapes = (self.q.shape(), self.k.shape(), self.v.shape(), self.out.shape());
+        let agree = self.k.shape() == [b, kv_heads, lk, d]
+            && self.v.shape() == [b, kv_heads, lk, v_dim]
+            && self.out.shape() == [b, h, lq, v_dim]
+            && (h == 0 || kv_heads != 0 && h.is_multiple_of(kv_heads));
+        assert!(agree, "attention: q, k, v, out of shapes {shapes:?}");
+        if let Some(lse) = &self.lse {
+            assert!(lse.shape() == [b, h, lq, 1], "attention: lse {:?} for q {:?}", lse.shape(), shapes.0);
+        }
+        for one_a_head in [self.options.alibi, self.options.sinks].into_iter().flatten() {
+            assert!(one_a_head.len() == h, "attention: {} slopes or sinks for {h} heads", one_a_head.len());
+        }
+        let (sequences, queries, keys) = self.options.sequences.check(b, lq, lk);
+        let least = [sequences, h, queries, keys];
+        let check_mask = |shape: [usize; 4]| {
+            let ok = shape[..2] == least[..2] && shape[2] >= queries && shape[3] >= keys;
+            assert!(ok, "attention: a mask of shape {shape:?}, needed {least:?}");
+        };
+        self.options.keep.iter().for_each(|m| check_mask(m.0.shape()));
+        self.options.additive.iter().for_each(|m| check_mask(m.0.shape()));
+    }
+}
+
+impl Sequences<'_> {
+    /// How many sequences; the most queries and keys that masks must cover.
+    fn check(&self, batch: usize, queries: usize, keys: usize) -> (usize, usize, usize) {
+        match self {
+            Sequences::Whole => (batch, queries, keys),
+            Sequences::Padded { queries: q, keys: k } => {
+                let fits = |spans: &[Span], n: usize| {
+                    let inside = |s: &Span| s.start <= n && s.len <= n - s.start;
+                    spans.len() == batch && spans.iter().all(inside)
+                };
+                let ok = q.is_none_or(|q| fits(q, queries)) && fits(k, keys);
+                assert!(ok, "attention: spans {q:?}, {k:?} for batch {batch}, Lq {queries}, Lk {keys}");
+                (batch, queries, keys)
+            }
+            Sequences::Packed { queries: q, keys: k } => {
+                let fits = |ends: &[usize], n: usize| {
+                    ends.is_sorted() && ends.first() == Some(&0) && ends.last() == Some(&n)
+                };
+                let ok = batch == 1 && q.len() == k.len() && fits(q, queries) && fits(k, keys);
+                assert!(ok, "attention: ends {q:?}, {k:?} for batch {batch}, Lq {queries}, Lk {keys}");
+                let longest = |ends: &[usize]| ends.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+                (q.len() - 1, longest(q), longest(k))
+            }
+        }
+    }
+}
+
+/// Words of sixteen that hold `n`.
+const fn words(n: usize) -> usize {
+    n.div_ceil(LANES)
+}

@@ -1,0 +1,273 @@
+//! The work of an attention, cut by shape: (sequence, heads of one group, queries), up to 48 rows.
+
+use super::{Attention, Options, ROWS, Sequences, tile};
+use crate::simd::Simd;
+use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, MatRef, TOKENS};
+use crate::{Cpu, Kernel, Line};
+use core::ops::Range;
+
+/// Up to 48 rows, (query, head) in a group of heads that read the same keys, with their part of the output.
+pub struct Piece<'a> {
+    /// (1, group, queries, qk_dim)
+    pub(super) q: HeadsRef<'a>,
+    /// (Lk, qk_dim): the keys of the sequence, without padding.
+    pub(super) k: MatRef<'a>,
+    /// (Lk, v_dim)
+    pub(super) v: MatRef<'a>,
+    /// (1, group, queries, v_dim) and (1, group, queries, 1)
+    pub(super) output: Output<'a>,
+    pub(super) options: Options<'a>,
+    pub(super) place: Place,
+}
+
+/// Where a piece lies in the whole.
+pub(super) struct Place {
+    /// Row of the masks' batch.
+    pub sequence: usize,
+    /// The first head.
+    pub head: usize,
+    /// The first query, as masks count.
+    pub query: usize,
+    /// The sequence's first key, as masks count.
+    pub key: usize,
+    /// Position of the first query among the keys; it may lie before the sequence.
+    pub position: isize,
+    /// Queries of the piece that are not padding.
+    pub exist: Range<usize>,
+}
+
+/// `out` and `lse`, cut together.
+pub(super) struct Output<'a> {
+    pub out: HeadsMut<'a>,
+    pub lse: Option<HeadsMut<'a>>,
+}
+
+impl<'a> Output<'a> {
+    fn take_front(&mut self, axis: usize, n: usize) -> Output<'a> {
+        let lse = self.lse.as_mut().map(|lse| lse.take_front(axis, n));
+        Output { out: self.out.take_front(axis, n), lse }
+    }
+}
+
+/// The pieces of an [`Attention`], in order: sequences, then heads, then queries.
+pub struct Pieces<'a> {
+    q: HeadsRef<'a>,
+    k: HeadsRef<'a>,
+    v: HeadsRef<'a>,
+    options: Options<'a>,
+    /// Sequences not begun; heads of this one not begun; queries of these heads not begun.
+    sequences: Output<'a>,
+    heads: Output<'a>,
+    queries: Output<'a>,
+    /// The next piece: sequence, its first head, how many, its first query.
+    sequence: usize,
+    head: usize,
+    group: usize,
+    query: usize,
+    left: usize,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn new(problem: Attention<'a>) -> Self {
+        let Attention { q, k, v, out, lse, options } = problem;
+        let mut sequences = Output { out, lse };
+        let heads = sequences.take_front(BATCH, 0);
+        let mut empty = sequences.take_front(BATCH, 0);
+        let queries = empty.take_front(BATCH, 0);
+        let mut pieces = Pieces {
+            q,
+            k,
+            v,
+            options,
+            sequences,
+            heads,
+            queries,
+            sequence: 0,
+            head: 0,
+            group: 0,
+            query: 0,
+            left: 0,
+        };
+        pieces.left = pieces.cuts();
+        if pieces.left > 0 {
+            pieces.begin_sequence();
+        }
+        pieces
+    }
+
+    /// Query heads that read one key head.
+    fn group_size(&self) -> usize {
+        self.q.shape()[HEADS] / self.k.shape()[HEADS].max(1)
+    }
+
+    fn cuts(&self) -> usize {
+        let (group, kv_heads) = (self.group_size(), self.k.shape()[HEADS]);
+        let of_heads = |queries: usize| {
+            let whole = group / ROWS * queries;
+            let rest = group % ROWS;
+            whole + if rest == 0 { 0 } else { queries.div_ceil(ROWS / rest) }
+        };
+        (0..self.sequence_count()).map(|i| of_heads(self.tokens(i).len()) * kv_heads).sum()
+    }
+
+    fn sequence_count(&self) -> usize {
+        match self.options.sequences {
+            Sequences::Packed { queries, .. } => queries.len() - 1,
+            _ => self.q.shape()[BATCH],
+        }
+    }
+
+    /// Query tokens of sequence `i`, padding among them, in its batch row.
+    fn tokens(&self, i: usize) -> Range<usize> {
+        match self.options.sequences {
+            Sequences::Packed { queries, .. } => queries[i]..queries[i + 1],
+            _ => 0..self.q.shape()[TOKENS],
+        }
+    }
+
+    fn begin_sequence(&mut self) {
+        let mut sequence = match self.options.sequences {
+            Sequences::Packed { .. } => self.sequences.take_front(TOKENS, self.tokens(self.sequence).len()),
+            _ => self.sequences.take_front(BATCH, 1),
+        };
+        self.head = 0;
+        core::mem::swap(&mut self.heads, &mut sequence);
+        self.begin_heads();
+    }
+
+    fn begin_heads(&mut self) {
+        let group = self.group_size();
+        self.group = (group - self.head % group).min(ROWS);
+        self.query = 0;
+        self.queries = self.heads.take_front(HEADS, self.group);
+    }
+
+    /// The part of the whole that starts at query `self.query`, `n` queries long.
+    fn cut(&mut self, n: usize) -> Piece<'a> {
+        let (i, [_, _, lq, _]) = (self.sequence, self.q.shape());
+        let tokens = self.tokens(i);
+        let row = if matches!(self.options.sequences, Sequences::Packed { .. }) { 0 } else { i };
+        let (exist, keys, key) = match self.options.sequences {
+            Sequences::Whole => (0..lq, 0..self.k.shape()[TOKENS], 0),
+            Sequences::Padded { queries, keys } => {
+                let exist = queries.map_or(0..lq, |q| q[i].start..q[i].start + q[i].len);
+                (exist, keys[i].start..keys[i].start + keys[i].len, keys[i].start)
+            }
+            Sequences::Packed { keys, .. } => (0..tokens.len(), keys[i]..keys[i + 1], 0),
+        };
+        let kv_head = self.head / self.group_size();
+        let part = |x: &HeadsRef<'a>| {
+            let x = x.head(row, kv_head);
+            x.sub(keys.clone(), 0..x.cols())
+        };
+        let first = self.options.align.position(exist.len(), keys.len());
+        let inside = |at: usize| at.saturating_sub(self.query).min(n);
+        let q = self.q.part(BATCH, row, 1).part(HEADS, self.head, self.group);
+        Piece {
+            q: q.part(TOKENS, tokens.start + self.query, n),
+            k: part(&self.k),
+            v: part(&self.v),
+            options: self.options,
+            place: Place {
+                sequence: i,
+                head: self.head,
+                query: self.query,
+                key,
+                position: first + self.query as isize - exist.start as isize,
+                exist: inside(exist.start)..inside(exist.end),
+            },
+            output: self.queries.take_front(TOKENS, n),
+        }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        loop {
+            let rest = self.queries.out.shape()[TOKENS];
+            if rest > 0 {
+                let n = rest.min(ROWS / self.group);
+                let piece = self.cut(n);
+                self.query += n;
+                return Some(piece);
+            }
+            self.head += self.group;
+            if self.head < self.q.shape()[HEADS] {
+                self.begin_heads();
+            } else {
+                self.sequence += 1;
+                self.begin_sequence();
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Pieces<'_> {}
+
+impl Piece<'_> {
+    /// Computes this part of the output.
+    ///
+    /// # Panics
+    /// Where `scratch` is shorter than [`super::scratch_len`].
+    pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
+        let needed = super::scratch_len(self.k.cols(), self.v.cols());
+        assert!(scratch.len() >= needed, "attention: {} lines of scratch, needed {needed}", scratch.len());
+        cpu.run(Run { piece: self, scratch });
+    }
+
+    /// (query, head) pairs. Row r is query r / group, head r % group: neighbours see nearly the same keys.
+    #[inline(always)]
+    pub(super) fn rows(&self) -> usize {
+        self.q.shape()[HEADS] * self.q.shape()[TOKENS]
+    }
+
+    /// The query of row `r` in the piece.
+    #[inline(always)]
+    pub(super) fn query(&self, r: usize) -> usize {
+        r / self.q.shape()[HEADS]
+    }
+
+    /// The head of row `r` in the piece.
+    #[inline(always)]
+    pub(super) fn local_head(&self, r: usize) -> usize {
+        r % self.q.shape()[HEADS]
+    }
+
+    /// The head of row `r` in the whole.
+    #[inline(always)]
+    pub(super) fn head(&self, r: usize) -> usize {
+        self.place.head + self.local_head(r)
+    }
+
+    /// Where the query of row `r` stands among the keys.
+    #[inline(always)]
+    pub(super) fn position(&self, r: usize) -> isize {
+        self.place.position + self.query(r) as isize
+    }
+
+    /// Whether row `r` is a query and not padding.
+    #[inline(always)]
+    pub(super) fn exists(&self, r: usize) -> bool {
+        self.place.exist.contains(&self.query(r))
+    }
+}
+
+struct Run<'a, 's> {
+    piece: Piece<'a>,
+    scratch: &'s mut [Line],
+}
+
+impl Kernel for Run<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        tile::prefill(s, self.piece, self.scratch);
+    }
+}

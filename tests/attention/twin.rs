@@ -1,0 +1,369 @@
+//! Clause 8 in plain loops, and problems to put to it.
+
+use crate::common::{Cpu, Random, Tier};
+use samebits::kernels::attention::{
+    Additive, Align, Attention, BLOCK, Keep, Options, Pattern, Sequences, Span, attention, scratch_len,
+};
+use samebits::kernels::math;
+use samebits::kernels::simd::{Simd, fma};
+use samebits::kernels::view::{HeadsMut, HeadsRef};
+use samebits::kernels::{Kernel, Line};
+
+/// How an array lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// (batch, heads, tokens, dim)
+    Heads,
+    /// (batch, tokens, heads, dim)
+    Tokens,
+    /// (batch, heads, dim, tokens): the last axis is strided.
+    Transposed,
+    /// Every axis backwards, with gaps.
+    Backwards,
+}
+
+pub const ORDERS: [Order; 4] = [Order::Heads, Order::Tokens, Order::Transposed, Order::Backwards];
+
+/// A strided array that owns its memory.
+#[derive(Clone, Debug)]
+pub struct Array {
+    pub data: Vec<f32>,
+    pub shape: [usize; 4],
+    strides: [isize; 4],
+    offset: usize,
+}
+
+impl Array {
+    pub fn new(shape: [usize; 4], order: Order, mut fill: impl FnMut() -> f32) -> Array {
+        let [_, h, t, c] = shape.map(|n| n as isize);
+        let strides = match order {
+            Order::Heads => [h * t * c, t * c, c, 1],
+            Order::Tokens => [t * h * c, c, h * c, 1],
+            Order::Transposed => [h * t * c, t * c, 1, t],
+            Order::Backwards => [-(2 * h * t * c + 3), -(2 * t * c), -2 * c, -2],
+        };
+        let reach: isize = shape.iter().zip(strides).map(|(&n, s)| (n.max(1) as isize - 1) * s.abs()).sum();
+        let offset = if matches!(order, Order::Backwards) { reach as usize } else { 0 };
+        let data = (0..=reach).map(|_| fill()).collect();
+        Array { data, shape, strides, offset }
+    }
+
+    pub fn view(&self) -> HeadsRef<'_> {
+        HeadsRef::strided(&self.data, self.offset, self.shape, self.strides)
+    }
+
+    fn view_mut(&mut self) -> HeadsMut<'_> {
+        HeadsMut::strided(&mut self.data, self.offset, self.shape, self.strides)
+    }
+
+    fn at(&self, b: usize, h: usize, t: usize, c: usize) -> usize {
+        let place = [b, h, t, c].iter().zip(self.strides).map(|(&i, s)| i as isize * s).sum::<isize>();
+        (self.offset as isize + place) as usize
+    }
+
+    pub fn get(&self, b: usize, h: usize, t: usize, c: usize) -> f32 {
+        self.data[self.at(b, h, t, c)]
+    }
+
+    pub fn set(&mut self, b: usize, h: usize, t: usize, c: usize, x: f32) {
+        let at = self.at(b, h, t, c);
+        self.data[at] = x;
+    }
+}
+
+/// Tokens of the sequences, owned.
+#[derive(Clone, Debug)]
+pub enum Tokens {
+    Whole,
+    Padded { queries: Option<Vec<Span>>, keys: Vec<Span> },
+    Packed { queries: Vec<usize>, keys: Vec<usize> },
+}
+
+/// A problem that owns its arrays.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub q: Array,
+    pub k: Array,
+    pub v: Array,
+    pub out_order: Order,
+    pub scale: f32,
+    pub pattern: Pattern,
+    pub align: Align,
+    pub tokens: Tokens,
+    /// (batch or sequences, heads, Lq, Lk) with strides.
+    pub keep: Option<(Vec<u8>, [usize; 4], [isize; 4])>,
+    pub additive: Option<Array>,
+    pub alibi: Option<Vec<f32>>,
+    pub sinks: Option<Vec<f32>>,
+}
+
+/// batch, heads, kv_heads, Lq, Lk, qk_dim, v_dim
+pub type Sizes = [usize; 7];
+
+impl std::fmt::Display for Problem {
+    /// Everything but the numbers.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shapes = (self.q.shape, self.k.shape, self.v.shape);
+        let masks = (self.keep.is_some(), self.additive.is_some(), self.alibi.is_some(), self.sinks.is_some());
+        write!(f, "{shapes:?} {:?} {:?} {:?}, ", self.pattern, self.align, self.tokens)?;
+        write!(f, "keep, additive, alibi, sinks {masks:?}")
+    }
+}
+
+impl Problem {
+    /// Standard normal q, k, v; no options.
+    pub fn new(seed: u64, [b, h, kv, lq, lk, d, v_dim]: Sizes) -> Problem {
+        let mut random = Random::new(seed);
+        let mut normal = || random.normal(1)[0];
+        Problem {
+            q: Array::new([b, h, lq, d], Order::Heads, &mut normal),
+            k: Array::new([b, kv, lk, d], Order::Heads, &mut normal),
+            v: Array::new([b, kv, lk, v_dim], Order::Heads, &mut normal),
+            out_order: Order::Heads,
+            scale: Options::for_head_dim(d).scale,
+            pattern: Pattern::Full,
+            align: Align::BottomRight,
+            tokens: Tokens::Whole,
+            keep: None,
+            additive: None,
+            alibi: None,
+            sinks: None,
+        }
+    }
+
+    pub fn out_shape(&self) -> [usize; 4] {
+        let [b, h, lq, _] = self.q.shape;
+        [b, h, lq, self.v.shape[3]]
+    }
+
+    /// Hands the problem, with an output full of NaN, to `f`; gives back (out, lse) in the order of the shape.
+    pub fn with(&self, f: impl FnOnce(Attention<'_>)) -> (Vec<f32>, Vec<f32>) {
+        let [b, h, lq, v_dim] = self.out_shape();
+        let mut out = Array::new(self.out_shape(), self.out_order, || f32::NAN);
+        let mut lse = Array::new([b, h, lq, 1], self.out_order, || f32::NAN);
+        let sequences = match &self.tokens {
+            Tokens::Whole => Sequences::Whole,
+            Tokens::Padded { queries, keys } => Sequences::Padded { queries: queries.as_deref(), keys },
+            Tokens::Packed { queries, keys } => Sequences::Packed { queries, keys },
+        };
+        let options = Options {
+            scale: self.scale,
+            pattern: self.pattern,
+            align: self.align,
+            sequences,
+            keep: self.keep.as_ref().map(|(x, shape, strides)| Keep(HeadsRef::strided(x, 0, *shape, *strides))),
+            additive: self.additive.as_ref().map(|a| Additive(a.view())),
+            alibi: self.alibi.as_deref(),
+            sinks: self.sinks.as_deref(),
+        };
+        f(Attention {
+            q: self.q.view(),
+            k: self.k.view(),
+            v: self.v.view(),
+            out: out.view_mut(),
+            lse: Some(lse.view_mut()),
+            options,
+        });
+        let order = |x: &Array, cols: usize| {
+            let at = |i: usize| (i / (h * lq * cols), i / (lq * cols) % h, i / cols % lq, i % cols);
+            (0..b * h * lq * cols).map(|i| at(i)).map(|(b, h, t, c)| x.get(b, h, t, c)).collect()
+        };
+        (order(&out, v_dim), order(&lse, 1))
+    }
+
+    /// The kernel's result.
+    pub fn run(&self, cpu: Cpu) -> (Vec<f32>, Vec<f32>) {
+        let mut scratch = vec![Line([f32::NAN; 16]); scratch_len(self.q.shape[3], self.v.shape[3])];
+        self.with(|problem| attention(cpu, problem, &mut scratch))
+    }
+
+    fn keep_at(&self, s: usize, h: usize, i: usize, j: usize) -> bool {
+        self.keep.as_ref().is_none_or(|(data, _, strides)| {
+            data[[s, h, i, j].iter().zip(strides).map(|(&i, s)| i * *s as usize).sum::<usize>()] != 0
+        })
+    }
+
+    fn additive_at(&self, s: usize, h: usize, i: usize, j: usize) -> f32 {
+        self.additive.as_ref().map_or(0.0, |a| a.get(s, h, i, j))
+    }
+
+    /// Calls `f` with every row: its place in (batch, heads, Lq), and its keys: (row of k and v, the key's
+    /// number in masks, its distance from the query) where it is seen.
+    pub fn rows(&self, mut f: impl FnMut(Row)) {
+        let ([b, h, lq, _], lk) = (self.q.shape, self.k.shape[2]);
+        let sequences = if let Tokens::Packed { queries, .. } = &self.tokens { queries.len() - 1 } else { b };
+        for s in 0..sequences {
+            let all = Span { start: 0, len: lq };
+            // q tokens of the sequence, those that are queries, its keys, and where masks start to count
+            let (tokens, exist, keys, mask) = match &self.tokens {
+                Tokens::Whole => (0..lq, all, 0..lk, 0),
+                Tokens::Padded { queries, keys } => {
+                    let exist = queries.as_ref().map_or(all, |q| q[s]);
+                    let k = keys[s];
+                    (0..lq, exist, k.start..k.start + k.len, k.start)
+                }
+                Tokens::Packed { queries, keys } => {
+                    let tokens = queries[s]..queries[s + 1];
+                    let exist = Span { start: 0, len: tokens.len() };
+                    (tokens, exist, keys[s]..keys[s + 1], 0)
+                }
+            };
+            let batch = if let Tokens::Packed { .. } = self.tokens { 0 } else { s };
+            let first = match self.align {
+                Align::BottomRight => keys.len() as isize - exist.len as isize,
+                Align::TopLeft => 0,
+                Align::Offset(o) => o,
+            };
+            for head in 0..h {
+                for i in 0..tokens.len() {
+                    let exists = i >= exist.start && i < exist.start + exist.len;
+                    let position = first + i as isize - exist.start as isize;
+                    let sees = |j: usize| {
+                        let distance = j as isize - position;
+                        let pattern = match self.pattern {
+                            Pattern::Full => true,
+                            Pattern::Causal => distance <= 0,
+                            Pattern::Window(w) => distance <= 0 && -distance < w as isize,
+                        };
+                        exists
+                            && pattern
+                            && self.keep_at(s, head, i, mask + j)
+                            && self.additive_at(s, head, i, mask + j) != f32::NEG_INFINITY
+                    };
+                    let key = |j: usize| Key {
+                        row: keys.start + j,
+                        distance: (j as isize - position) as f32,
+                        bias: self.additive_at(s, head, i, mask + j),
+                    };
+                    let keys = (0..keys.len()).map(|j| sees(j).then(|| key(j))).collect();
+                    f(Row { batch, head, token: tokens.start + i, keys });
+                }
+            }
+        }
+    }
+}
+
+/// A key that a row sees.
+pub struct Key {
+    pub row: usize,
+    pub distance: f32,
+    pub bias: f32,
+}
+
+/// A query and its keys.
+pub struct Row {
+    pub batch: usize,
+    pub head: usize,
+    pub token: usize,
+    pub keys: Vec<Option<Key>>,
+}
+
+macro_rules! scalar {
+    ($name:ident = $f:path) => {
+        /// The scalar tier's word, which has a twin of its own.
+        pub fn $name(x: f32) -> f32 {
+            struct One(f32);
+            impl Kernel for One {
+                type Output = f32;
+                #[inline(always)]
+                fn run<S: Simd>(self, s: S) -> f32 {
+                    s.to_array($f(s, s.splat(self.0)))[0]
+                }
+            }
+            Cpu::with_tier(Tier::Scalar).expect("scalar").run(One(x))
+        }
+    };
+}
+scalar!(exp = math::exp::exp);
+
+fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// Sixteen chains and the tree.
+fn sum(x: &[f32; BLOCK]) -> f32 {
+    let mut chains = [0.0f32; 16];
+    for (i, x) in x.iter().enumerate() {
+        chains[i % 16] += x;
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            chains[i] += chains[i + half];
+        }
+    }
+    chains[0]
+}
+
+/// Running (m, l, o) and whether a key was seen.
+struct State {
+    m: f32,
+    l: f32,
+    o: Vec<f32>,
+    seen: bool,
+}
+
+impl State {
+    /// One block: scores and values of 64 keys, `None` where masked or absent.
+    fn block(&mut self, scores: &[Option<f32>; BLOCK], value: impl Fn(usize, usize) -> f32) {
+        let old = self.m;
+        self.m = scores.iter().flatten().fold(old, |m, &s| max(s, m));
+        let base = if self.m == f32::NEG_INFINITY { 0.0 } else { self.m };
+        let alpha = if old == f32::NEG_INFINITY { 0.0 } else { exp(old - base) };
+        let p: [f32; BLOCK] = std::array::from_fn(|j| scores[j].map_or(0.0, |s| exp(s - base)));
+        self.l = self.l * alpha + sum(&p);
+        for (c, o) in self.o.iter_mut().enumerate() {
+            let mut chain = 0.0;
+            for j in 0..BLOCK {
+                chain = fma(p[j], if scores[j].is_some() { value(j, c) } else { 0.0 }, chain);
+            }
+            *o = fma(*o, alpha, chain);
+        }
+    }
+}
+
+/// (out, lse) of `problem`, in the order of its shape.
+pub fn twin(problem: &Problem) -> (Vec<f32>, Vec<f32>) {
+    let [b, h, lq, v_dim] = problem.out_shape();
+    let (mut out, mut lse) = (vec![f32::NAN; b * h * lq * v_dim], vec![f32::NAN; b * h * lq]);
+    let kv_heads = problem.k.shape[1];
+    problem.rows(|row| {
+        let (batch, kv_head) = (row.batch, row.head / (h / kv_heads));
+        let q: Vec<f32> =
+            (0..problem.q.shape[3]).map(|c| problem.q.get(batch, row.head, row.token, c)).collect();
+        let score = |key: &Key| {
+            let mut total = 0.0f32;
+            for (block, q) in q.chunks(256).enumerate() {
+                let chain = q.iter().enumerate().fold(0.0, |chain, (c, &q)| {
+                    fma(q, problem.k.get(batch, kv_head, key.row, block * 256 + c), chain)
+                });
+                total += chain;
+            }
+            let mut s = total * problem.scale;
+            if let Some(slopes) = &problem.alibi {
+                s = fma(slopes[row.head], key.distance, s);
+            }
+            if problem.additive.is_some() { s + key.bias } else { s }
+        };
+        let mut state = State { m: f32::NEG_INFINITY, l: 0.0, o: vec![0.0; v_dim], seen: false };
+        for keys in row.keys.chunks(BLOCK) {
+            if keys.iter().any(Option::is_some) {
+                let scores =
+                    std::array::from_fn(|j| keys.get(j).and_then(Option::as_ref).map(score));
+                let value = |j: usize, c: usize| {
+                    problem.v.get(batch, kv_head, keys[j].as_ref().expect("seen").row, c)
+                };
+                state.block(&scores, value);
+                state.seen = true;
+            }
+        }
+        if let Some(sinks) = &problem.sinks {
+            state.block(&std::array::from_fn(|j| (j == 0).then_some(sinks[row.head])), |_, _| 0.0);
+        }
+        let at = (batch * h + row.head) * lq + row.token;
+        for (c, o) in state.o.iter().enumerate() {
+            out[at * v_dim + c] = if state.seen { o / state.l } else { 0.0 };
+        }
+        lse[at] = f32::NAN;
+    });
+    (out, lse)
+}
