@@ -174,13 +174,17 @@ impl Piece<'_> {
         let mut bits = u64::MAX;
         if let Some(Keep(mask)) = self.options.keep {
             let mask = self.mask_head(&mask, r);
-            let see = |x: [u8; LANES]| s.gt_i(s.load_u8(&x), s.splat_i(0));
-            bits &= self.ask(mask, r, start, |x| s.mask_bits(see(x)));
+            for at in (0..BLOCK).step_by(LANES) {
+                let word = s.load_u8(&self.mask_word(mask, r, start + at));
+                bits &= !(hidden(s, s.gt_i(word, s.splat_i(0))) << at);
+            }
         }
         if let Some(Additive(mask)) = self.options.additive {
             let mask = self.mask_head(&mask, r);
-            let hidden = |x: [f32; LANES]| s.eq(s.load(&x), s.splat(f32::NEG_INFINITY));
-            bits &= self.ask(mask, r, start, |x| !s.mask_bits(hidden(x)) & 0xffff);
+            for at in (0..BLOCK).step_by(LANES) {
+                let word = s.load(&self.mask_word(mask, r, start + at));
+                bits &= hidden(s, s.eq(word, s.splat(f32::NEG_INFINITY))) << at | !(0xffff << at);
+            }
         }
         bits
     }
@@ -189,22 +193,6 @@ impl Piece<'_> {
     #[inline(always)]
     pub(super) fn mask_head<'m, T>(&self, mask: &HeadsRef<'m, T>, r: usize) -> MatRef<'m, T> {
         mask.head(self.place.sequence, self.head(r))
-    }
-
-    /// `f` of each sixteen of the 64 mask elements of row `r` from key `start` on, joined.
-    #[inline(always)]
-    fn ask<T: Copy + Default>(
-        &self,
-        mask: MatRef<'_, T>,
-        r: usize,
-        start: usize,
-        f: impl Fn([T; LANES]) -> u32,
-    ) -> u64 {
-        let mut bits = 0;
-        for at in (0..BLOCK).step_by(LANES) {
-            bits |= u64::from(f(self.mask_word(mask, r, start + at))) << at;
-        }
-        bits
     }
 
     /// Sixteen mask elements of row `r` from key `start` on; default values past the last key.
@@ -225,6 +213,12 @@ impl Piece<'_> {
         }
         word
     }
+}
+
+/// A bit for each lane that is not in `m`.
+#[inline(always)]
+fn hidden<S: Simd>(s: S, m: S::Mask) -> u64 {
+    u64::from(!s.mask_bits(m) & 0xffff)
 }
 
 /// The keys among `n` that a query at `position` sees.

@@ -2,7 +2,7 @@
 
 use super::BLOCK;
 use crate::math::exp::exp;
-use crate::simd::{Simd, tree};
+use crate::simd::Simd;
 use crate::{LANES, Line};
 use core::ops::Range;
 
@@ -40,33 +40,48 @@ pub(super) fn rescale<S: Simd>(s: S, old: S::F32, block: S::F32) -> (S::F32, S::
     (m, base, alpha)
 }
 
-/// Sixteen rows in lanes: turns the scores of panel `p`, keys `keys` of the block, into weights, moves the
-/// state on, and returns α.
+/// Rows in lanes: turns the scores of the keys `keys` of a block into weights, moves the states on, and
+/// returns α.
 #[inline(always)]
 pub(super) fn columns<S: Simd, const NP: usize>(
     s: S,
     scores: &mut [[Line; NP]; BLOCK],
-    keys: Range<usize>,
-    p: usize,
-    state: &mut State,
-) -> S::F32 {
-    let mut max = s.splat(f32::NEG_INFINITY);
-    for x in &scores[keys.clone()] {
-        max = s.max(s.load(&x[p]), max);
-    }
-    let (m, base, alpha) = rescale(s, s.load(&state.m), max);
-    let mut chains = [s.splat(0.0); LANES];
-    for (c, chain) in chains.iter_mut().enumerate() {
-        for j in (c..BLOCK).step_by(LANES) {
-            if keys.contains(&j) {
-                let weight = exp(s, s.sub(s.load(&scores[j][p]), base));
-                s.store(&mut scores[j][p], weight);
-                *chain = s.add(*chain, weight);
+    keys: &Range<usize>,
+    states: &mut [State; NP],
+) -> [S::F32; NP] {
+    let mut alphas = [s.splat(0.0); NP];
+    for p in 0..NP {
+        let mut max = s.splat(f32::NEG_INFINITY);
+        for x in &scores[keys.clone()] {
+            max = s.max(s.load(&x[p]), max);
+        }
+        let (m, base, alpha) = rescale(s, s.load(&states[p].m), max);
+        let mut chains = [s.splat(0.0); LANES];
+        for c in 0..LANES {
+            for at in 0..BLOCK / LANES {
+                let j = at * LANES + c;
+                if keys.contains(&j) {
+                    let weight = exp(s, s.sub(s.load(&scores[j][p]), base));
+                    s.store(&mut scores[j][p], weight);
+                    chains[c] = s.add(chains[c], weight);
+                }
             }
         }
+        states[p].set(s, m, alpha, tree_of(s, chains));
+        alphas[p] = alpha;
     }
-    state.set(s, m, alpha, tree(chains, |a, b| s.add(a, b)));
-    alpha
+    alphas
+}
+
+/// Clause 2's tree over sixteen words.
+#[inline(always)]
+fn tree_of<S: Simd>(s: S, mut x: [S::F32; LANES]) -> S::F32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            x[i] = s.add(x[i], x[i + half]);
+        }
+    }
+    x[0]
 }
 
 /// A block of one key in each of sixteen rows: moves the state on, and returns α.

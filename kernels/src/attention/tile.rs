@@ -166,15 +166,15 @@ impl<const NP: usize> Group<'_, NP> {
         for p in 0..NP {
             let first = (self.panel + p) * LANES;
             for (c, to) in self.q.chunks_mut(LANES).enumerate() {
-                let word = |lane: usize| match first + lane {
-                    r if r < piece.rows() => {
-                        let q = piece.q.head(0, piece.local_head(r));
-                        read(s, q, piece.query(r), c * LANES)
-                    }
-                    _ => s.splat(0.0),
-                };
-                let columns = s.transpose(from_fn(word));
-                to.iter_mut().zip(columns).for_each(|(to, column)| s.store(&mut to[p], column));
+                let mut rows = [s.splat(0.0); LANES];
+                for (row, r) in rows.iter_mut().zip(first..piece.rows()) {
+                    let q = piece.q.head(0, piece.local_head(r));
+                    *row = read(s, q, piece.query(r), c * LANES);
+                }
+                let columns = s.transpose(rows);
+                for (to, column) in to.iter_mut().zip(columns) {
+                    s.store(&mut to[p], column);
+                }
             }
         }
     }
@@ -200,7 +200,7 @@ impl<const NP: usize> Group<'_, NP> {
         match block.kind {
             Kind::Whole => {
                 self.bias(s, piece, block, scores);
-                let alpha = from_fn(|p| columns(s, scores, 0..BLOCK, p, &mut self.state[p]));
+                let alpha = columns(s, scores, &(0..BLOCK), &mut self.state);
                 self.values::<S, MR>(s, block, scores, alpha);
                 for (state, lanes) in self.state.iter_mut().zip(lanes) {
                     state.allowed |= lanes as u32;
@@ -209,11 +209,11 @@ impl<const NP: usize> Group<'_, NP> {
             _ => {
                 let mut masks = [[0; NP]; BLOCK];
                 for p in 0..NP {
-                    lanes_of(s, block.live, self.panel + p, |j, mask| masks[j][p] = mask);
+                    lanes_of(s, block.live, self.panel + p, p, &mut masks);
                 }
                 self.bias(s, piece, block, scores);
                 hide(s, scores, &masks, block.keys.clone());
-                let alpha = from_fn(|p| columns(s, scores, block.keys.clone(), p, &mut self.state[p]));
+                let alpha = columns(s, scores, &block.keys, &mut self.state);
                 self.masked_values::<S, MR>(s, block, scores, &masks, alpha);
             }
         }
@@ -229,14 +229,12 @@ impl<const NP: usize> Group<'_, NP> {
             }
             if let Some(Additive(mask)) = piece.options.additive {
                 for (at, lines) in scores.chunks_exact_mut(LANES).enumerate() {
-                    let word = |lane: usize| match first + lane {
-                        r if r < piece.rows() => {
-                            let mask = piece.mask_head(&mask, r);
-                            s.load(&piece.mask_word(mask, r, block.start + at * LANES))
-                        }
-                        _ => s.splat(0.0),
-                    };
-                    let columns = s.transpose(from_fn(word));
+                    let mut rows = [s.splat(0.0); LANES];
+                    for (row, r) in rows.iter_mut().zip(first..piece.rows()) {
+                        let mask = piece.mask_head(&mask, r);
+                        *row = s.load(&piece.mask_word(mask, r, block.start + at * LANES));
+                    }
+                    let columns = s.transpose(rows);
                     for (line, column) in lines.iter_mut().zip(columns) {
                         let biased = s.add(s.load(&line[p]), column);
                         s.store(&mut line[p], biased);
@@ -280,7 +278,7 @@ impl<const NP: usize> Group<'_, NP> {
             let mut acc = [[s.splat(0.0); NP]; MR];
             for (v, weight) in block.v.iter().zip(weights) {
                 let v: &[f32; MR] = v[c..].first_chunk().expect("a row of values");
-                let weight: [S::F32; NP] = from_fn(|p| s.load(&weight[p]));
+                let weight = words_of(s, weight);
                 for r in 0..MR {
                     let v = s.splat(v[r]);
                     for p in 0..NP {
@@ -309,17 +307,18 @@ impl<const NP: usize> Group<'_, NP> {
         alpha: [S::F32; NP],
     ) {
         let zero = s.splat(0.0);
-        let seen: [u32; NP] = from_fn(|p| masks.iter().fold(0, |seen, mask| seen | u32::from(mask[p])));
-        for (state, seen) in self.state.iter_mut().zip(seen) {
-            state.allowed |= seen;
+        let mut seen = [0; NP];
+        for p in 0..NP {
+            masks.iter().for_each(|mask| seen[p] |= mask[p]);
+            self.state[p].allowed |= u32::from(seen[p]);
         }
-        let seen: [S::Mask; NP] = seen.map(|seen| s.mask_from_bits(seen));
+        let seen = masks_of(s, &seen);
         for (c, skip) in cuts::<MR>(self.o.len()) {
             let mut acc = [[zero; NP]; MR];
             for j in block.keys.clone() {
                 let v: &[f32; MR] = block.v[j][c..].first_chunk().expect("a row of values");
-                let weight: [S::F32; NP] = from_fn(|p| s.load(&weights[j][p]));
-                let mask: [S::Mask; NP] = from_fn(|p| s.mask_from_bits(u32::from(masks[j][p])));
+                let weight = words_of(s, &weights[j]);
+                let mask = masks_of(s, &masks[j]);
                 for r in 0..MR {
                     for p in 0..NP {
                         let v = s.select(mask[p], s.splat(v[r]), zero);
@@ -362,11 +361,12 @@ impl<const NP: usize> Group<'_, NP> {
             let l = s.load(&self.state[p].l);
             let allowed = s.mask_from_bits(self.state[p].allowed);
             for (at, lines) in self.o.chunks(LANES).enumerate() {
-                let column = |c: usize| match lines.get(c) {
-                    Some(line) => s.select(allowed, s.div(s.load(&line[p]), l), s.splat(0.0)),
-                    None => s.splat(0.0),
-                };
-                let rows = s.transpose(from_fn(column));
+                let zero = s.splat(0.0);
+                let mut columns = [zero; LANES];
+                for (column, line) in columns.iter_mut().zip(lines) {
+                    *column = s.select(allowed, s.div(s.load(&line[p]), l), zero);
+                }
+                let rows = s.transpose(columns);
                 for (r, row) in (first..first + n).zip(rows) {
                     let (head, query) = (piece.local_head(r), piece.query(r));
                     let mut out = piece.output.out.head(0, head);
@@ -406,7 +406,7 @@ fn score_tile<S: Simd, const MR: usize, const NP: usize>(
         let k: [&[f32]; MR] = from_fn(|r| &k[r][b * K_BLOCK..][..q.len()]);
         let mut acc = [[zero; NP]; MR];
         for (i, q) in q.iter().enumerate() {
-            let q: [S::F32; NP] = from_fn(|p| s.load(&q[p]));
+            let q = words_of(s, q);
             for r in 0..MR {
                 let k = s.splat(k[r][i]);
                 for p in 0..NP {
@@ -428,15 +428,41 @@ fn score_tile<S: Simd, const MR: usize, const NP: usize>(
     }
 }
 
-/// One bit a row, key by key: hands the sixteen rows of `panel` that see key j of the block to `each`.
+/// The words of `NP` lines. (Loops, not closures over words: one that is not inlined would be slow.)
 #[inline(always)]
-fn lanes_of<S: Simd>(s: S, live: &Live, panel: usize, mut each: impl FnMut(usize, u16)) {
-    let live = &live[panel * LANES..];
+fn words_of<S: Simd, const NP: usize>(s: S, lines: &[Line; NP]) -> [S::F32; NP] {
+    let mut words = [s.splat(0.0); NP];
+    for p in 0..NP {
+        words[p] = s.load(&lines[p]);
+    }
+    words
+}
+
+/// The lanes of `NP` bit sets.
+#[inline(always)]
+fn masks_of<S: Simd, const NP: usize>(s: S, bits: &[u16; NP]) -> [S::Mask; NP] {
+    let mut masks = [s.mask_from_bits(0); NP];
+    for p in 0..NP {
+        masks[p] = s.mask_from_bits(u32::from(bits[p]));
+    }
+    masks
+}
+
+/// Which of the sixteen rows of `panel` see each key, from one bit a key for each row: column `p` of `masks`.
+#[inline(always)]
+fn lanes_of<S: Simd, const NP: usize>(
+    s: S,
+    live: &Live,
+    panel: usize,
+    p: usize,
+    masks: &mut [[u16; NP]; BLOCK],
+) {
+    let live: &[u64; LANES] = live[panel * LANES..].first_chunk().expect("sixteen rows");
     for half in 0..2 {
-        let mut bits = s.load_i(&from_fn(|lane| (live[lane] >> (32 * half)) as i32));
+        let mut bits = s.load_i(&live.map(|live| (live >> (32 * half)) as i32));
         for j in (0..32).rev() {
             // The sign is the bit of key j.
-            each(32 * half + j, s.mask_bits(s.gt_i(s.splat_i(0), bits)) as u16);
+            masks[32 * half + j][p] = s.mask_bits(s.gt_i(s.splat_i(0), bits)) as u16;
             bits = s.add_i(bits, bits);
         }
     }
