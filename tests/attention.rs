@@ -14,6 +14,7 @@ fn check(problem: &Problem, what: impl std::fmt::Display) {
     for cpu in cpus() {
         let got = problem.run(cpu);
         assert_same(&got.0, &want.0, format!("{what} on {}", cpu.tier()));
+        assert_same(&got.1, &want.1, format!("{what} on {}, log-sum-exp", cpu.tier()));
     }
 }
 
@@ -91,6 +92,7 @@ fn draw(seed: u64) -> Problem {
         let mut bias = || if r.below(4) == 0 { f32::NEG_INFINITY } else { r.unit() };
         p.additive = Some(Array::new([rows, h, lq, lk], mask_order, &mut bias));
     }
+    p.softcap = (r.below(4) == 0).then_some(1.5);
     p.alibi = (r.below(4) == 0).then(|| (0..h).map(|h| 1.0 / (h + 2) as f32).collect());
     p.sinks = (r.below(4) == 0).then(|| r.normal(h));
     p

@@ -93,6 +93,7 @@ pub struct Problem {
     /// (batch or sequences, heads, Lq, Lk) with strides.
     pub keep: Option<(Vec<u8>, [usize; 4], [isize; 4])>,
     pub additive: Option<Array>,
+    pub softcap: Option<f32>,
     pub alibi: Option<Vec<f32>>,
     pub sinks: Option<Vec<f32>>,
 }
@@ -104,9 +105,10 @@ impl std::fmt::Display for Problem {
     /// Everything but the numbers.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shapes = (self.q.shape, self.k.shape, self.v.shape);
-        let masks = (self.keep.is_some(), self.additive.is_some(), self.alibi.is_some(), self.sinks.is_some());
+        let masks = (self.keep.is_some(), self.additive.is_some());
+        let others = (self.softcap, self.alibi.is_some(), self.sinks.is_some());
         write!(f, "{shapes:?} {:?} {:?} {:?}, ", self.pattern, self.align, self.tokens)?;
-        write!(f, "keep, additive, alibi, sinks {masks:?}")
+        write!(f, "keep, additive {masks:?}, softcap, alibi, sinks {others:?}")
     }
 }
 
@@ -126,6 +128,7 @@ impl Problem {
             tokens: Tokens::Whole,
             keep: None,
             additive: None,
+            softcap: None,
             alibi: None,
             sinks: None,
         }
@@ -151,8 +154,12 @@ impl Problem {
             pattern: self.pattern,
             align: self.align,
             sequences,
-            keep: self.keep.as_ref().map(|(x, shape, strides)| Keep(HeadsRef::strided(x, 0, *shape, *strides))),
+            keep: self
+                .keep
+                .as_ref()
+                .map(|(x, shape, strides)| Keep(HeadsRef::strided(x, 0, *shape, *strides))),
             additive: self.additive.as_ref().map(|a| Additive(a.view())),
+            softcap: self.softcap,
             alibi: self.alibi.as_deref(),
             sinks: self.sinks.as_deref(),
         };
@@ -275,6 +282,8 @@ macro_rules! scalar {
     };
 }
 scalar!(exp = math::exp::exp);
+scalar!(ln = math::ln::ln);
+scalar!(tanh = math::tanh::tanh);
 
 fn max(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
@@ -339,6 +348,9 @@ pub fn twin(problem: &Problem) -> (Vec<f32>, Vec<f32>) {
                 total += chain;
             }
             let mut s = total * problem.scale;
+            if let Some(cap) = problem.softcap {
+                s = tanh(s / cap) * cap;
+            }
             if let Some(slopes) = &problem.alibi {
                 s = fma(slopes[row.head], key.distance, s);
             }
@@ -347,8 +359,7 @@ pub fn twin(problem: &Problem) -> (Vec<f32>, Vec<f32>) {
         let mut state = State { m: f32::NEG_INFINITY, l: 0.0, o: vec![0.0; v_dim], seen: false };
         for keys in row.keys.chunks(BLOCK) {
             if keys.iter().any(Option::is_some) {
-                let scores =
-                    std::array::from_fn(|j| keys.get(j).and_then(Option::as_ref).map(score));
+                let scores = std::array::from_fn(|j| keys.get(j).and_then(Option::as_ref).map(score));
                 let value = |j: usize, c: usize| {
                     problem.v.get(batch, kv_head, keys[j].as_ref().expect("seen").row, c)
                 };
@@ -363,7 +374,7 @@ pub fn twin(problem: &Problem) -> (Vec<f32>, Vec<f32>) {
         for (c, o) in state.o.iter().enumerate() {
             out[at * v_dim + c] = if state.seen { o / state.l } else { 0.0 };
         }
-        lse[at] = f32::NAN;
+        lse[at] = state.m + ln(state.l);
     });
     (out, lse)
 }

@@ -91,6 +91,8 @@ pub struct Options<'a> {
     pub keep: Option<Keep<'a>>,
     /// A bias of the scores, −∞ hides.
     pub additive: Option<Additive<'a>>,
+    /// c: a score s becomes c · tanh(s / c), before any bias.
+    pub softcap: Option<f32>,
     /// (heads): slope × (j − i) is added, i being the query's position.
     pub alibi: Option<&'a [f32]>,
     /// (heads): an extra score that takes part in the denominator only.
@@ -107,6 +109,7 @@ impl Options<'_> {
             sequences: Sequences::Whole,
             keep: None,
             additive: None,
+            softcap: None,
             alibi: None,
             sinks: None,
         }
@@ -157,7 +160,7 @@ impl<'a> Attention<'a> {
     ///
     /// # Panics
     /// Where shapes disagree: batch, heads a multiple of kv_heads, qk_dim, v_dim, the lengths of what is one
-    /// a head, of masks and of sequences.
+    /// a head, of masks and of sequences. Where softcap is not above 0.
     pub fn pieces(self) -> Pieces<'a> {
         self.check();
         Pieces::new(self)
@@ -178,6 +181,8 @@ impl<'a> Attention<'a> {
         for one_a_head in [self.options.alibi, self.options.sinks].into_iter().flatten() {
             assert!(one_a_head.len() == h, "attention: {} slopes or sinks for {h} heads", one_a_head.len());
         }
+        let cap = self.options.softcap.unwrap_or(1.0);
+        assert!(cap > 0.0, "attention: softcap {cap}");
         let (sequences, queries, keys) = self.options.sequences.check(b, lq, lk);
         let least = [sequences, h, queries, keys];
         let check_mask = |shape: [usize; 4]| {

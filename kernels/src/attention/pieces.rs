@@ -3,7 +3,7 @@
 use super::{Attention, Options, ROWS, Sequences, tile};
 use crate::simd::Simd;
 use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, MatRef, TOKENS};
-use crate::{Cpu, Kernel, Line};
+use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
 
 /// Up to 48 rows, (query, head) in a group of heads that read the same keys, with their part of the output.
@@ -256,6 +256,27 @@ impl Piece<'_> {
     #[inline(always)]
     pub(super) fn exists(&self, r: usize) -> bool {
         self.place.exist.contains(&self.query(r))
+    }
+
+    /// Writes sixteen components of the output of row `r` from `c` on, as many as it has.
+    #[inline(always)]
+    pub(super) fn set_out<S: Simd>(&mut self, s: S, r: usize, c: usize, word: S::F32) {
+        let (head, query) = (self.local_head(r), self.query(r));
+        let mut out = self.output.out.head(0, head);
+        let cols = c..out.cols().min(c + LANES);
+        match out.row(query) {
+            Some(row) => s.store_tail(&mut row[cols], word),
+            None => cols.zip(s.to_array(word)).for_each(|(c, x)| *out.at(query, c) = x),
+        }
+    }
+
+    /// Writes the log-sum-exp of row `r`, where it is wanted.
+    #[inline(always)]
+    pub(super) fn set_lse(&mut self, r: usize, lse: f32) {
+        let (head, query) = (self.local_head(r), self.query(r));
+        if let Some(out) = &mut self.output.lse {
+            *out.head(0, head).at(query, 0) = lse;
+        }
     }
 }
 

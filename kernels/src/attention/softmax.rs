@@ -1,7 +1,7 @@
 //! One step of the online softmax: what a block of scores does to (m, l), and what it does to o.
 
 use super::BLOCK;
-use crate::math::exp::exp;
+use crate::math::{exp::exp, ln::ln};
 use crate::simd::Simd;
 use crate::{LANES, Line};
 use core::ops::Range;
@@ -26,6 +26,22 @@ impl State {
         let l = s.add(s.mul(s.load(&self.l), alpha), sum);
         s.store(&mut self.m, m);
         s.store(&mut self.l, l);
+    }
+
+    /// Back to the start in the lanes that have seen no key.
+    #[inline(always)]
+    pub(super) fn forget_others<S: Simd>(&mut self, s: S) {
+        let allowed = s.mask_from_bits(self.allowed);
+        let m = s.select(allowed, s.load(&self.m), s.splat(f32::NEG_INFINITY));
+        let l = s.select(allowed, s.load(&self.l), s.splat(0.0));
+        s.store(&mut self.m, m);
+        s.store(&mut self.l, l);
+    }
+
+    /// m + ln l
+    #[inline(always)]
+    pub(super) fn log_sum_exp<S: Simd>(&self, s: S) -> [f32; LANES] {
+        s.to_array(s.add(s.load(&self.m), ln(s, s.load(&self.l))))
     }
 }
 

@@ -9,6 +9,7 @@
 use super::mask::{Kind, Live, Visible};
 use super::softmax::{State, columns, one_key};
 use super::{Additive, BLOCK, Piece, ROWS, words};
+use crate::math::tanh::tanh;
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{LANES, Line};
@@ -224,6 +225,13 @@ impl<const NP: usize> Group<'_, NP> {
     fn bias<S: Simd>(&self, s: S, piece: &Piece<'_>, block: &Block<'_>, scores: &mut [[Line; NP]; BLOCK]) {
         for p in 0..NP {
             let first = (self.panel + p) * LANES;
+            if let Some(cap) = piece.options.softcap {
+                let cap = s.splat(cap);
+                for line in scores.iter_mut() {
+                    let capped = s.mul(tanh(s, s.div(s.load(&line[p]), cap)), cap);
+                    s.store(&mut line[p], capped);
+                }
+            }
             if let Some(slopes) = piece.options.alibi {
                 self.alibi(s, piece, slopes, block, scores, p);
             }
@@ -356,25 +364,22 @@ impl<const NP: usize> Group<'_, NP> {
     fn finish<S: Simd>(&mut self, s: S, piece: &mut Piece<'_>) {
         for p in 0..NP {
             let first = (self.panel + p) * LANES;
-            let n = piece.rows().saturating_sub(first).min(LANES);
+            let rows = first..piece.rows().min(first + LANES);
+            // Lanes of padding may have taken part in whole blocks.
+            self.state[p].forget_others(s);
             self.sink(s, piece, p);
-            let l = s.load(&self.state[p].l);
-            let allowed = s.mask_from_bits(self.state[p].allowed);
+            let state = &self.state[p];
+            for (row, lse) in rows.clone().zip(state.log_sum_exp(s)) {
+                piece.set_lse(row, lse);
+            }
+            let (l, allowed, zero) = (s.load(&state.l), s.mask_from_bits(state.allowed), s.splat(0.0));
             for (at, lines) in self.o.chunks(LANES).enumerate() {
-                let zero = s.splat(0.0);
                 let mut columns = [zero; LANES];
                 for (column, line) in columns.iter_mut().zip(lines) {
                     *column = s.select(allowed, s.div(s.load(&line[p]), l), zero);
                 }
-                let rows = s.transpose(columns);
-                for (r, row) in (first..first + n).zip(rows) {
-                    let (head, query) = (piece.local_head(r), piece.query(r));
-                    let mut out = piece.output.out.head(0, head);
-                    let cols = at * LANES..at * LANES + lines.len();
-                    match out.row(query) {
-                        Some(out) => s.store_tail(&mut out[cols], row),
-                        None => cols.zip(s.to_array(row)).for_each(|(c, x)| *out.at(query, c) = x),
-                    }
+                for (row, out) in rows.clone().zip(s.transpose(columns)) {
+                    piece.set_out(s, row, at * LANES, out);
                 }
             }
         }
