@@ -67,7 +67,7 @@ fn draw(seed: u64) -> Problem {
     };
     match seed % 4 {
         0 => {
-            let queries = (seed % 8 == 0).then(|| (0..b).map(|_| span(lq)).collect());
+            let queries = (seed.is_multiple_of(8)).then(|| (0..b).map(|_| span(lq)).collect());
             p.tokens = Tokens::Padded { queries, keys: (0..b).map(|_| span(lk)).collect() };
         }
         1 if b == 1 => {
@@ -103,5 +103,26 @@ fn random_problems() {
     for seed in 0..if slow() { 60 } else { 600 } {
         let p = draw(seed);
         check(&p, format!("seed {seed}: {p}"));
+    }
+}
+
+/// NaN and infinity in a key that a row does not see change nothing; in one that it sees, its row is NaN.
+#[test]
+fn a_nan_reaches_the_rows_that_see_it_and_no_other() {
+    let n = 70;
+    for at in (0..n).step_by(if slow() { 23 } else { 1 }) {
+        for poison in [f32::NAN, f32::INFINITY] {
+            let mut p = Problem::new(7, [1, 1, 1, n, n, 8, 9]);
+            p.pattern = Pattern::Causal;
+            p.alibi = Some(vec![0.1]);
+            let clean = p.run(cpus()[0]).0;
+            p.v.set(0, 0, at, 4, poison);
+            p.k.set(0, 0, at, 3, f32::NAN);
+            for cpu in cpus() {
+                let got = p.run(cpu).0;
+                assert_same(&got[..at * 9], &clean[..at * 9], format!("rows before {at} on {}", cpu.tier()));
+                assert!(got[at * 9..].iter().all(|x| x.is_nan()), "rows from {at} on, {}", cpu.tier());
+            }
+        }
     }
 }

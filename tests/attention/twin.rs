@@ -173,7 +173,7 @@ impl Problem {
         });
         let order = |x: &Array, cols: usize| {
             let at = |i: usize| (i / (h * lq * cols), i / (lq * cols) % h, i / cols % lq, i % cols);
-            (0..b * h * lq * cols).map(|i| at(i)).map(|(b, h, t, c)| x.get(b, h, t, c)).collect()
+            (0..b * h * lq * cols).map(at).map(|(b, h, t, c)| x.get(b, h, t, c)).collect()
         };
         (order(&out, v_dim), order(&lse, 1))
     }

@@ -105,7 +105,7 @@ impl<'a> Pieces<'a> {
         let of_heads = |queries: usize| {
             let whole = group / ROWS * queries;
             let rest = group % ROWS;
-            whole + if rest == 0 { 0 } else { queries.div_ceil(ROWS / rest) }
+            whole + ROWS.checked_div(rest).map_or(0, |n| queries.div_ceil(n))
         };
         (0..self.sequence_count()).map(|i| of_heads(self.tokens(i).len()) * kv_heads).sum()
     }

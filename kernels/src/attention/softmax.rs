@@ -73,13 +73,13 @@ pub(super) fn columns<S: Simd, const NP: usize>(
         }
         let (m, base, alpha) = rescale(s, s.load(&states[p].m), max);
         let mut chains = [s.splat(0.0); LANES];
-        for c in 0..LANES {
+        for (c, chain) in chains.iter_mut().enumerate() {
             for at in 0..BLOCK / LANES {
                 let j = at * LANES + c;
                 if keys.contains(&j) {
                     let weight = exp(s, s.sub(s.load(&scores[j][p]), base));
                     s.store(&mut scores[j][p], weight);
-                    chains[c] = s.add(chains[c], weight);
+                    *chain = s.add(*chain, weight);
                 }
             }
         }
