@@ -15,12 +15,14 @@ use crate::io::atomic;
 use crate::{Error, sys};
 
 pub mod args;
+mod bench;
 pub mod console;
 mod help;
 mod info;
 mod inspect;
 mod nearest;
 mod quantize;
+mod tour;
 mod values;
 
 pub use args::{Args, Flag, Takes};
@@ -45,7 +47,8 @@ pub struct Command {
 }
 
 /// Every subcommand, in the order of the help; the first is what runs without a command.
-pub const COMMANDS: &[Command] = &[info::COMMAND, inspect::COMMAND, quantize::COMMAND, help::COMMAND];
+pub const COMMANDS: &[Command] =
+    &[tour::COMMAND, info::COMMAND, bench::COMMAND, inspect::COMMAND, quantize::COMMAND, help::COMMAND];
 
 /// Why a command ended early.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ unsafe extern "C" {
 const SIGINT: c_int = 2;
 const SIG_IGN: usize = 1;
 const SC_PAGESIZE: c_int = 30;
+const MADV_HUGEPAGE: c_int = 14;
 
 /// The end of a pipe that the handler rings.
 static ALARM: AtomicI32 = AtomicI32::new(-1);
@@ -100,13 +101,30 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 pub fn map_memory(len: usize) -> io::Result<*mut u8> {
     const PROT_READ_WRITE: c_int = 1 | 2;
     const MAP_PRIVATE_ANONYMOUS: c_int = 0x02 | 0x20;
-    const MADV_HUGEPAGE: c_int = 14;
     // SAFETY: a new mapping, wherever the system likes.
     let at = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
     let at = mapped(at)?;
     // SAFETY: advice on a mapping of our own. If it is not taken, pages are small and all else the same.
     unsafe { madvise(at.cast(), len, MADV_HUGEPAGE) };
     Ok(at)
+}
+
+/// Asks for huge pages behind memory that exists already; what it holds stays as it is.
+pub fn use_huge_pages(at: *mut u8, len: usize) {
+    const MADV_COLLAPSE: c_int = 25;
+    let page = page_size();
+    let start = at.addr().next_multiple_of(page);
+    let end = (at.addr() + len) / page * page;
+    if start >= end {
+        return;
+    }
+    let from = at.wrapping_add(start - at.addr()).cast();
+    // SAFETY: whole pages inside memory of the caller; the advice moves them, not what they hold. Where it
+    // is refused, nothing changes.
+    unsafe {
+        madvise(from, end - start, MADV_HUGEPAGE);
+        madvise(from, end - start, MADV_COLLAPSE);
+    }
 }
 
 /// The first `len` bytes of a file, to read.

@@ -72,6 +72,15 @@ impl Drop for HugeBuf {
     }
 }
 
+/// Exchanges the pages behind `memory` for huge ones, where there are at least two of those in it and the
+/// system has them. What it holds stays as it is.
+pub fn use_huge_pages<T>(memory: &mut [T]) {
+    const HUGE: usize = 2 << 20;
+    if size_of_val(memory) >= 2 * HUGE {
+        system::use_huge_pages(memory.as_mut_ptr().cast(), size_of_val(memory));
+    }
+}
+
 /// A file as memory: only what is touched is read. Reading a file into memory is the default everywhere;
 /// this is for files that are larger than it.
 pub struct Map {

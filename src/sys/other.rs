@@ -32,6 +32,9 @@ pub fn map_memory(len: usize) -> io::Result<*mut u8> {
     if at.is_null() { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(at) }
 }
 
+/// Huge pages behind memory that exists already: not here.
+pub fn use_huge_pages(_at: *mut u8, _len: usize) {}
+
 /// Mapping of files: not here.
 pub fn map_file(_file: &std::fs::File, _len: usize) -> io::Result<*mut u8> {
     Err(io::ErrorKind::Unsupported.into())

@@ -37,7 +37,7 @@ mod weights;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
-pub use weights::{Bf16, F16, HalfGroup, PackedMatrix, Panel, Strided, Weights};
+pub use weights::{Bf16, Element, F16, HalfGroup, PackedMatrix, Panel, Strided, Weights};
 
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, Line, simd::Simd};

@@ -1,0 +1,277 @@
+//! The roofline as a picture (Williams, Waterman, Patterson 2009): operations a byte to the right, rate
+//! upwards, both logarithmic; a slope for each bandwidth, a level for each tier's multiply-adds, a point for
+//! each kernel and tier.
+
+mod labels;
+mod scale;
+
+use super::ceiling::Ceiling;
+use crate::Tier;
+use labels::{Labels, Rect};
+use scale::Scale;
+use std::fmt::Write as _;
+
+/// A kernel on one tier.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// What stands beside it.
+    pub label: String,
+    /// Its tier: the colour.
+    pub tier: Tier,
+    /// Operations a byte.
+    pub intensity: f64,
+    /// Rate, GFLOP/s.
+    pub gflops: f64,
+}
+
+/// The picture's size in pixels, and the margins around the plot: left, right, top, bottom.
+const SIZE: (f64, f64) = (1280.0, 860.0);
+const MARGIN: (f64, f64, f64, f64) = (76.0, 24.0, 74.0, 62.0);
+const PLOT: Rect =
+    Rect { x: MARGIN.0, y: MARGIN.2, w: SIZE.0 - MARGIN.0 - MARGIN.1, h: SIZE.1 - MARGIN.2 - MARGIN.3 };
+const FONT: f64 = 11.0;
+
+/// Colours that the colour-blind tell apart (Okabe, Ito 2008).
+const fn colour(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Scalar => "#6b6b6b",
+        Tier::Neon => "#009e73",
+        Tier::Avx2 => "#0072b2",
+        Tier::Avx512 => "#d55e00",
+    }
+}
+
+/// Draws `points` under `ceilings`; `subtitle` says where and how they were measured.
+pub fn roofline(subtitle: &str, ceilings: &[Ceiling], points: &[Point]) -> String {
+    let mut picture = Picture::new(ceilings, points);
+    picture.title(subtitle, points);
+    picture.axes();
+    picture.ceilings(ceilings);
+    picture.points(points);
+    picture.finish()
+}
+
+struct Picture {
+    out: String,
+    x: Scale,
+    y: Scale,
+    labels: Labels,
+    /// The highest level: where the slopes end.
+    top: f64,
+}
+
+impl Picture {
+    fn new(ceilings: &[Ceiling], points: &[Point]) -> Picture {
+        let fma = || ceilings.iter().filter(|c| c.bytes == 0).map(|c| c.rate.median);
+        let reads = || ceilings.iter().filter(|c| c.bytes > 0).map(|c| c.rate.median);
+        let top = fma().fold(0.0, f64::max);
+        let slowest = reads().fold(f64::INFINITY, f64::min);
+        let ridge = if slowest.is_finite() { top / slowest } else { 1.0 };
+        let xs = points.iter().map(|p| p.intensity).chain([0.1, 4.0 * ridge]);
+        let ys = points.iter().map(|p| p.gflops).chain(fma()).chain([top * 1.6]);
+        let x = Scale::new(xs, PLOT.x, PLOT.x + PLOT.w);
+        let y = Scale::new(ys, PLOT.y + PLOT.h, PLOT.y);
+        let mut out = String::new();
+        let (w, h) = SIZE;
+        out += &format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
+             font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"{FONT}\">\n\
+             <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n"
+        );
+        Picture { out, x, y, labels: Labels::new(PLOT), top }
+    }
+
+    /// Title, conditions, and which colour is which tier.
+    fn title(&mut self, subtitle: &str, points: &[Point]) {
+        self.text((MARGIN.0, 30.0), "start", 18.0, "#111", "samebits: kernels under the roofline");
+        self.text((MARGIN.0, 52.0), "start", 12.0, "#555", subtitle);
+        let mut x = SIZE.0 - MARGIN.1;
+        for tier in Tier::ALL.into_iter().rev().filter(|&t| points.iter().any(|p| p.tier == t)) {
+            self.text((x, 30.0), "end", 12.0, "#111", tier.name());
+            x -= 9.0 * tier.name().len() as f64 + 8.0;
+            self.dot((x, 26.0), tier);
+            x -= 20.0;
+        }
+    }
+
+    fn axes(&mut self) {
+        for (ticks, horizontal) in [(self.x.ticks(), true), (self.y.ticks(), false)] {
+            for tick in ticks {
+                let strong = if tick.label.is_some() { "#d4d4d4" } else { "#f0f0f0" };
+                let (from, to) = if horizontal {
+                    ((tick.at, PLOT.y), (tick.at, PLOT.y + PLOT.h))
+                } else {
+                    ((PLOT.x, tick.at), (PLOT.x + PLOT.w, tick.at))
+                };
+                self.line(from, to, strong, 1.0);
+                let Some(label) = tick.label else { continue };
+                if horizontal {
+                    self.text((tick.at, PLOT.y + PLOT.h + 18.0), "middle", 12.0, "#333", &label);
+                } else {
+                    self.text((PLOT.x - 8.0, tick.at + 4.0), "end", 12.0, "#333", &label);
+                }
+            }
+        }
+        let Rect { x, y, w, h } = PLOT;
+        let _ = writeln!(
+            self.out,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" fill=\"none\" stroke=\"#333\"/>"
+        );
+        self.text(
+            (x + w / 2.0, SIZE.1 - 16.0),
+            "middle",
+            13.0,
+            "#111",
+            "operations per byte of memory traffic",
+        );
+        let middle = y + h / 2.0;
+        let _ = writeln!(
+            self.out,
+            "<text x=\"20\" y=\"{middle}\" text-anchor=\"middle\" font-size=\"13\" fill=\"#111\" \
+             transform=\"rotate(-90 20 {middle})\">GFLOP/s</text>"
+        );
+    }
+
+    fn ceilings(&mut self, ceilings: &[Ceiling]) {
+        for c in ceilings.iter().filter(|c| c.bytes > 0) {
+            self.slope(&format!("{} read {:.0} GB/s", c.name, c.rate.median), c.rate.median);
+        }
+        // Levels so close that their labels would collide share one.
+        let mut levels: Vec<(f64, String)> = Vec::new();
+        for c in ceilings.iter().filter(|c| c.bytes == 0) {
+            let rate = c.rate.median;
+            let y = self.y.at(rate);
+            self.line((self.x.at(self.ridge(ceilings, rate)), y), (PLOT.x + PLOT.w, y), colour(c.tier), 1.8);
+            self.labels.keep_off(Rect { x: PLOT.x, y: y - 2.0, w: PLOT.w, h: 4.0 });
+            let label = format!("{} {} {}", c.tier, c.name, digits(rate));
+            match levels.last_mut().filter(|(last, _)| (last - y).abs() < 16.0) {
+                Some((_, text)) => *text = format!("{text}, {label}"),
+                None => levels.push((y, label)),
+            }
+        }
+        for (y, label) in levels {
+            let label = format!("{label} GFLOP/s");
+            let at = (PLOT.x + PLOT.w - 8.0, y - 6.0);
+            self.text(at, "end", FONT, "#333", &label);
+            let w = labels::width(&label, FONT);
+            self.labels.block(Rect { x: at.0 - w, y: at.1 - FONT, w, h: FONT + 4.0 });
+        }
+    }
+
+    /// Where the steepest slope meets the level of `rate`.
+    fn ridge(&self, ceilings: &[Ceiling], rate: f64) -> f64 {
+        let fastest = ceilings.iter().filter(|c| c.bytes > 0).map(|c| c.rate.median).fold(0.0, f64::max);
+        if fastest > 0.0 { (rate / fastest).max(self.x.low) } else { self.x.low }
+    }
+
+    /// A bandwidth: y = rate · x, from the left or lower edge up to the highest level.
+    fn slope(&mut self, label: &str, bandwidth: f64) {
+        let low = self.x.low.max(self.y.low / bandwidth);
+        let high = self.top / bandwidth;
+        let from = (self.x.at(low), self.y.at(low * bandwidth));
+        let to = (self.x.at(high), self.y.at(self.top));
+        self.line(from, to, "#8a6fb0", 1.6);
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        let (ux, uy) = (dx / length, dy / length);
+        let (x, y) = (from.0 + 14.0 * ux + 5.0 * uy, from.1 + 14.0 * uy - 5.0 * ux);
+        let angle = uy.atan2(ux).to_degrees();
+        let _ = writeln!(
+            self.out,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"#6a4c93\" \
+             transform=\"rotate({angle:.2} {x:.1} {y:.1})\">{label}</text>"
+        );
+        // A rotated label is a row of small squares to those that look for a free place.
+        for step in 0..(labels::width(label, FONT) / 8.0) as usize {
+            let along = 8.0 * step as f64;
+            let (x, y) = (x + along * ux, y + along * uy);
+            self.labels.block(Rect { x: x - 4.0, y: y - FONT, w: 14.0, h: 14.0 });
+        }
+    }
+
+    fn points(&mut self, points: &[Point]) {
+        let at = |p: &Point| (self.x.at(p.intensity), self.y.at(p.gflops));
+        let places: Vec<(f64, f64)> = points.iter().map(at).collect();
+        for &(x, y) in &places {
+            self.labels.block(Rect { x: x - 5.0, y: y - 5.0, w: 10.0, h: 10.0 });
+        }
+        // The crowded first: those with most neighbours have the least choice later.
+        let near = |i: usize| {
+            let d = |j: usize| (places[i].0 - places[j].0).hypot(places[i].1 - places[j].1);
+            (0..places.len()).filter(|&j| d(j) < 90.0).count()
+        };
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(near(i)));
+        for i in order {
+            let (at, colour) = (places[i], colour(points[i].tier));
+            let rect = self.labels.place(at, labels::width(&points[i].label, FONT) + 4.0, FONT + 3.0);
+            let anchor = rect.nearest(at);
+            if (anchor.0 - at.0).hypot(anchor.1 - at.1) > 9.0 {
+                self.line(at, anchor, colour, 0.6);
+            }
+            self.halo(rect);
+            let y = rect.y + FONT - 1.0;
+            // A label on the left ends at its point, whatever its true width.
+            if rect.x + rect.w <= at.0 {
+                self.text((rect.x + rect.w - 2.0, y), "end", FONT, colour, &points[i].label);
+            } else {
+                self.text((rect.x + 2.0, y), "start", FONT, colour, &points[i].label);
+            }
+        }
+        for (point, &at) in points.iter().zip(&places) {
+            self.dot(at, point.tier);
+        }
+    }
+
+    /// Lets a label be read where it lies on lines.
+    fn halo(&mut self, Rect { x, y, w, h }: Rect) {
+        let _ = writeln!(
+            self.out,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" fill=\"#fff\" opacity=\"0.7\"/>"
+        );
+    }
+
+    fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: &str, width: f64) {
+        let _ = writeln!(
+            self.out,
+            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
+            from.0, from.1, to.0, to.1
+        );
+    }
+
+    fn dot(&mut self, at: (f64, f64), tier: Tier) {
+        let fill = colour(tier);
+        let _ = writeln!(
+            self.out,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" fill=\"{fill}\" stroke=\"#fff\" stroke-width=\"0.8\"/>",
+            at.0, at.1
+        );
+    }
+
+    fn text(&mut self, at: (f64, f64), anchor: &str, size: f64, colour: &str, text: &str) {
+        let text = escape(text);
+        let _ = writeln!(
+            self.out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" fill=\"{colour}\">{text}</text>",
+            at.0, at.1
+        );
+    }
+
+    fn finish(mut self) -> String {
+        self.out += "</svg>\n";
+        self.out
+    }
+}
+
+/// Three significant digits, more where a number is large.
+fn digits(x: f64) -> String {
+    match x {
+        x if x >= 100.0 => format!("{x:.0}"),
+        x if x >= 10.0 => format!("{x:.1}"),
+        x => format!("{x:.2}"),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,238 @@
+//! `samebits bench`: the kernels against this core's measured peak and against plain Rust loops.
+
+use std::io::Write;
+
+use super::nearest::nearest;
+use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes};
+use crate::bench::report::{Report, Row};
+use crate::bench::rows::{Entry, entries};
+use crate::bench::{Plan, Session, shape};
+use crate::io::atomic;
+use crate::pool::{MAX_THREADS, Pool};
+use crate::{Cpu, cpu};
+
+pub const COMMAND: Command = Command {
+    name: "bench",
+    summary: "kernels in GFLOP/s and GB/s, against this core's measured peak and plain Rust loops",
+    operands: "[KERNEL…]",
+    arity: (0, usize::MAX),
+    flags: &[
+        Flag { name: "tier", takes: Takes::One("T|all"), help: "an instruction set, or all of this machine" },
+        Flag {
+            name: "threads",
+            takes: Takes::One("N"),
+            help: "threads of every measurement; 1 unless given",
+        },
+        Flag { name: "shape", takes: Takes::Many("MxNxK"), help: "instead of the kernel's own shapes" },
+        Flag { name: "weights", takes: Takes::One("FILE"), help: "the matrices of a .safetensors file" },
+        Flag {
+            name: "seconds",
+            takes: Takes::One("S"),
+            help: "for each kernel, shape and tier; 1 unless given",
+        },
+        Flag { name: "json", takes: Takes::Nothing, help: "the run as JSON, in the format below" },
+        Flag { name: "csv", takes: Takes::Nothing, help: "the run as comma-separated values" },
+        Flag { name: "svg", takes: Takes::One("FILE"), help: "draw the roofline" },
+    ],
+    notes: NOTES,
+    run,
+};
+
+const NOTES: &str = concat!(
+    "\
+A KERNEL is a name or a part of one; without any, all are measured. Samples of the ceiling that binds a
+kernel, of the kernel and of a plain Rust loop take turns; figures are medians (smallest to largest), and a
+share of the peak is the median of the shares within a turn, so that it survives a noisy machine.
+
+  of peak   fma: this tier's multiply-adds in registers · read, write, copy, update: memory traffic of that
+            kind over a buffer as large as the kernel's data
+  plain     the same in ordinary Rust, slices and iterators, compiled for the baseline target
+
+Examples:
+  samebits bench gemm --tier all --svg roofline.svg
+  samebits bench gemv --shape 4096x4096 --threads 2 --json
+  samebits bench --weights model.safetensors
+
+Fields of --json (`?` may be null; a summary has median, min, max and samples):
+",
+    include_str!("../bench/schema.txt")
+);
+
+fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    if args.has("json") && args.has("csv") {
+        return Err(Failure::usage("bench: --json and --csv exclude each other", None));
+    }
+    let cpus = tiers(args.text("tier")?)?;
+    let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);
+    let seconds = args.number("seconds", 0.001..=3600.0)?.unwrap_or(1.0);
+    let work = choose(args)?;
+    let pool = Pool::new(threads);
+    let mut session = Session::new(&pool, cpus, Plan { seconds, ..Plan::default() });
+    let mut progress = Progress::new();
+    progress.show("measuring the ceilings of this machine");
+    session.roofline();
+    for (i, (entry, dims)) in work.iter().enumerate() {
+        progress.show(format_args!("{}/{}: {} {}", i + 1, work.len(), entry.name, shape(dims)));
+        session.measure(entry, dims);
+        console.check_interrupt()?;
+    }
+    progress.clear();
+    print(&session.finish(), args, console)
+}
+
+fn print(report: &Report, args: &Args, console: &mut Console) -> Result<(), Failure> {
+    if let Some(path) = args.path("svg") {
+        atomic::write(&path, |file| file.write_all(report.svg().as_bytes()))?;
+    }
+    if args.has("json") {
+        writeln!(console, "{}", report.json())?;
+    } else if args.has("csv") {
+        write!(console, "{}", report.csv())?;
+    } else {
+        write!(console, "{}\n{}\n{}", conditions(report), ceilings(report), table(&report.rows))?;
+    }
+    Ok(())
+}
+
+/// `--tier`: one, or all of this machine; without it, the process's own.
+fn tiers(asked: Option<&str>) -> Result<Vec<Cpu>, Failure> {
+    if asked == Some("all") {
+        return Ok(cpu::all().collect());
+    }
+    Ok(vec![cpu::choose(asked)?.0])
+}
+
+type Chosen = Vec<(&'static Entry, Vec<usize>)>;
+
+/// The kernels and shapes that the arguments ask for.
+fn choose(args: &Args) -> Result<Chosen, Failure> {
+    let mut kernels: Vec<&'static Entry> = Vec::new();
+    for operand in args.operands() {
+        let matching = matching(&operand.to_string_lossy())?;
+        kernels.extend(
+            matching
+                .into_iter()
+                .filter(|m| !kernels.iter().any(|k| std::ptr::eq(*k, *m)))
+                .collect::<Vec<_>>(),
+        );
+    }
+    if args.operands().is_empty() {
+        kernels = entries().collect();
+    }
+    let shapes =
+        args.all("shape").map(|s| parse_shape(&s.to_string_lossy())).collect::<Result<Vec<_>, _>>()?;
+    if shapes.is_empty() {
+        let own = |k: &'static Entry| k.shapes.iter().map(move |s| (k, s.to_vec()));
+        return Ok(kernels.into_iter().flat_map(own).collect());
+    }
+    with_shapes(&kernels, &shapes)
+}
+
+/// The kernels of that name; else those that it begins; else those that hold it.
+fn matching(name: &str) -> Result<Vec<&'static Entry>, Failure> {
+    let tests: [fn(&str, &str) -> bool; 3] = [|a, b| a == b, |a, b| a.starts_with(b), |a, b| a.contains(b)];
+    let found = tests.iter().map(|test| entries().filter(|e| test(e.name, name)).collect::<Vec<_>>());
+    found.into_iter().find(|f| !f.is_empty() && !name.is_empty()).ok_or_else(|| {
+        let names = || entries().map(|e| e.name);
+        let hint = match nearest(name, names()) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => format!("kernels: {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Failure::usage(format!("bench: there is no kernel {name:?}"), Some(hint))
+    })
+}
+
+/// `8x4096x4096`.
+fn parse_shape(text: &str) -> Result<Vec<usize>, Failure> {
+    let dims = text.split(['x', '×']).map(|n| n.parse().ok().filter(|n| (1..=1 << 28).contains(n)));
+    dims.collect::<Option<Vec<usize>>>().ok_or_else(|| {
+        let hint = "numbers from 1 to 268435456 with x between them, as 8x4096x4096".into();
+        Failure::usage(format!("--shape: {text:?} is not a shape"), Some(hint))
+    })
+}
+
+/// Each shape with the kernels that take so many dimensions.
+fn with_shapes(kernels: &[&'static Entry], shapes: &[Vec<usize>]) -> Result<Chosen, Failure> {
+    const MOST: f64 = (1u64 << 33) as f64;
+    let mut chosen = Chosen::new();
+    for dims in shapes {
+        let before = chosen.len();
+        let takes = |k: &&Entry| k.dims.split('x').count() == dims.len();
+        chosen.extend(kernels.iter().copied().filter(takes).map(|k| (k, dims.clone())));
+        let text = shape(dims);
+        if chosen.len() == before {
+            let wanted = kernels.iter().map(|k| format!("{} {}", k.name, k.dims)).collect::<Vec<_>>();
+            let hint = format!("dimensions: {}", wanted.join(", "));
+            return Err(Failure::usage(format!("--shape {text}: no chosen kernel takes it"), Some(hint)));
+        }
+        for (kernel, dims) in &chosen[before..] {
+            let bytes = (kernel.work)(dims).bytes;
+            if bytes > MOST {
+                let what = format!("--shape {text}: {} would take {:.0} GB", kernel.name, bytes * 1e-9);
+                return Err(Failure::usage(what, Some("at most 8 GiB are used".into())));
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// Where and how: the head of the output.
+pub fn conditions(report: &Report) -> String {
+    report.conditions.lines(report.noise())
+}
+
+/// The machine's ceilings, in one or two lines.
+pub fn ceilings(report: &Report) -> String {
+    let one = |c: &crate::bench::ceiling::Ceiling| match c.bytes {
+        0 => format!("{} {:.1} GFLOP/s", c.tier, c.rate.median),
+        _ => format!("{} {:.0} GB/s", c.name, c.rate.median),
+    };
+    let join = |fma: bool| {
+        let chosen = report.ceilings.iter().filter(|c| (c.bytes == 0) == fma);
+        chosen.map(one).collect::<Vec<_>>().join(", ")
+    };
+    format!("multiply-adds: {}\nreads: {}\n", join(true), join(false))
+}
+
+/// Every line two spaces to the right.
+pub fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// One line a kernel, shape and tier.
+pub fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new([
+        ("kernel", Align::Left),
+        ("shape", Align::Left),
+        ("tier", Align::Left),
+        ("median", Align::Right),
+        ("", Align::Left),
+        ("(min–max)", Align::Left),
+        ("of peak", Align::Right),
+        ("bound", Align::Left),
+        ("× plain", Align::Right),
+    ]);
+    for Row { kernel, shape, work, measured: m } in rows {
+        table.row([
+            kernel.clone(),
+            shape.clone(),
+            m.tier.name().into(),
+            rate(m.rate.median),
+            work.unit().into(),
+            format!("({}–{})", rate(m.rate.min), rate(m.rate.max)),
+            format!("{:.0} %", 100.0 * m.of_peak.median),
+            format!("{} {}", work.bound.name(), rate(m.peak.median)),
+            format!("{:.1}", m.speedup.median),
+        ]);
+    }
+    table
+}
+
+/// Three digits.
+fn rate(x: f64) -> String {
+    match x {
+        x if x >= 100.0 => format!("{x:.0}"),
+        x if x >= 10.0 => format!("{x:.1}"),
+        x => format!("{x:.2}"),
+    }
+}
