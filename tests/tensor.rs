@@ -317,6 +317,51 @@ fn what_numpy_and_pytorch_compute() {
 }
 
 #[test]
+fn matmul_as_numpy() {
+    let r = Reference(SafeTensors::open(data("ops.safetensors")).unwrap());
+    let column = |b: &Tensor| b.select(0, 0).select(1, 0);
+    for cpu in cpus() {
+        for (a, b) in layouts(&r.get("a")).iter().zip(layouts(&r.get("b")).iter().cycle()) {
+            let row = a.select(0, 0).select(0, 0).select(0, 0);
+            r.check("a @ b", &a.matmul(cpu, b));
+            r.check("a[0,0] @ b", &a.select(0, 0).select(0, 0).matmul(cpu, b));
+            r.check("a @ b[0]", &a.matmul(cpu, &b.select(0, 0)));
+            r.check("a @ v", &a.matmul(cpu, &column(b)));
+            r.check("v @ b", &row.matmul(cpu, b));
+            r.check("v @ v", &row.matmul(cpu, &column(b)));
+        }
+    }
+}
+
+/// A result has the same bits alone, in a batch, and as a row of a larger product.
+#[test]
+fn products_do_not_depend_on_the_batch() {
+    let mut random = Random::new(6);
+    let (m, k, n) = (5, 300, 37);
+    let a = Tensor::from_f32(&random.vec(2 * 3 * m * k), &[2, 3, m, k]);
+    let b = Tensor::from_f32(&random.vec(3 * n * k), &[3, n, k]).t();
+    let want = a.matmul(cpus()[0], &b).to_vec::<f32>();
+    let first = a.matmul(cpus()[0], &b.select(0, 0)).to_vec::<f32>();
+    for cpu in cpus() {
+        common::assert_same(&a.matmul(cpu, &b).to_vec::<f32>(), &want, cpu.tier());
+        let strided = a.transpose(0, 1).contiguous().transpose(0, 1);
+        common::assert_same(&strided.matmul(cpu, &b.select(0, 0)).to_vec::<f32>(), &first, "not one matrix");
+        for i in 0..6 * m {
+            let (x, y, z) = (i / (3 * m), i / m % 3, i % m);
+            let row = a.select(0, x).select(0, y).select(0, z);
+            let alone = row.matmul(cpu, &b.select(0, y)).to_vec::<f32>();
+            common::assert_same(&alone, &want[i * n..][..n], format!("row {i}"));
+        }
+    }
+    let none = Tensor::zeros(Dtype::F32, &[4, 0]).matmul(cpus()[0], &Tensor::zeros(Dtype::F32, &[2, 0, 3]));
+    assert_eq!((none.shape(), none.to_vec::<f32>()), (&[2, 4, 3][..], vec![0.0; 24]));
+    assert_eq!(
+        Tensor::zeros(Dtype::F32, &[0, 2, 3]).matmul(cpus()[0], &Tensor::zeros(Dtype::F32, &[3, 5])).shape(),
+        [0, 2, 5]
+    );
+}
+
+#[test]
 fn printing_as_numpy_prints() {
     let arrays = SafeTensors::open(data("display.safetensors")).unwrap();
     let texts = std::fs::read(data("display.json")).unwrap();
@@ -355,6 +400,11 @@ fn rows_along_any_axis() {
                 let want =
                     x.transpose(axis, 2).contiguous().softmax(cpu, 2).transpose(axis, 2).to_vec::<f32>();
                 common::assert_same(&got, &want, format!("softmax along {axis} of {x:?}"));
+                let logs = x.log_softmax(cpu, axis).unary(cpu, Unary::Exp).to_vec::<f32>();
+                assert!(
+                    logs.iter().zip(&want).all(|(a, b)| (a - b).abs() <= 1e-6),
+                    "log_softmax along {axis}"
+                );
             }
         }
     }
@@ -470,6 +520,12 @@ fn mistakes_panic_at_the_door() {
         (
             "index 2 into axis 0 of shape (2, 3)",
             Box::new(|| drop(x.gather(0, &i.slice(0, 1..).reshape(&[1, 3])))),
+        ),
+        ("matmul of shapes (2, 3) and (2, 3)", Box::new(|| drop(x.matmul(cpu, &x)))),
+        ("matmul of shapes (2, 3) and ()", Box::new(|| drop(x.matmul(cpu, &Tensor::scalar(1.0))))),
+        (
+            "shapes (2,) and (3,) do not broadcast",
+            Box::new(|| drop(x.reshape(&[2, 1, 3]).matmul(cpu, &Tensor::full(0.0, &[3, 3, 1])))),
         ),
         ("concat of no tensors", Box::new(|| drop(Tensor::concat(&[], 0)))),
         (

@@ -28,6 +28,7 @@ mod display;
 mod dtype;
 mod elementwise;
 mod index;
+mod matmul;
 mod reduce;
 mod rows;
 mod shape;

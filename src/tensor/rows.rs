@@ -19,6 +19,12 @@ impl Tensor {
         self.along(axis, |x, out| softmax::softmax(cpu, x, out))
     }
 
+    /// The logarithm of [`Tensor::softmax`], without the loss of taking it afterwards. Panics alike.
+    #[track_caller]
+    pub fn log_softmax(&self, cpu: Cpu, axis: isize) -> Tensor {
+        self.along(axis, |x, out| softmax::log_softmax(cpu, x, out))
+    }
+
     /// Layer normalisation along the last axis.
     ///
     /// # Panics
