@@ -403,6 +403,30 @@ fn what_the_fixtures_hold() {
     assert_eq!(open(3).tensor("f4").unwrap().shape, [2, 4]);
 }
 
+/// Tensors are windows into the file's memory; where a writer did not care for alignment, copies.
+#[test]
+fn tensors_to_compute_with() {
+    let values: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let entry = |name: &str, at: usize| {
+        format!(r#""{name}":{{"dtype":"F32","shape":[2],"data_offsets":[{at},{}]}}"#, at + 8)
+    };
+    let odd = r#""odd":{"dtype":"U8","shape":[1],"data_offsets":[8,9]},"long":{"dtype":"I64","shape":[0],"data_offsets":[0,0]}"#;
+    let mut bytes = file(&format!("{{{},{odd},{}}}", entry("even", 0), entry("apart", 9)), 0);
+    bytes.extend([&values[..], &[7], &values].concat());
+    let read = SafeTensors::from_bytes(&bytes).unwrap();
+    let load = |name: &str| read.load(name).unwrap();
+    let (even, odd, apart) = (load("even"), load("odd"), load("apart"));
+    assert!(even.shares_memory(&odd) && !even.shares_memory(&apart));
+    assert_eq!((even.to_vec::<f32>(), apart.to_vec::<f32>()), (vec![1.5, -2.0], vec![1.5, -2.0]));
+    assert_eq!(odd.to_vec::<u8>(), [7]);
+    let error = read.load("long").unwrap_err().to_string();
+    assert_eq!(error, "\"long\" has dtype I64, expected F32, F16, BF16, I32 or U8");
+    assert!(matches!(read.load("none"), Err(Error::NoTensor { .. })));
+    let mut changed = even.clone();
+    changed.make_mut::<f32>()[0] = 9.0;
+    assert_eq!(load("even").to_vec::<f32>(), [1.5, -2.0], "the file's memory is shared, not written");
+}
+
 /// A folder of its own for a test, removed in the end.
 struct Folder(PathBuf);
 
@@ -543,6 +567,17 @@ fn shards() {
     refused("number", &map(r#""x":1"#), "expected a file name");
     refused("no map", "{}", "no \"weight_map\"");
     refused("not json", "version https://git-lfs.github.com/spec/v1", "this is a git-LFS pointer");
+    #[cfg(unix)]
+    {
+        let pipe = sharded("pipe", &good, |folder| {
+            std::fs::remove_file(folder.join("a.safetensors")).unwrap();
+            std::process::Command::new("mkfifo").arg(folder.join("a.safetensors")).status().unwrap();
+        });
+        assert!(
+            pipe.unwrap_err().contains("a.safetensors: not a regular file"),
+            "a pipe would wait for ever"
+        );
+    }
     let twice = sharded("twice", &good, |folder| {
         let both = [TensorView { name: "x", ..U8 }, TensorView { name: "y", ..U8 }];
         write(&folder.join("b.safetensors"), &both, &[]).unwrap();

@@ -40,7 +40,7 @@ pub use write::to_bytes;
 #[cfg(feature = "std")]
 pub use write::write;
 
-use crate::tensor::Buffer;
+use crate::tensor::{self, Buffer, Shape, Tensor};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -108,6 +108,32 @@ impl SafeTensors {
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
         let names = || self.header.entries.iter().map(|e| &*e.name);
         self.find(name).map(|e| self.view(e)).ok_or_else(|| no_tensor(&self.name, name, names()))
+    }
+
+    /// The tensor of that name, to compute with: a window into the file's memory, or a copy where its bytes
+    /// do not lie at multiples of their size.
+    ///
+    /// # Errors
+    /// As [`SafeTensors::tensor`]; [`Error::Dtype`] for a type that tensors do not have.
+    pub fn load(&self, name: &str) -> Result<Tensor> {
+        let view = self.tensor(name)?;
+        let dtype = match view.dtype {
+            Dtype::F32 => tensor::Dtype::F32,
+            Dtype::F16 => tensor::Dtype::F16,
+            Dtype::BF16 => tensor::Dtype::BF16,
+            Dtype::I32 => tensor::Dtype::I32,
+            Dtype::U8 => tensor::Dtype::U8,
+            other => {
+                let (dtype, expected) = (other.name().into(), Cow::Borrowed("F32, F16, BF16, I32 or U8"));
+                return Err(Error::Dtype { file: self.name.clone(), name: name.into(), dtype, expected });
+            }
+        };
+        let shape = Shape::new(view.shape)?;
+        let start = view.bytes.as_ptr().addr() - self.data.elements::<u8>().as_ptr().addr();
+        match Tensor::from_buffer(self.data.clone(), start, dtype, shape) {
+            Some(tensor) => Ok(tensor),
+            None => Tensor::from_bytes(dtype, view.shape, view.bytes),
+        }
     }
 
     /// The pairs of `__metadata__`, in the order of the file.

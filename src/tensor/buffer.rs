@@ -1,17 +1,27 @@
 //! Memory for elements, aligned to a cache line.
 
 use crate::kernels::{Line, Plain};
+#[cfg(feature = "std")]
+use crate::sys::memory::HugeBuf;
 use crate::{Error, Result};
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+
+/// From so many bytes on, memory comes from the system: zeroed already, and in huge pages where there are any.
+#[cfg(feature = "std")]
+const HUGE: usize = 4 << 20;
 
 /// Bytes that start at a multiple of 64, zero at first; readable as any plain number.
-///
-/// The end is rounded up to whole lines, so that a kernel may be handed full ones.
-#[derive(Clone, Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
-    /// Bytes in use.
+    memory: Memory,
+    /// Bytes in use; the last line may have more.
     len: usize,
+}
+
+enum Memory {
+    Heap(Vec<Line>),
+    #[cfg(feature = "std")]
+    System(HugeBuf),
 }
 
 impl Buffer {
@@ -21,10 +31,15 @@ impl Buffer {
     /// [`Error::TooLarge`] where memory does not suffice.
     pub fn zeroed(len: usize) -> Result<Buffer> {
         let count = len.div_ceil(size_of::<Line>());
+        #[cfg(feature = "std")]
+        if len >= HUGE {
+            let memory = HugeBuf::new(count).map_err(|_| too_large(len))?;
+            return Ok(Buffer { memory: Memory::System(memory), len });
+        }
         let mut lines = Vec::new();
-        lines.try_reserve_exact(count).map_err(|_| Error::TooLarge { shape: alloc::vec![len] })?;
+        lines.try_reserve_exact(count).map_err(|_| too_large(len))?;
         lines.resize(count, Line::ZERO);
-        Ok(Buffer { lines, len })
+        Ok(Buffer { memory: Memory::Heap(lines), len })
     }
 
     /// Bytes in use.
@@ -40,13 +55,39 @@ impl Buffer {
     /// The bytes as numbers; a rest shorter than one is left out.
     #[inline]
     pub fn elements<T: Plain>(&self) -> &[T] {
-        &Line::elements(&self.lines)[..self.len / size_of::<T>()]
+        &Line::elements(&self.memory)[..self.len / size_of::<T>()]
     }
 
     /// The bytes as numbers, to write.
     #[inline]
     pub fn elements_mut<T: Plain>(&mut self) -> &mut [T] {
-        &mut Line::elements_mut(&mut self.lines)[..self.len / size_of::<T>()]
+        &mut Line::elements_mut(&mut self.memory)[..self.len / size_of::<T>()]
+    }
+}
+
+fn too_large(len: usize) -> Error {
+    Error::TooLarge { shape: alloc::vec![len] }
+}
+
+impl Deref for Memory {
+    type Target = [Line];
+
+    fn deref(&self) -> &[Line] {
+        match self {
+            Memory::Heap(lines) => lines,
+            #[cfg(feature = "std")]
+            Memory::System(lines) => lines,
+        }
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [Line] {
+        match self {
+            Memory::Heap(lines) => lines,
+            #[cfg(feature = "std")]
+            Memory::System(lines) => lines,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use super::file::open_regular;
 use super::{SafeTensors, TensorView, no_tensor};
 use crate::io::json::{self, Excerpt, Value};
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -86,6 +87,16 @@ impl Checkpoint {
         let place = self.places.get(name).copied();
         let names = || self.places.keys().map(String::as_str);
         place.map(|p| self.at(p)).ok_or_else(|| no_tensor(&self.path.display().to_string(), name, names()))
+    }
+
+    /// The tensor of that name, to compute with: see [`SafeTensors::load`].
+    ///
+    /// # Errors
+    /// As [`SafeTensors::load`].
+    pub fn load(&self, name: &str) -> Result<Tensor> {
+        let at = self.tensor(name).map(|view| view.name)?;
+        let (file, _) = self.places[at];
+        self.files[file].1.load(name)
     }
 
     fn at(&self, (file, tensor): (usize, usize)) -> TensorView<'_> {
