@@ -4,12 +4,14 @@ use criterion::Criterion;
 
 mod activation;
 mod nf4;
+mod pool;
 mod rows;
 
 fn main() {
     let mut c = Criterion::default().configure_from_args();
     // one line a kernel family: `family::benches(&mut c);`
     nf4::benches(&mut c);
+    pool::benches(&mut c);
     activation::benches(&mut c);
     rows::benches(&mut c);
     c.final_summary();

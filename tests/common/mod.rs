@@ -7,6 +7,7 @@ pub mod chains;
 #[cfg(target_os = "linux")]
 pub mod guard;
 pub mod layouts;
+pub mod program;
 pub mod truth;
 
 pub use samebits::golden::{Random, hash};

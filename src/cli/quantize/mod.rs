@@ -121,6 +121,9 @@ impl Plan {
             let what = format!("{}: the output would replace the input", output.display());
             return Err(Failure::usage(what, None));
         }
+        if std::fs::metadata(&output).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Error::invalid("not a regular file").in_file(output.display()).into());
+        }
         Ok(Plan {
             input,
             output,
