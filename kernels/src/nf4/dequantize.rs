@@ -77,9 +77,8 @@ impl<T: Stored> Kernel for Dequantize<'_, T> {
             let (a, b) = out.split_first_chunk_mut::<LANES>().expect("32 elements hold two lines");
             let b = b.first_chunk_mut().expect("32 elements hold two lines");
             let levels = decode(s, codes);
-            for (out, level) in [a, b].into_iter().zip(levels) {
-                T::store(s, out, s.mul(level, walk.line(s).0));
-            }
+            T::store(s, a, s.mul(levels[0], walk.line(s).0));
+            T::store(s, b, s.mul(levels[1], walk.line(s).0));
         }
         if !rest.is_empty() {
             let mut bytes = [0; LANES];
@@ -97,14 +96,16 @@ impl<T: Stored> Kernel for Dequantize<'_, T> {
 /// The levels of 32 codes.
 #[inline(always)]
 fn decode<S: Simd>(s: S, codes: &[u8; LANES]) -> [S::F32; 2] {
-    const TWICE: [[i32; LANES]; 2] = [
-        [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7],
-        [8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15],
-    ];
     let bytes = s.of_bits(s.load_u8(codes));
-    let table = s.load(&LEVELS);
-    TWICE.map(|twice| {
-        let byte = s.bits(s.lut16(s.load_i(&twice), bytes));
-        s.lut16(s.select_i(s.mask_from_bits(0x5555), s.shr::<4>(byte), byte), table)
-    })
+    [
+        half(s, bytes, &[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]),
+        half(s, bytes, &[8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15]),
+    ]
+}
+
+/// The levels of the bytes at `twice`: of the high nibble in even lanes, of the low one in odd lanes.
+#[inline(always)]
+fn half<S: Simd>(s: S, bytes: S::F32, twice: &[i32; LANES]) -> S::F32 {
+    let byte = s.bits(s.lut16(s.load_i(twice), bytes));
+    s.lut16(s.select_i(s.mask_from_bits(0x5555), s.shr::<4>(byte), byte), s.load(&LEVELS))
 }

@@ -186,13 +186,16 @@ fn encode<S: Simd, T: Stored>(s: S, x: &[T::Element], mut walk: Walk<'_>, codes:
     let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
     let (bytes, bytes_rest) = codes.split_at_mut(pairs.len() * LANES);
     for (x, out) in pairs.iter().zip(bytes.as_chunks_mut::<LANES>().0) {
-        let [a, b] = [0, LANES].map(|at| x[at..].first_chunk().expect("32 elements hold two lines"));
-        let [a, b] = [a, b].map(|x| coder.codes(T::load(s, x), walk.line(s)));
+        let (a, b) = x.split_first_chunk::<LANES>().expect("32 elements hold two lines");
+        let b = b.first_chunk().expect("32 elements hold two lines");
+        let a = coder.codes(T::load(s, a), walk.line(s));
+        let b = coder.codes(T::load(s, b), walk.line(s));
         s.store_u8(out, coder.pack(a, b));
     }
     if !rest.is_empty() {
         let (a, b) = rest.split_at(rest.len().min(LANES));
-        let [a, b] = [a, b].map(|x| coder.codes(T::load(s, &padded(x)), walk.line(s)));
+        let a = coder.codes(T::load(s, &padded(a)), walk.line(s));
+        let b = coder.codes(T::load(s, &padded(b)), walk.line(s));
         let mut out = [0; LANES];
         s.store_u8(&mut out, coder.pack(a, b));
         bytes_rest.copy_from_slice(&out[..bytes_rest.len()]);
@@ -228,7 +231,8 @@ impl<S: Simd> Coder<S> {
         const EVEN: [i32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14];
         let even = s.load_i(&EVEN);
         let odd = s.add_i(even, s.splat_i(1));
-        Coder { s, tables: TABLES.map(|t| s.load(&t)), scale: (s.splat(1.0), s.splat(0.0)), even, odd }
+        let tables = [s.load(&TABLES[0]), s.load(&TABLES[1]), s.load(&TABLES[2])];
+        Coder { s, tables, scale: (s.splat(1.0), s.splat(0.0)), even, odd }
     }
 
     /// The codes of sixteen elements, given their absmax and whether it is that of the line before.
@@ -241,13 +245,18 @@ impl<S: Simd> Coder<S> {
         let (u, r) = self.scale;
         let q = s.mul(s.mul(x, u), r);
         // A binary search over 15 thresholds: the code grows by 8, 4, 2, 1 where q is above the middle one.
-        let zero = s.splat_i(0);
-        let mut code = s.select_i(s.gt(q, s.splat(THRESHOLDS[7])), s.splat_i(8), zero);
-        for (table, d) in self.tables.into_iter().zip([4, 2, 1]) {
-            let above = s.gt(q, s.lut16(code, table));
-            code = s.add_i(code, s.select_i(above, s.splat_i(d), zero));
-        }
-        code
+        let [by4, by2, by1] = self.tables;
+        let code = s.select_i(s.gt(q, s.splat(THRESHOLDS[7])), s.splat_i(8), s.splat_i(0));
+        let code = self.step(q, code, by4, 4);
+        let code = self.step(q, code, by2, 2);
+        self.step(q, code, by1, 1)
+    }
+
+    /// `code + d` where q is above the threshold that `table` has for the code, else `code`.
+    #[inline(always)]
+    fn step(&self, q: S::F32, code: S::I32, table: S::F32, d: i32) -> S::I32 {
+        let s = self.s;
+        s.select_i(s.gt(q, s.lut16(code, table)), s.add_i(code, s.splat_i(d)), code)
     }
 
     /// Two lines of codes to 16 bytes in element order, the first of each two elements in the high nibble.
@@ -256,7 +265,7 @@ impl<S: Simd> Coder<S> {
         let s = self.s;
         let both = s.of_bits(s.or_i(a, s.shl::<8>(b)));
         // As a look-up into the lanes themselves, `lut16` permutes them.
-        let [even, odd] = [self.even, self.odd].map(|at| s.bits(s.lut16(at, both)));
+        let (even, odd) = (s.bits(s.lut16(self.even, both)), s.bits(s.lut16(self.odd, both)));
         let bytes = s.or_i(s.shl::<4>(even), odd);
         s.select_i(s.mask_from_bits(0x00ff), bytes, s.shr::<8>(bytes))
     }
