@@ -37,7 +37,7 @@ mod weights;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
-pub use weights::{Bf16, Element, F16, HalfGroup, PackedMatrix, Panel, Strided, Weights};
+pub use weights::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights};
 
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, Line, simd::Simd};
@@ -85,7 +85,8 @@ impl<'a, W: Weights> Gemm<'a, W> {
 
     /// Lines of scratch that [`Gemm::run`] needs, for the whole or for any piece of it.
     pub fn scratch_len(&self) -> usize {
-        scratch_len::<W>(self.a.rows(), self.a.cols())
+        let (m, k) = (self.a.rows(), self.a.cols());
+        if self.b.panels() { scratch_len::<W>(m, k) } else { many::scratch_len(m, k) }
     }
 
     /// Computes the product on this thread.
@@ -107,7 +108,7 @@ impl<'a, W: Weights> Gemm<'a, W> {
     /// Where the shapes do not belong together.
     pub fn pieces(self) -> Pieces<'a, W> {
         self.check();
-        let (rows, cols) = piece_shape::<W>(self.a.rows(), self.c.cols(), self.a.cols());
+        let (rows, cols) = piece_shape(&self.b, self.a.rows());
         Pieces { rows, cols, below: Some(self), band: None }
     }
 
@@ -149,19 +150,33 @@ impl<'a, W: Weights> Gemm<'a, W> {
 }
 
 /// Whether the weights are read where they lie: few rows, and panels to read.
-const fn is_few<W: Weights>(m: usize) -> bool {
-    W::PANELS && m <= FEW
+fn is_few<S: Simd, W: Weights>(b: &W, m: usize) -> bool {
+    b.panels() && m <= if S::TILE.0 == 12 { W::FEW[0] } else { W::FEW[1] }
 }
 
-/// Lines of scratch for any product of `m` rows and depth `k`, whatever its n.
+/// Lines of scratch for any product of `m` rows and depth `k`, whatever its n, with weights whose
+/// [`Weights::panels`] is what their type says.
 pub const fn scratch_len<W: Weights>(m: usize, k: usize) -> usize {
-    if is_few::<W>(m) { few::scratch_len(m, k) } else { many::scratch_len(m, k) }
+    let (few, many) = (few::scratch_len(m, k), many::scratch_len(m, k));
+    match () {
+        () if !W::PANELS || m > FEW => many,
+        // One tier reads the panels, another does not.
+        () if m > W::FEW[0] || m > W::FEW[1] => {
+            if few > many {
+                few
+            } else {
+                many
+            }
+        }
+        () => few,
+    }
 }
 
 /// Rows and columns of a piece: about as many pieces as give a handful of threads even shares, each large
 /// enough that packing its part of A and B is paid back.
-fn piece_shape<W: Weights>(m: usize, n: usize, k: usize) -> (usize, usize) {
-    if is_few::<W>(m) {
+fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
+    let (k, n) = b.shape();
+    if b.panels() && m <= FEW {
         // One pass over the weights: cut them into parts of about half a MiB of f32.
         let cols = (1 << 17) / k.max(1);
         return (m.max(1), cols.clamp(64, 1 << 12).next_multiple_of(64));
@@ -217,7 +232,11 @@ impl<W: Weights> Kernel for Whole<'_, '_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Whole { job, scratch } = self;
-        if is_few::<W>(job.a.rows()) { few::run(s, job, scratch) } else { run_many(s, job, scratch) }
+        if is_few::<S, W>(&job.b, job.a.rows()) {
+            few::run(s, job, scratch)
+        } else {
+            run_many(s, job, scratch)
+        }
     }
 }
 

@@ -18,15 +18,15 @@ pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     let mut acc = [[s.splat(0.0); NP]; MR];
     let (groups, rest) = a.as_chunks::<GROUP>();
     for (i, a) in groups.iter().enumerate() {
-        let b = groups_at(s, &b, g + i);
+        let mut b = groups_at(s, &b, g + i);
         for (k, a) in a.iter().enumerate() {
-            step::<S, P, MR, NP>(s, a, &b, k, &mut acc);
+            step::<S, P, MR, NP>(s, a, &mut b, k, &mut acc);
         }
     }
     if !rest.is_empty() {
-        let b = groups_at(s, &b, g + groups.len());
+        let mut b = groups_at(s, &b, g + groups.len());
         for (k, a) in rest.iter().enumerate() {
-            step::<S, P, MR, NP>(s, a, &b, k, &mut acc);
+            step::<S, P, MR, NP>(s, a, &mut b, k, &mut acc);
         }
     }
     acc
@@ -47,7 +47,7 @@ fn groups_at<S: Simd, P: Panel, const NP: usize>(s: S, b: &[P; NP], g: usize) ->
 fn step<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     s: S,
     a: &[f32; MR],
-    b: &[P::Group<S>; NP],
+    b: &mut [P::Group<S>; NP],
     k: usize,
     acc: &mut [[S::F32; NP]; MR],
 ) {

@@ -9,7 +9,7 @@
 //!   └───────────────┘        └──┘└──┘└──┘
 //! ```
 
-use super::pack;
+use super::{FEW, pack};
 use crate::view::MatRef;
 use crate::{Cpu, LANES, Line, simd::Simd};
 use core::ops::Range;
@@ -23,6 +23,13 @@ pub trait Weights: Copy + Send + Sync {
     type Panel: Panel;
     /// Whether [`Weights::panel`] can be had: then few rows are multiplied straight from the panels.
     const PANELS: bool;
+    /// Up to so many rows that is worth it: on tiers whose tile is 12 × 2, and on others.
+    const FEW: [usize; 2] = [FEW; 2];
+    /// What [`Weights::PANELS`] says, of this matrix, where it is not so for every one of its type.
+    #[inline(always)]
+    fn panels(&self) -> bool {
+        Self::PANELS
+    }
 
     /// (k, n)
     fn shape(&self) -> (usize, usize);
@@ -47,8 +54,8 @@ pub trait Panel: Copy {
     type Group<S: Simd>: Copy;
     /// Rows 8g to 8g + 8.
     fn group<S: Simd>(self, s: S, g: usize) -> Self::Group<S>;
-    /// Row i of the group.
-    fn line<S: Simd>(s: S, group: &Self::Group<S>, i: usize) -> S::F32;
+    /// Row i of the group; asked for in order, i = 0, 1, …
+    fn line<S: Simd>(s: S, group: &mut Self::Group<S>, i: usize) -> S::F32;
 }
 
 /// A stored element of a packed matrix.
@@ -245,7 +252,7 @@ impl<'a, E: Element> Panel for PackedPanel<'a, E> {
         &self.0[g]
     }
     #[inline(always)]
-    fn line<S: Simd>(s: S, group: &&'a E::Group, i: usize) -> S::F32 {
+    fn line<S: Simd>(s: S, group: &mut &'a E::Group, i: usize) -> S::F32 {
         E::load(s, group, i)
     }
 }
@@ -261,7 +268,7 @@ impl<'a> Panel for Lines<'a> {
         &self.0[g]
     }
     #[inline(always)]
-    fn line<S: Simd>(s: S, group: &&'a [Line; GROUP], i: usize) -> S::F32 {
+    fn line<S: Simd>(s: S, group: &mut &'a [Line; GROUP], i: usize) -> S::F32 {
         s.load(&group[i])
     }
 }

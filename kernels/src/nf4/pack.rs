@@ -26,10 +26,9 @@
 //! **Reference.**  The panel packing of BLIS (Van Zee, van de Geijn 2015).   **Next.**  `gemv.rs`
 
 use super::{ZERO_CODE, block_count, code_bytes};
+use crate::gemm::GROUP;
 use crate::{LANES, Line};
-
-/// Elements of k in a code line.
-pub(super) const GROUP: usize = 8;
+use core::ops::Range;
 
 /// Eight nibbles in each of sixteen words (read as `u32`), aligned to a cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,14 +167,14 @@ impl<'a> PackedNf4<'a> {
         }
         for (b, a) in absmax.iter_mut().enumerate() {
             let (j, at) = (b * blocksize / k, b * blocksize % k);
-            *a = self.panel(j / LANES).1[at / self.step][j % LANES];
+            *a = self.lines(j / LANES).1[at / self.step][j % LANES];
         }
     }
 
     /// The code of element `at` of the rows.
     fn code(&self, at: usize) -> u8 {
         let (j, at) = (at / self.k, at % self.k);
-        let word = self.panel(j / LANES).0[at / GROUP].0[j % LANES];
+        let word = self.lines(j / LANES).0[at / GROUP].0[j % LANES];
         (word as u32 >> (4 * (at % GROUP)) & 15) as u8
     }
 
@@ -189,9 +188,26 @@ impl<'a> PackedNf4<'a> {
         self.k
     }
 
+    /// Columns `cols` of the product; its start is a multiple of 16.
+    pub(super) fn sub(self, cols: Range<usize>) -> Self {
+        let panels = cols.start / LANES..cols.end.div_ceil(LANES);
+        let (groups, steps) = (self.k.div_ceil(GROUP), self.k.div_ceil(self.step));
+        PackedNf4 {
+            n: cols.len(),
+            codes: &self.codes[panels.start * groups..panels.end * groups],
+            scales: &self.scales[panels.start * steps..panels.end * steps],
+            ..self
+        }
+    }
+
+    /// Rows of k that share a line of scales: a multiple of 8, or 1.
+    pub(super) const fn step(&self) -> usize {
+        self.step
+    }
+
     /// Code lines (groups of 8) and scale lines (steps) of panel `p`.
     #[inline(always)]
-    pub(super) fn panel(&self, p: usize) -> (&'a [CodeLine], &'a [Line]) {
+    pub(super) fn lines(&self, p: usize) -> (&'a [CodeLine], &'a [Line]) {
         let (groups, steps) = (self.k.div_ceil(GROUP), self.k.div_ceil(self.step));
         (&self.codes[p * groups..][..groups], &self.scales[p * steps..][..steps])
     }

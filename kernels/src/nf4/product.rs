@@ -1,0 +1,146 @@
+//! # Products with NF4 weights
+//!
+//! **Math.**  c_ij = Σ_κ x_iκ · w_jκ, w_jκ = round(LEVELS[code_jκ] · absmax): `x · dequantize(W)ᵀ`, bit for bit.
+//!
+//! **Law.**  Clause 1; only where a line of 16 weights comes from is said here, the rest is [`crate::gemm`].
+//!
+//! ```text
+//!   CodeLine (16 words)          word ≫ 4i, the low four bits          16 weights of row κ = 8g + i
+//!   ┌────┬────┬───┬────┐  i = 0  ┌────┬────┬───┬────┐  lut16   · scale
+//!   │ w0 │ w1 │ … │ w15│ ──────► │ c  │ c  │ … │ c  │ ───────► l0 … l15 ───────► fma with x_κ, m times
+//!   └────┴────┴───┴────┘  … 7    └────┴────┴───┴────┘
+//! ```
+//!
+//! Up to eight rows decode in registers, so the codes are read once and no weight is written. More rows
+//! decode 512 × 32 weights at a time to scratch in L1/L2 and run the f32 tile: a weight costs its three
+//! operations once for 240 rows.
+//!
+//! **Registers.**  one row: a sum, a word, a scale a panel, 1 table · avx512 4 panels 13 zmm · avx2 and neon
+//! the same lines in 2 and 4 registers.
+//!
+//! **Cost.**  ½ byte and 1/16 byte of scales a weight; shift, look-up, product, FMA for 16 weights. With one
+//! row these four bind (AVX2: twelve for 16 weights), not memory; from eight rows on the FMA does.
+//!
+//! **Error.**  That of gemm.   **Reference.**  `gemv_4bit` of bitsandbytes, which rounds x, absmax and weights
+//! to bf16.   **Next.**  `gemm/`
+
+use super::LEVELS;
+use super::pack::{CodeLine, PackedNf4};
+use crate::gemm::{GROUP, Gemm, Panel, Weights};
+use crate::view::{MatMut, MatRef};
+use crate::{Cpu, Line, simd::Simd};
+use core::ops::Range;
+
+/// One panel of a [`PackedNf4`] whose scales hold for whole groups of eight rows.
+#[derive(Clone, Copy)]
+pub struct Nf4Panel<'a> {
+    /// One line for eight rows of k.
+    codes: &'a [CodeLine],
+    scales: &'a [Line],
+    /// ⌈2⁴⁰ / (groups that share a line of scales)⌉: a product and a shift instead of a division.
+    reciprocal: u64,
+}
+
+/// Eight rows of sixteen columns, not yet decoded.
+#[derive(Clone, Copy)]
+pub struct Nf4Group<S: Simd> {
+    words: S::I32,
+    scale: S::F32,
+}
+
+impl Panel for Nf4Panel<'_> {
+    type Group<S: Simd> = Nf4Group<S>;
+
+    #[inline(always)]
+    fn group<S: Simd>(self, s: S, g: usize) -> Nf4Group<S> {
+        let step = (g as u64 * self.reciprocal >> 40) as usize;
+        Nf4Group { words: s.load_i(&self.codes[g].0), scale: s.load(&self.scales[step]) }
+    }
+
+    #[inline(always)]
+    fn line<S: Simd>(s: S, group: &mut Nf4Group<S>, _: usize) -> S::F32 {
+        s.mul(next_level(s, &mut group.words), group.scale)
+    }
+}
+
+/// The levels of the lowest nibble of each word; the next one moves down.
+#[inline(always)]
+fn next_level<S: Simd>(s: S, words: &mut S::I32) -> S::F32 {
+    let level = s.lut16(*words, s.load(&LEVELS));
+    *words = s.shr::<4>(*words);
+    level
+}
+
+impl<'a> Weights for PackedNf4<'a> {
+    type Panel = Nf4Panel<'a>;
+    const PANELS: bool = true;
+    // Without 32 wide registers decoding costs more than what it feeds: from three rows on, once.
+    const FEW: [usize; 2] = [8, 2];
+
+    fn shape(&self) -> (usize, usize) {
+        (self.k(), self.n())
+    }
+
+    fn columns(self, cols: Range<usize>) -> Self {
+        self.sub(cols)
+    }
+
+    fn panels(&self) -> bool {
+        self.step() > 1
+    }
+
+    #[inline(always)]
+    fn panel(&self, p: usize) -> Nf4Panel<'a> {
+        let (codes, scales) = self.lines(p);
+        Nf4Panel { codes, scales, reciprocal: (1u64 << 40).div_ceil((self.step() / GROUP) as u64) }
+    }
+
+    #[inline(always)]
+    fn lines<'s, S: Simd>(
+        &'s self,
+        s: S,
+        p: usize,
+        k: Range<usize>,
+        scratch: &'s mut [[Line; GROUP]],
+    ) -> &'s [[Line; GROUP]] {
+        let groups = k.start / GROUP..k.end.div_ceil(GROUP);
+        let out = &mut scratch[..groups.len()];
+        if self.panels() {
+            let panel = Weights::panel(self, p);
+            for (out, g) in out.iter_mut().zip(groups) {
+                let mut group = panel.group(s, g);
+                for (i, line) in out.iter_mut().enumerate() {
+                    s.store(line, Nf4Panel::line(s, &mut group, i));
+                }
+            }
+        } else {
+            // A line of scales a row; rows past k have none, and are no part of the product.
+            let (codes, scales) = self.lines(p);
+            for (out, g) in out.iter_mut().zip(groups) {
+                let mut words = s.load_i(&codes[g].0);
+                for (line, scale) in out.iter_mut().zip(&scales[g * GROUP..]) {
+                    s.store(line, s.mul(next_level(s, &mut words), s.load(scale)));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// C (m, n) = A (m, k) · Wᵀ: [`Gemm`] with nothing else, for those who look for the name. `scratch` has
+/// [`Gemm::scratch_len`] lines.
+///
+/// # Panics
+/// As [`Gemm::run`].
+pub fn nf4_gemm(cpu: Cpu, a: MatRef<'_>, w: PackedNf4<'_>, c: MatMut<'_>, scratch: &mut [Line]) {
+    Gemm::new(a, w, c).run(cpu, scratch);
+}
+
+/// y (n) = W x (k): one row of [`nf4_gemm`], with the same bits.
+///
+/// # Panics
+/// As [`Gemm::run`].
+pub fn nf4_gemv(cpu: Cpu, x: &[f32], w: PackedNf4<'_>, y: &mut [f32], scratch: &mut [Line]) {
+    let (k, n) = (x.len(), y.len());
+    nf4_gemm(cpu, MatRef::new(x, 1, k), w, MatMut::new(y, 1, n), scratch);
+}
