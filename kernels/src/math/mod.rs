@@ -10,6 +10,7 @@
 //! assert_eq!(x, [1.0, core::f32::consts::E, 0.0]);
 //! ```
 
+pub mod double;
 pub mod erf;
 pub mod exp;
 pub mod ln;
@@ -17,4 +18,5 @@ pub mod sigmoid;
 pub mod soft;
 pub mod tanh;
 
+pub use double::{cos64, exp64, ln64, pow64, sin_cos64, sin64};
 pub use {erf::Erf, exp::Exp, ln::Ln, sigmoid::Sigmoid, tanh::Tanh};
