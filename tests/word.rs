@@ -43,6 +43,14 @@ impl Kernel for Words {
 }
 
 impl Words {
+    /// By what `ldexp` may scale: integers of -248..=248, a NaN beside a NaN.
+    fn exponents(&self) -> [f32; 16] {
+        std::array::from_fn(|l| match self.a[l] {
+            a if a.is_nan() => a,
+            _ => (self.b[l].to_bits() % 497) as f32 - 248.0,
+        })
+    }
+
     #[inline(always)]
     fn arithmetic<S: Simd>(&self, s: S, all: &mut Vec<(&'static str, Lanes)>) {
         let [a, b, c] = [self.a, self.b, self.c].map(|x| s.load(&x));
@@ -59,6 +67,7 @@ impl Words {
             ("max", s.max(a, b)),
             ("min", s.min(a, b)),
             ("round", s.round(s.load(&self.a.map(small)))),
+            ("ldexp", s.ldexp(s.load(&self.a.map(near_one)), s.load(&self.exponents()))),
             ("abs", s.abs(a)),
             ("neg", s.neg(a)),
             ("copysign", s.copysign(s.abs(a), b)),
@@ -129,6 +138,7 @@ impl Words {
             ("of_i", s.of_i(a)),
             ("load_bf16", s.load_bf16(&halves)),
             ("load_f16", s.load_f16(&halves)),
+            ("swap", s.swap(s.load(&self.c))),
             ("lut16", s.lut16(a, s.load(&self.c))),
         ] {
             all.push((name, floats(s.to_array(v))));
@@ -206,6 +216,11 @@ impl Words {
 /// Into |x| <= 2^22, where `round` is promised.
 fn small(x: f32) -> f32 {
     if x.abs() <= 4_194_304.0 { x } else { (x.to_bits() as i32 % 8_388_608) as f32 / 2.0 }
+}
+
+/// Into 1/2 <= |x| < 2, which `ldexp` may scale, or NaN.
+fn near_one(x: f32) -> f32 {
+    if x.is_nan() { x } else { f32::from_bits(x.to_bits() & 0x80ff_ffff | 0x3f00_0000) }
 }
 
 /// Into |x| < 2^31, where `to_i` is promised.

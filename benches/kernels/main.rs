@@ -3,8 +3,10 @@
 use criterion::Criterion;
 
 mod activation;
+mod math;
 mod nf4;
 mod pool;
+mod rope;
 mod rows;
 
 fn main() {
@@ -14,5 +16,7 @@ fn main() {
     pool::benches(&mut c);
     activation::benches(&mut c);
     rows::benches(&mut c);
+    math::benches(&mut c);
+    rope::benches(&mut c);
     c.final_summary();
 }

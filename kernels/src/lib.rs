@@ -43,6 +43,7 @@ pub mod math;
 pub mod nf4;
 pub mod norm;
 pub mod reduce;
+pub mod rope;
 mod rows;
 pub mod simd;
 pub mod softmax;

@@ -6,7 +6,9 @@
 
 use crate::Cpu;
 
+mod math;
 mod nf4;
+mod rope;
 mod rows;
 
 /// A kernel, a small input, and the hash that its result must have.
@@ -21,7 +23,7 @@ pub struct Golden {
 
 /// Every case, kernel by kernel.
 pub fn cases() -> impl Iterator<Item = &'static Golden> {
-    const FAMILIES: &[&[Golden]] = &[nf4::CASES, rows::CASES];
+    const FAMILIES: &[&[Golden]] = &[nf4::CASES, rows::CASES, math::CASES, rope::CASES];
     FAMILIES.iter().copied().flatten()
 }
 

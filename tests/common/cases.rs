@@ -5,8 +5,11 @@
 
 use super::guard::Guarded;
 use samebits::Cpu;
+use samebits::kernels::activation::{self, Activation};
+use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
 use samebits::kernels::view::{MatMut, MatRef};
 use samebits::kernels::{dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*};
+use samebits::kernels::{map, math};
 
 /// A name, and the kernel over `n` elements a row in guarded memory.
 pub type Case = (&'static str, fn(Cpu, usize, &mut Guarded));
@@ -30,6 +33,18 @@ fn layer(n: usize, at: &mut Guarded) -> LayerNorm<'static> {
 /// RMSNorm's parameter, guarded too.
 fn rms(n: usize, at: &mut Guarded) -> RmsNorm<'static> {
     RmsNorm { gain: Gain::OnePlus(at.floats(n)), eps: 1e-5 }
+}
+
+/// What has a logarithm.
+fn positive(cpu: Cpu, x: &'static mut [f32]) -> &'static [f32] {
+    map::slice(cpu, math::Exp, x);
+    x
+}
+
+/// A table of one position, guarded too.
+fn turn(pairing: Pairing, n: usize, at: &mut Guarded) -> Rope<'static> {
+    let table = Table { cos: at.floats(n / 2), sin: at.floats(n / 2), pairs: n / 2 };
+    Rope { table, pairing, positions: &[0] }
 }
 
 /// All of them, one line each.
@@ -58,6 +73,17 @@ pub const CASES: &[Case] = &[
     ("add_layer_norm", |cpu, n, at| add_layer_norm(cpu, row_mut(at.floats_mut(n)), row(at.floats(n)), &layer(n, at), row_mut(at.out(n)))),
     ("rms_norm", |cpu, n, at| rms_norm(cpu, row(at.floats(n)), &rms(n, at), row_mut(at.out(n)))),
     ("add_rms_norm", |cpu, n, at| add_rms_norm(cpu, row_mut(at.floats_mut(n)), row(at.floats(n)), &rms(n, at), row_mut(at.out(n)))),
+    ("exp", |cpu, n, at| map::slice(cpu, math::Exp, at.floats_mut(n))),
+    ("ln", |cpu, n, at| map::apply(cpu, math::Ln, row(positive(cpu, at.floats_mut(n))), row_mut(at.out(n)))),
+    ("tanh", |cpu, n, at| map::slice(cpu, math::Tanh, at.floats_mut(n))),
+    ("erf", |cpu, n, at| map::slice(cpu, math::Erf, at.floats_mut(n))),
+    ("sigmoid", |cpu, n, at| map::slice(cpu, math::Sigmoid, at.floats_mut(n))),
+    ("gelu_erf", |cpu, n, at| activation::apply(cpu, Activation::GeluErf, row(at.floats(n)), row_mut(at.out(n)))),
+    ("gelu_tanh/in place", |cpu, n, at| activation::apply_in_place(cpu, Activation::GeluTanh, row_mut(at.floats_mut(n)))),
+    ("silu/columns", |cpu, n, at| activation::apply(cpu, Activation::Silu, MatRef::new(at.floats(3 * n), 3, n).t(), MatMut::new(at.out(3 * n), n, 3))),
+    ("swiglu", |cpu, n, at| activation::gated(cpu, Activation::Silu, row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)))),
+    ("rope/half", |cpu, n, at| rope::in_place(cpu, &turn(Pairing::Half, n, at), &Heads::by_token(1, 2, n), at.floats_mut(2 * n))),
+    ("rope/interleaved", |cpu, n, at| rope::apply(cpu, &turn(Pairing::Interleaved, n, at), (&Heads::by_token(1, 2, n), at.floats(2 * n)), (&Heads::by_token(1, 2, n), at.out(2 * n)))),
     ("binary", |cpu, n, at| binary(cpu, Binary::Max, row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)))),
     ("binary/in place", |cpu, n, at| binary_in_place(cpu, Binary::Add, row_mut(at.floats_mut(n)), row(at.floats(n)))),
     ("binary/columns", |cpu, n, at| binary(cpu, Binary::Mul, MatRef::new(at.floats(3 * n), n, 3), MatRef::new(at.floats(3 * n), 3, n).t(), MatMut::new(at.out(3 * n), 3, n).t())),

@@ -152,6 +152,9 @@ pub fn sin_cos64(x: f64) -> (f64, f64) {
     if x.is_nan() || x.abs() > 16_777_216.0 {
         return (f64::NAN, f64::NAN);
     }
+    if x == 0.0 {
+        return (x, 1.0); // −0 too
+    }
     let n = x * core::f64::consts::FRAC_2_PI + SHIFT - SHIFT;
     let [a, b, c] = HALF_PI;
     let first = x - n * a; // exact: both have few bits below 1 and nearly cancel

@@ -67,6 +67,7 @@ impl Simd for Avx2 {
         of_bits(a: I32) -> F32 = _mm256_castsi256_ps(a);
         to_i(a: F32) -> I32 = _mm256_cvtps_epi32(a);
         of_i(a: I32) -> F32 = _mm256_cvtepi32_ps(a);
+        swap(a: F32) -> F32 = _mm256_permute_ps::<0b10_11_00_01>(a);
     }
     #[inline(always)]
     fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {

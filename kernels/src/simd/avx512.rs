@@ -67,6 +67,7 @@ impl Simd for Avx512 {
         to_i(a: F32) -> I32 = _mm512_cvtps_epi32(a);
         of_i(a: I32) -> F32 = _mm512_cvtepi32_ps(a);
         ldexp(a: F32, n: F32) -> F32 = _mm512_scalef_ps(a, n);
+        swap(a: F32) -> F32 = _mm512_permute_ps::<0b10_11_00_01>(a);
         // only the low four bits of each index count
         lut16(index: I32, table: F32) -> F32 = _mm512_permutexvar_ps(index, table);
     }

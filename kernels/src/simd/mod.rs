@@ -200,11 +200,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// `table[index & 15]` in every lane.
     fn lut16(self, index: Self::I32, table: Self::F32) -> Self::F32;
+    /// Neighbours change places: lane l of the result is lane `l ^ 1` of `a`.
+    fn swap(self, a: Self::F32) -> Self::F32;
     /// Rows to columns: lane c of row r becomes lane r of row c.
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES];
 
-    /// `a × 2^n`, rounded once, subnormals and overflow included; 1/4 <= |a| <= 4 or a NaN, `n` an integer
-    /// (or a NaN beside a NaN) in -248..=248.
+    /// `a × 2^n`, rounded once, subnormals and overflow included; 1/4 <= |a| <= 4 and `n` an integer in
+    /// -248..=248, or both a NaN, which stays one.
     #[inline(always)]
     fn ldexp(self, a: Self::F32, n: Self::F32) -> Self::F32 {
         // In two steps: the first has an exponent in -126..=126, so adding to the exponent's field is exact;

@@ -68,6 +68,7 @@ impl Simd for Neon {
         of_bits(a: I32) -> F32 = vreinterpretq_f32_s32(a);
         to_i(a: F32) -> I32 = vcvtnq_s32_f32(a);
         of_i(a: I32) -> F32 = vcvtq_f32_s32(a);
+        swap(a: F32) -> F32 = vrev64q_f32(a);
     }
     #[inline(always)]
     fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {

@@ -224,6 +224,10 @@ impl Simd for Scalar {
         index.map(|i| table[(i & 15) as usize])
     }
     #[inline(always)]
+    fn swap(self, a: Floats) -> Floats {
+        from_fn(|l| a[l ^ 1])
+    }
+    #[inline(always)]
     fn transpose(self, rows: [Floats; LANES]) -> [Floats; LANES] {
         from_fn(|c| from_fn(|r| rows[r][c]))
     }
