@@ -155,22 +155,27 @@ fn zip_block<S: Simd, F: Pairwise>(s: S, block: Zip<F>, buffers: &mut [[f32; BLO
     let Zip { f, a, b, mut y } = block;
     let n = y.cols();
     let b = side_by_side(&b, b_buffer);
-    let a = match a {
-        Some(a) => side_by_side(&a, a_buffer),
-        None => {
-            // In place: a copy of the block, for `y` is written over.
-            copy(&y.as_ref(), &mut a_buffer[..n]);
-            &a_buffer[..n]
-        }
-    };
+    let Some(a) = a else { return zip_row_in_place(s, f, b, y, y_buffer) };
+    let a = side_by_side(&a, a_buffer);
     if let Some(y) = y.row(0) {
         words(s, f, a, b, y);
         return;
     }
     words(s, f, a, b, &mut y_buffer[..n]);
-    for (c, &value) in y_buffer[..n].iter().enumerate() {
-        *y.at(0, c) = value;
+    scatter(&y_buffer[..n], &mut y);
+}
+
+/// y = f(y, b) for one row, brought side by side where it is not.
+#[inline(always)]
+fn zip_row_in_place<S: Simd, F: Pairwise>(s: S, f: F, b: &[f32], mut y: MatMut, buffer: &mut [f32; BLOCK]) {
+    if let Some(y) = y.row(0) {
+        words_in_place(s, f, y, b);
+        return;
     }
+    let buffer = &mut buffer[..y.cols()];
+    copy(&y.as_ref(), buffer);
+    words_in_place(s, f, buffer, b);
+    scatter(buffer, &mut y);
 }
 
 /// The only row of `x`, in its own place or copied to `buffer`.
@@ -191,6 +196,28 @@ fn copy(x: &MatRef, out: &mut [f32]) {
         Some(row) => out.copy_from_slice(row),
         None if x.col_stride() == 0 => out.fill(x.get(0, 0)),
         None => out.iter_mut().enumerate().for_each(|(c, y)| *y = x.get(0, c)),
+    }
+}
+
+/// The only row of `y`.
+#[inline(always)]
+fn scatter(from: &[f32], y: &mut MatMut) {
+    for (c, &value) in from.iter().enumerate() {
+        *y.at(0, c) = value;
+    }
+}
+
+#[inline(always)]
+fn words_in_place<S: Simd, F: Pairwise>(s: S, f: F, y: &mut [f32], b: &[f32]) {
+    let (b, b_tail) = b[..y.len()].as_chunks::<LANES>();
+    let (y, y_tail) = y.as_chunks_mut::<LANES>();
+    for (y, b) in y.iter_mut().zip(b) {
+        let v = f.of(s, s.load(y), s.load(b));
+        s.store(y, v);
+    }
+    if !y_tail.is_empty() {
+        let v = f.of(s, s.load_tail(y_tail, 0.0), s.load_tail(b_tail, 0.0));
+        s.store_tail(y_tail, v);
     }
 }
 

@@ -7,7 +7,7 @@
 //! rounded once). Extremes: chain and tree with the lane words `max` and `min`, from ∓∞; a NaN anywhere wins.
 //!
 //! ```text
-//!   rows that lie side by side: lanes are columns     columns: lanes are sixteen rows
+//!   rows that lie side by side: lanes are columns     columns: lanes are sixteen results
 //!     x0…x15 │ x16…x31 │ … │ tail −0                    column 0, 16, … ─► chain 0 ┐
 //!       └──── + ─── + ───────┴─► 16 chains ─tree─►        column 1, 17, … ─► chain 1 │ 16 words
 //!                                                              ⋮                     │ ─tree─►
@@ -16,8 +16,8 @@
 //!
 //! The two forms fold the same elements in the same order: the same bits.
 //!
-//! **Registers.**  One row: 16 f64 chains (AVX2 4 ymm, AVX-512 2 zmm, NEON 8 q). Columns: 16 words of chains in
-//!   the first-level cache.
+//! **Registers.**  One row: 16 f64 chains (AVX2 4 ymm, AVX-512 2 zmm, NEON 8 q). Columns: 16 chains for
+//!   each of 8 words in the first-level cache (16 KiB).
 //!
 //! **Cost.**  4 bytes, one conversion and one addition an element: the reading binds.
 //!
@@ -138,11 +138,10 @@ impl<F: Fold> Kernel for Reduce<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let Reduce { x, out, fold } = self;
         if x.col_stride() != 1 && x.row_stride() == 1 && x.rows() > 1 && x.cols() > 1 {
-            let columns = x.t();
-            for (block, out) in out.chunks_mut(LANES).enumerate() {
-                let start = block * LANES;
-                let word = down(s, &fold, columns.sub(0..columns.rows(), start..start + out.len()));
-                out.copy_from_slice(&word[..out.len()]);
+            let columns = x.t(); // (k, results)
+            for (block, out) in out.chunks_mut(WORDS * LANES).enumerate() {
+                let start = block * WORDS * LANES;
+                down(s, &fold, columns.sub(0..columns.rows(), start..start + out.len()), out);
             }
             return;
         }
@@ -180,25 +179,51 @@ fn along_strided<S: Simd, F: Fold>(s: S, fold: &F, x: &MatRef, r: usize) -> F::C
     chains
 }
 
-/// Up to sixteen columns of `x` (k, columns) at once: chain i takes rows i, i + 16, …; then the tree over words.
+/// Words of columns at a time: 512 bytes of every row, and chains of 16 KiB.
+const WORDS: usize = 8;
+
+/// Up to `WORDS` words of columns of `x` (k, columns) at once: chain i takes rows i, i + 16, …; then the tree over
+/// words.
 #[inline(always)]
-fn down<S: Simd, F: Fold>(s: S, fold: &F, x: MatRef) -> Floats {
-    let mut chains = [fold.start(s); LANES];
+fn down<S: Simd, F: Fold>(s: S, fold: &F, x: MatRef, out: &mut [f32]) {
+    let mut chains = [[fold.start(s); WORDS]; LANES];
     for k in 0..x.rows() {
         let row = x.row(k).expect("columns of the transpose lie side by side");
-        let word = match row.first_chunk() {
-            Some(word) => s.load(word),
-            None => s.load_tail(row, F::NEUTRAL),
-        };
-        chains[k % LANES] = fold.step(s, chains[k % LANES], word);
+        let (words, tail) = row.as_chunks();
+        let chain = &mut chains[k % LANES];
+        for (chain, x) in chain.iter_mut().zip(words) {
+            *chain = fold.step(s, *chain, s.load(x));
+        }
+        if !tail.is_empty() {
+            chain[words.len()] = fold.step(s, chain[words.len()], s.load_tail(tail, F::NEUTRAL));
+        }
+    }
+    for (w, out) in out.chunks_mut(LANES).enumerate() {
+        let lanes = fold.lanes(s, joined(s, fold, &chains, w));
+        for (out, total) in out.iter_mut().zip(lanes) {
+            *out = fold.end(total, x.rows());
+        }
+    }
+}
+
+/// The tree over the chains of word `w`.
+#[inline(always)]
+fn joined<S: Simd, F: Fold>(
+    s: S,
+    fold: &F,
+    chains: &[[F::Chains<S>; WORDS]; LANES],
+    w: usize,
+) -> F::Chains<S> {
+    let mut x = [fold.start(s); LANES];
+    for i in 0..LANES {
+        x[i] = chains[i][w];
     }
     for half in [8, 4, 2, 1] {
         for i in 0..half {
-            chains[i] = fold.join(s, chains[i], chains[i + half]);
+            x[i] = fold.join(s, x[i], x[i + half]);
         }
     }
-    let totals = fold.lanes(s, chains[0]);
-    totals.map(|total| fold.end(total, x.rows()))
+    x[0]
 }
 
 /// Chains of sums in `f64`: of what, and what becomes of the total.
