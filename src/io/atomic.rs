@@ -37,15 +37,13 @@ struct Temporary {
 impl Temporary {
     fn create(target: &Path) -> Result<Temporary> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let Some(name) = target.file_name() else {
+        if target.file_name().is_none() {
             return Err(Error::io(target, "write", io::ErrorKind::InvalidFilename.into()));
-        };
+        }
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".{}-{count}.tmp", std::process::id()));
-            let path = target.with_file_name(hidden);
+            // Not made of the target's name, which may already be as long as names can be.
+            let path = target.with_file_name(format!(".samebits-{}-{count}.tmp", std::process::id()));
             // Refuses what exists, a planted link among it.
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {

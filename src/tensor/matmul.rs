@@ -7,7 +7,7 @@ use super::walk::Walk;
 use super::{Dtype, Tensor};
 use crate::Cpu;
 use crate::kernels::Line;
-use crate::kernels::gemm::{Gemm, Strided, gemm_each};
+use crate::kernels::gemm::{Gemm, Strided, scratch_len};
 use crate::kernels::view::{Layout, MatMut, MatRef};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -66,12 +66,12 @@ fn product(cpu: Cpu, a: &Tensor, b: &Tensor) -> Tensor {
         None => (last_two(&a), places(&a, &b, &batch)),
     };
     let lb = last_two(&b);
-    let jobs = to.chunks_exact_mut(la.rows * n).zip(places).map(|(c, [at_a, at_b])| {
+    let mut scratch = vec![Line::ZERO; scratch_len::<Strided<'_>>(la.rows, la.cols)];
+    for (c, [at_a, at_b]) in to.chunks_exact_mut(la.rows * n).zip(places) {
         let weights = Strided(MatRef::strided(from_b, at_b, lb));
-        Gemm::new(MatRef::strided(from_a, at_a, la), weights, MatMut::new(c, la.rows, n))
-    });
-    let scratch = crate::kernels::gemm::scratch_len::<Strided<'_>>(la.rows, la.cols);
-    gemm_each(cpu, jobs, &mut vec![Line::ZERO; scratch]);
+        let c = MatMut::new(c, la.rows, n);
+        Gemm::new(MatRef::strided(from_a, at_a, la), weights, c).run(cpu, &mut scratch);
+    }
     out.finish()
 }
 

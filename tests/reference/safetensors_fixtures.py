@@ -4,7 +4,7 @@
     python3 tests/reference/safetensors_fixtures.py write   # makes tests/data/safetensors/*.safetensors
     python3 tests/reference/safetensors_fixtures.py read FILE…   # reads files that samebits wrote
 
-`write` made the committed fixtures with safetensors 0.8.0 and torch 2.15. tests/safetensors.rs reads them,
+`write` made the committed fixtures with safetensors 0.8.0 and torch 2.15. tests/safetensors reads them,
 and writes the same tensors back: the bytes must be the fixture's. With SAMEBITS_WRITE=FOLDER set, that test
 leaves what it wrote in FOLDER, for `read`.
 """

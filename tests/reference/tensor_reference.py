@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What NumPy 2.4 prints and computes, for tests/tensor.rs (pip install numpy torch safetensors).
+"""What NumPy 2.4 prints and computes, for tests/tensor (pip install numpy torch safetensors).
 
     python3 tests/reference/tensor_reference.py     # makes tests/data/tensor/*
 
