@@ -197,7 +197,7 @@ fn small(entry: &Entry) -> Vec<usize> {
     let dims: &[usize] = match entry.dims.split('x').count() {
         1 => &[1003],
         2 => &[37, 100],
-        3 => &[5, 33, 70],
+        3 => &[6, 33, 70],
         _ => &[3, 5, 7, 9, 11],
     };
     dims[..entry.dims.split('x').count()].to_vec()

@@ -86,7 +86,7 @@ impl Conditions {
             None => "not bound to processors".into(),
         };
         format!(
-            "{}\n{pinned}, caches warm, {} ({:.0} % of memory on huge pages), {} time, seed {}, {} s each\n\
+            "{}\n{pinned}, caches warm, {} ({:.0} % of memory on huge pages), {} time, seed {}, {:.2} s each\n\
              noise: {} (peak samples spread {:.1} %)\n",
             self.summary(),
             self.pages(),

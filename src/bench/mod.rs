@@ -76,9 +76,13 @@ impl<'a> Session<'a> {
 
     /// Measures a kernel at a shape; returns its rows, one a tier.
     pub fn measure(&mut self, entry: &Entry, dims: &[usize]) -> &[Row] {
-        let cpu = *self.cpus.last().expect("checked when made");
-        let case = Case::new(entry, dims, &mut Inputs::new(self.plan.seed, cpu));
+        let case = Case::new(entry, dims, &mut self.inputs());
         self.measure_case(entry.name, &shape(dims), case)
+    }
+
+    /// A source of inputs, from the plan's seed.
+    pub fn inputs(&self) -> Inputs {
+        Inputs::new(self.plan.seed, *self.cpus.last().expect("checked when made"))
     }
 
     /// Measures a case made elsewhere.

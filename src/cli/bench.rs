@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::nearest::nearest;
-use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes};
+use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes, weights};
 use crate::bench::report::{Report, Row};
 use crate::bench::rows::{Entry, entries};
 use crate::bench::{Plan, Session, shape};
@@ -51,7 +51,10 @@ share of the peak is the median of the shares within a turn, so that it survives
 Examples:
   samebits bench gemm --tier all --svg roofline.svg
   samebits bench gemv --shape 4096x4096 --threads 2 --json
-  samebits bench --weights model.safetensors
+  samebits bench --weights model.safetensors --threads 2
+
+--weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
+goes through all of them. Products have 128 rows; shapes read N x K × how many.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",
@@ -65,7 +68,11 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let cpus = tiers(args.text("tier")?)?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);
     let seconds = args.number("seconds", 0.001..=3600.0)?.unwrap_or(1.0);
-    let work = choose(args)?;
+    let weights = args.path("weights");
+    if weights.is_some() && (args.has("shape") || !args.operands().is_empty()) {
+        return Err(Failure::usage("bench: --weights brings its own kernels and shapes", None));
+    }
+    let work = if weights.is_some() { Vec::new() } else { choose(args)? };
     let pool = Pool::new(threads);
     let mut session = Session::new(&pool, cpus, Plan { seconds, ..Plan::default() });
     let mut progress = Progress::new();
@@ -75,6 +82,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         progress.show(format_args!("{}/{}: {} {}", i + 1, work.len(), entry.name, shape(dims)));
         session.measure(entry, dims);
         console.check_interrupt()?;
+    }
+    if let Some(path) = weights {
+        weights::measure(&path, &mut session, &mut progress, console)?;
     }
     progress.clear();
     print(&session.finish(), args, console)

@@ -24,6 +24,7 @@ mod nearest;
 mod quantize;
 mod tour;
 mod values;
+mod weights;
 
 pub use args::{Args, Flag, Takes};
 pub use console::{Align, Console, Progress, Table};

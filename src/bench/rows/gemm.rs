@@ -1,6 +1,6 @@
 //! Products of matrices: f32 and half weights, packed and not; with one row, memory binds.
 
-use super::{Body, Entry, Inputs, Run, Work};
+use super::{Body, Entry, Inputs, Run, Weight, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
 use crate::kernels::gemm::{
@@ -35,19 +35,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "MxNxK",
         shapes: &[&[512, 512, 512], &[8, 4096, 4096]],
         work: |d| product(1, d),
-        make: |d, i| {
-            let product = Product::new(1, d, i);
-            let groups = packed(i, MatRef::new(&product.b, d[2], d[1]));
-            Body::new(
-                (product, groups),
-                |(p, groups), run| {
-                    let b = PackedMatrix::<f32>::new(groups, p.k, p.n);
-                    multiply(run, Gemm::new(MatRef::new(&p.a, p.m, p.k), b, MatMut::new(&mut p.c, p.m, p.n)));
-                },
-                |(p, _)| p.plain(),
-                |(p, _)| p.c.clone(),
-            )
-        },
+        make: |d, i| Product::new(1, d, i).packed(i),
     },
     Entry {
         name: "gemm_each",
@@ -107,16 +95,31 @@ pub const FAMILY: &[Entry] = &[
 
 const GEMV: &[&[usize]] = &[&[4096, 4096], &[512, 512]];
 
-fn product(batch: usize, d: &[usize]) -> Work {
+/// `batch` products of (m, k) and (k, n): `d` is m, n, k.
+pub fn product(batch: usize, d: &[usize]) -> Work {
     let (m, n, k) = (d[0], d[1], d[2]);
     let flops = 2.0 * (batch * m * n) as f64 * k as f64;
     Work::arithmetic(flops, 4 * batch * (m * k + k * n + m * n))
 }
 
-/// `bytes` each weight; the vectors are small beside them.
-fn vector(d: &[usize], bytes: usize) -> Work {
+/// A product with one row: `d` is n, k; `bytes` each weight, the vectors are small beside them.
+pub fn vector(d: &[usize], bytes: usize) -> Work {
     let (n, k) = (d[0], d[1]);
     Work::memory(2.0 * (n * k) as f64, Access::Read, bytes * n * k + 4 * (n + k))
+}
+
+/// `m` rows times a given weight, packed once.
+pub fn product_of(m: usize, w: &Weight, inputs: &mut Inputs) -> Body {
+    let mut b = filled(0.0, w.values.len());
+    for (i, b) in b.iter_mut().enumerate() {
+        *b = w.values[i % w.n * w.k + i / w.n];
+    }
+    Product { m, n: w.n, k: w.k, a: inputs.normal(m * w.k), b, c: filled(0.0, m * w.n) }.packed(inputs)
+}
+
+/// One row times a given weight.
+pub fn vector_of(w: &Weight, inputs: &mut Inputs) -> Body {
+    Vector::body(&[w.n, w.k], w.values.clone(), inputs, |w| *w)
 }
 
 /// Runs the product on all threads.
@@ -151,6 +154,20 @@ impl Product {
         let (m, n, k) = (d[0], d[1], d[2]);
         let (a, b) = (inputs.normal(batch * m * k), inputs.normal(batch * k * n));
         Product { m, n, k, a, b, c: filled(0.0, batch * m * n) }
+    }
+
+    /// With B packed once.
+    fn packed(self, inputs: &Inputs) -> Body {
+        let groups = packed(inputs, MatRef::new(&self.b, self.k, self.n));
+        Body::new(
+            (self, groups),
+            |(p, groups), run| {
+                let b = PackedMatrix::<f32>::new(groups, p.k, p.n);
+                multiply(run, Gemm::new(MatRef::new(&p.a, p.m, p.k), b, MatMut::new(&mut p.c, p.m, p.n)));
+            },
+            |(p, _)| p.plain(),
+            |(p, _)| p.c.clone(),
+        )
     }
 
     /// Some of the batch a piece.

@@ -4,12 +4,14 @@
 //! `f32` methods of the standard library, compiled like the rest of the program (`-O3`, baseline target).
 //! It is what a user has without this crate; the scalar tier is not, for it emulates `fma`.
 
+mod attention;
 mod gated;
-mod gemm;
+pub mod gemm;
 mod half;
 mod map;
-mod nf4;
+pub mod nf4;
 mod reduce;
+mod rope;
 
 use super::ceiling::Bound;
 use super::peak::Access;
@@ -47,6 +49,16 @@ impl Work {
     /// Bound by memory: `bytes` are read, written, or half and half.
     pub fn memory(flops: f64, access: Access, bytes: usize) -> Work {
         Work { flops, bytes: bytes as f64, bound: Bound::Memory(access, bytes) }
+    }
+
+    /// The same `n` times, over different data.
+    #[must_use]
+    pub fn times(self, n: usize) -> Work {
+        let bound = match self.bound {
+            Bound::Memory(access, bytes) => Bound::Memory(access, n * bytes),
+            Bound::Arithmetic => Bound::Arithmetic,
+        };
+        Work { flops: self.flops * n as f64, bytes: self.bytes * n as f64, bound }
     }
 
     /// `GFLOP/s` or `GB/s`.
@@ -87,8 +99,16 @@ pub struct Entry {
 
 /// Every entry, in the order of the table.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    const FAMILIES: &[&[Entry]] =
-        &[gemm::FAMILY, nf4::FAMILY, map::FAMILY, gated::FAMILY, reduce::FAMILY, half::FAMILY];
+    const FAMILIES: &[&[Entry]] = &[
+        gemm::FAMILY,
+        attention::FAMILY,
+        nf4::FAMILY,
+        map::FAMILY,
+        gated::FAMILY,
+        rope::FAMILY,
+        reduce::FAMILY,
+        half::FAMILY,
+    ];
     FAMILIES.iter().copied().flatten()
 }
 
@@ -116,6 +136,16 @@ impl Inputs {
     pub fn below(&mut self, bound: usize, n: usize) -> Vec<usize> {
         (0..n).map(|_| self.random.below(bound)).collect()
     }
+}
+
+/// A weight that is given, not drawn: (n, k) = (output features, input features), row-major.
+pub struct Weight {
+    /// Output features.
+    pub n: usize,
+    /// Input features.
+    pub k: usize,
+    /// n × k values.
+    pub values: Vec<f32>,
 }
 
 /// A kernel with its inputs.
@@ -163,12 +193,27 @@ impl Body {
     ) -> Body {
         Body(Box::new(With { state, ours, plain, result }))
     }
+
+    /// One after the other.
+    pub fn all(bodies: Vec<Body>) -> Body {
+        Body::new(
+            bodies,
+            |bodies, run| bodies.iter_mut().for_each(|b| b.0.ours(run)),
+            |bodies| bodies.iter_mut().for_each(|b| b.0.plain()),
+            |bodies| bodies.iter().flat_map(|b| b.0.result()).collect(),
+        )
+    }
 }
 
 impl Case {
     /// `entry` at `dims`.
     pub fn new(entry: &Entry, dims: &[usize], inputs: &mut Inputs) -> Case {
-        Case { work: (entry.work)(dims), body: (entry.make)(dims, inputs) }
+        Case::of((entry.work)(dims), (entry.make)(dims, inputs))
+    }
+
+    /// Any work and body.
+    pub fn of(work: Work, body: Body) -> Case {
+        Case { work, body }
     }
 
     /// One call of the kernel.
