@@ -1,6 +1,6 @@
 //! The roofline as a picture (Williams, Waterman, Patterson 2009): operations a byte to the right, rate
 //! upwards, both logarithmic; a slope for each bandwidth, a level for each tier's multiply-adds, a point for
-//! each kernel and tier.
+//! each kernel and tier. Up to some forty points carry their names; more carry numbers, and a key names them.
 
 mod labels;
 mod scale;
@@ -24,12 +24,18 @@ pub struct Point {
     pub gflops: f64,
 }
 
-/// The picture's size in pixels, and the margins around the plot: left, right, top, bottom.
+/// Height, and width without the key.
 const SIZE: (f64, f64) = (1280.0, 860.0);
+/// Left, right, top, bottom of the plot.
 const MARGIN: (f64, f64, f64, f64) = (76.0, 24.0, 74.0, 62.0);
 const PLOT: Rect =
     Rect { x: MARGIN.0, y: MARGIN.2, w: SIZE.0 - MARGIN.0 - MARGIN.1, h: SIZE.1 - MARGIN.2 - MARGIN.3 };
 const FONT: f64 = 11.0;
+
+/// Points up to which names fit beside them.
+const NAMED: usize = 42;
+/// A line, and a column, of the key.
+const KEY: (f64, f64) = (13.0, 214.0);
 
 /// Colours that the colour-blind tell apart (Okabe, Ito 2008).
 const fn colour(tier: Tier) -> &'static str {
@@ -43,12 +49,45 @@ const fn colour(tier: Tier) -> &'static str {
 
 /// Draws `points` under `ceilings`; `subtitle` says where and how they were measured.
 pub fn roofline(subtitle: &str, ceilings: &[Ceiling], points: &[Point]) -> String {
-    let mut picture = Picture::new(ceilings, points);
+    let key = Key::new(points);
+    let mut picture = Picture::new(ceilings, points, key.width());
     picture.title(subtitle, points);
     picture.axes();
     picture.ceilings(ceilings);
-    picture.points(points);
+    picture.points(points, &key);
+    picture.key(&key);
     picture.finish()
+}
+
+/// The names that numbers stand for, in order; empty where points carry their names.
+struct Key(Vec<String>);
+
+impl Key {
+    fn new(points: &[Point]) -> Key {
+        let mut names = Vec::new();
+        if points.len() > NAMED {
+            for point in points {
+                if !names.contains(&point.label) {
+                    names.push(point.label.clone());
+                }
+            }
+        }
+        Key(names)
+    }
+
+    /// What stands beside a point.
+    fn label(&self, point: &Point) -> String {
+        let number = self.0.iter().position(|name| *name == point.label);
+        number.map_or_else(|| point.label.clone(), |i| (i + 1).to_string())
+    }
+
+    const fn lines() -> usize {
+        (PLOT.h / KEY.0) as usize
+    }
+
+    fn width(&self) -> f64 {
+        self.0.len().div_ceil(Key::lines()) as f64 * KEY.1
+    }
 }
 
 struct Picture {
@@ -61,7 +100,7 @@ struct Picture {
 }
 
 impl Picture {
-    fn new(ceilings: &[Ceiling], points: &[Point]) -> Picture {
+    fn new(ceilings: &[Ceiling], points: &[Point], key: f64) -> Picture {
         let fma = || ceilings.iter().filter(|c| c.bytes == 0).map(|c| c.rate.median);
         let reads = || ceilings.iter().filter(|c| c.bytes > 0).map(|c| c.rate.median);
         let top = fma().fold(0.0, f64::max);
@@ -72,7 +111,7 @@ impl Picture {
         let x = Scale::new(xs, PLOT.x, PLOT.x + PLOT.w);
         let y = Scale::new(ys, PLOT.y + PLOT.h, PLOT.y);
         let mut out = String::new();
-        let (w, h) = SIZE;
+        let (w, h) = (SIZE.0 + key, SIZE.1);
         out += &format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
              font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"{FONT}\">\n\
@@ -189,7 +228,7 @@ impl Picture {
         }
     }
 
-    fn points(&mut self, points: &[Point]) {
+    fn points(&mut self, points: &[Point], key: &Key) {
         let at = |p: &Point| (self.x.at(p.intensity), self.y.at(p.gflops));
         let places: Vec<(f64, f64)> = points.iter().map(at).collect();
         for &(x, y) in &places {
@@ -204,7 +243,8 @@ impl Picture {
         order.sort_by_key(|&i| std::cmp::Reverse(near(i)));
         for i in order {
             let (at, colour) = (places[i], colour(points[i].tier));
-            let rect = self.labels.place(at, labels::width(&points[i].label, FONT) + 4.0, FONT + 3.0);
+            let label = key.label(&points[i]);
+            let rect = self.labels.place(at, labels::width(&label, FONT) + 4.0, FONT + 3.0);
             let anchor = rect.nearest(at);
             if (anchor.0 - at.0).hypot(anchor.1 - at.1) > 9.0 {
                 self.line(at, anchor, colour, 0.6);
@@ -213,13 +253,24 @@ impl Picture {
             let y = rect.y + FONT - 1.0;
             // A label on the left ends at its point, whatever its true width.
             if rect.x + rect.w <= at.0 {
-                self.text((rect.x + rect.w - 2.0, y), "end", FONT, colour, &points[i].label);
+                self.text((rect.x + rect.w - 2.0, y), "end", FONT, colour, &label);
             } else {
-                self.text((rect.x + 2.0, y), "start", FONT, colour, &points[i].label);
+                self.text((rect.x + 2.0, y), "start", FONT, colour, &label);
             }
         }
         for (point, &at) in points.iter().zip(&places) {
             self.dot(at, point.tier);
+        }
+    }
+
+    /// Numbers and names, in columns to the right of the plot.
+    fn key(&mut self, key: &Key) {
+        for (i, name) in key.0.iter().enumerate() {
+            let (column, line) = (i / Key::lines(), i % Key::lines());
+            let x = SIZE.0 + column as f64 * KEY.1;
+            let y = PLOT.y + FONT + line as f64 * KEY.0;
+            self.text((x + 16.0, y), "end", FONT, "#111", &(i + 1).to_string());
+            self.text((x + 22.0, y), "start", FONT, "#333", name);
         }
     }
 
