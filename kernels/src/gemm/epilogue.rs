@@ -74,28 +74,28 @@ pub(super) struct Target<'t, 'a> {
 }
 
 impl Target<'_, '_> {
-    /// Whether a tile of (rows, panels) at (row, column) goes to C straight from registers: nothing came
-    /// before its sums, nothing follows, and all of it lies side by side in C.
+    /// Whether a tile of (rows, panels) at (row, column) goes to C straight from registers: nothing follows its
+    /// sums, and all of it lies side by side in C.
     #[inline(always)]
     pub(super) fn takes_whole(&mut self, (r, col): (usize, usize), (mr, np): (usize, usize)) -> bool {
-        let plain = self.base == Accumulate::Overwrite && self.last.is_none_or(Epilogue::is_none);
+        let plain = self.last.is_none_or(Epilogue::is_none);
         plain && r + mr <= self.c.rows() && col + np * LANES <= self.c.cols() && self.c.row(r).is_some()
     }
 
-    /// Writes such a tile.
+    /// Adds the last block of such a tile to the sums before it, on the way to C.
     #[inline(always)]
     pub(super) fn store_whole<S: Simd, const MR: usize, const NP: usize>(
         &mut self,
         s: S,
         (r, col): (usize, usize),
-        sums: &[[S::F32; NP]; MR],
+        before: &[Line],
+        acc: &[[S::F32; NP]; MR],
     ) {
-        let zero = s.splat(0.0);
-        for (i, sums) in sums.iter().enumerate() {
+        for (i, (before, acc)) in before.chunks_exact(NP).zip(acc).enumerate() {
             let row = self.c.row(r + i).expect("a row that lies side by side");
             let (places, _) = row[col..col + NP * LANES].as_chunks_mut::<LANES>();
-            for (place, &sum) in places.iter_mut().zip(sums) {
-                s.store(place, s.add(zero, sum));
+            for ((place, before), &acc) in places.iter_mut().zip(before).zip(acc) {
+                s.store(place, s.add(s.load(before), acc));
             }
         }
     }

@@ -16,17 +16,20 @@ use super::{Accumulate, Gemm, K_BLOCK, K_PACK, M_PIECE};
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{Kernel, LANES, Line};
+use core::ops::Range;
 
 /// Lines of the largest tile: 12 rows × 2 panels.
 const TILE_LINES: usize = 24;
-/// Panels of the widest sliver.
-const MAX_NP: usize = 2;
+
+/// Panels of a sliver that is packed at once: memory is read in runs of 512 bytes, and the sliver stays in L2
+/// beside the block of A.
+const SLIVER: usize = 8;
 
 /// Lines of scratch: a block of A with slack for whole-line writes, a sliver, and a tile's running sums.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
     let rows = if m < M_PIECE { m.next_multiple_of(12) } else { M_PIECE };
     let depth = if k < K_PACK { k } else { K_PACK };
-    (rows * depth).div_ceil(LANES) + 1 + MAX_NP * depth.next_multiple_of(GROUP) + TILE_LINES
+    (rows * depth).div_ceil(LANES) + 1 + SLIVER * depth.next_multiple_of(GROUP) + TILE_LINES
 }
 
 /// At most [`M_PIECE`] rows.
@@ -41,31 +44,91 @@ pub(super) fn run<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Li
 #[inline(always)]
 fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scratch: &mut [Line]) {
     let (m, k, n) = (job.a.rows(), job.a.cols(), job.c.cols());
+    if m == 0 {
+        return;
+    }
     let (sums, scratch) = scratch.split_at_mut(TILE_LINES);
-    let depth = k.min(K_PACK).next_multiple_of(GROUP);
-    let (sliver, a_block) = scratch.split_at_mut(NP * depth);
+    let (sliver, a_block) = scratch.split_at_mut(SLIVER * k.min(K_PACK).next_multiple_of(GROUP));
+    let (sliver, _) = sliver.as_chunks_mut::<GROUP>();
     let a_block = Line::floats_mut(a_block);
+    let panels = n.div_ceil(LANES);
     let mut k0 = 0;
     loop {
-        let k1 = (k0 + K_PACK).min(k);
-        pack_a(s, job.a.sub(0..m, k0..k1), a_block);
+        let ks = k0..(k0 + K_PACK).min(k);
+        s.outline(PackA(job.a.sub(0..m, ks.clone()), &mut *a_block));
         let base = if k0 > 0 { Accumulate::Add } else { job.accumulate };
-        let mut target = Target { c: &mut job.c, base, last: (k1 == k).then_some(&job.epilogue) };
-        for col in (0..n).step_by(NP * LANES) {
-            let (groups, _) = sliver.as_chunks_mut::<GROUP>();
-            let mut rooms = groups.chunks_mut((depth / GROUP).max(1));
-            let mut b = [Lines(&[]); NP];
-            for (p, b) in b.iter_mut().enumerate() {
-                // Past the last panel: any other, its sums go nowhere.
-                let panel = (col / LANES + p).min(n.div_ceil(LANES) - 1);
-                *b = Lines(job.b.lines(s, panel, k0..k1, rooms.next().unwrap_or(&mut [])));
+        let mut target = Target { c: &mut job.c, base, last: (ks.end == k).then_some(&job.epilogue) };
+        for p0 in (0..panels).step_by(SLIVER) {
+            let here = p0..(p0 + SLIVER).min(panels);
+            let mut ahead = Ahead::new(here.end..(here.end + SLIVER).min(panels), &ks, m * here.len() / NP);
+            if job.b.in_place(p0, &ks).is_none() {
+                s.outline(Fill(&job.b, here.clone(), ks.clone(), &mut *sliver));
             }
-            tiles::<S, NP>(s, a_block, (m, k1 - k0), b, (&mut target, col, &mut *sums));
+            let depth = ks.len().div_ceil(GROUP);
+            for p in here.clone().step_by(NP) {
+                let mut b = [Lines(&[]); NP];
+                for (i, b) in b.iter_mut().enumerate() {
+                    // Past the last panel: any other, its sums go nowhere.
+                    let p = (p + i).min(here.end - 1);
+                    *b = Lines(match job.b.in_place(p, &ks) {
+                        Some(lines) => lines,
+                        None => &sliver[(p - p0) * depth..][..depth],
+                    });
+                }
+                tiles::<S, W, NP>(
+                    s,
+                    &job.b,
+                    (&*a_block, m, ks.len()),
+                    b,
+                    (&mut target, p * LANES, &mut *sums),
+                    &mut ahead,
+                );
+            }
         }
-        k0 = k1;
+        k0 = ks.end;
         if k0 == k {
             return;
         }
+    }
+}
+
+/// The next sliver's lines, asked for a share at each tile of this one: B comes from far, and the tiles leave
+/// memory idle.
+struct Ahead<'k> {
+    panels: Range<usize>,
+    k: &'k Range<usize>,
+    /// Lines asked for so far.
+    done: usize,
+    /// Lines for each row of A that passes.
+    share: f32,
+    due: f32,
+}
+
+impl<'k> Ahead<'k> {
+    /// `rows`: rows of A, times the panels of the sliver that they meet.
+    fn new(panels: Range<usize>, k: &'k Range<usize>, rows: usize) -> Self {
+        let lines = panels.len() * k.len();
+        Ahead { panels, k, done: 0, share: lines as f32 / rows.max(1) as f32, due: 0.0 }
+    }
+
+    #[inline(always)]
+    fn pass<S: Simd, W: Weights>(&mut self, s: S, b: &W, rows: usize) {
+        self.due += self.share * rows as f32;
+        while (self.done as f32) < self.due {
+            b.prefetch(s, &self.panels, self.k, self.done);
+            self.done += 1;
+        }
+    }
+}
+
+/// [`Weights::fill`] as a function of its own.
+struct Fill<'f, W>(&'f W, Range<usize>, Range<usize>, &'f mut [[Line; GROUP]]);
+
+impl<W: Weights> Kernel for Fill<'_, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.0.fill(s, self.1, self.2, self.3);
     }
 }
 
@@ -81,38 +144,45 @@ const fn tile_rows<S: Simd>(rows: usize) -> usize {
 }
 
 /// A (m, ≤ 512) as tiles, one after the other.
-#[inline(always)]
-fn pack_a<S: Simd>(s: S, a: MatRef<'_>, mut out: &mut [f32]) {
-    let (m, k) = (a.rows(), a.cols());
-    let mut r = 0;
-    while r < m {
-        let mr = tile_rows::<S>(m - r);
-        let rows = a.sub(r..(r + mr).min(m), 0..k);
-        match mr {
-            12 => pack::tile::<S, 12>(s, rows, out),
-            8 => pack::tile::<S, 8>(s, rows, out),
-            6 => pack::tile::<S, 6>(s, rows, out),
-            4 => pack::tile::<S, 4>(s, rows, out),
-            _ => pack::tile::<S, 2>(s, rows, out),
+struct PackA<'f, 'a>(MatRef<'a>, &'f mut [f32]);
+
+impl Kernel for PackA<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PackA(a, mut out) = self;
+        let (m, k) = (a.rows(), a.cols());
+        let mut r = 0;
+        while r < m {
+            let mr = tile_rows::<S>(m - r);
+            let rows = a.sub(r..(r + mr).min(m), 0..k);
+            match mr {
+                12 => pack::tile::<S, 12>(s, rows, out),
+                8 => pack::tile::<S, 8>(s, rows, out),
+                6 => pack::tile::<S, 6>(s, rows, out),
+                4 => pack::tile::<S, 4>(s, rows, out),
+                _ => pack::tile::<S, 2>(s, rows, out),
+            }
+            out = &mut out[mr * k..];
+            r += mr;
         }
-        out = &mut out[mr * k..];
-        r += mr;
     }
 }
 
 /// All tiles of the packed A (m, k) with one sliver.
 #[inline(always)]
-fn tiles<S: Simd, const NP: usize>(
+fn tiles<S: Simd, W: Weights, const NP: usize>(
     s: S,
-    a: &[f32],
-    (m, k): (usize, usize),
+    weights: &W,
+    (mut a, m, k): (&[f32], usize, usize),
     b: [Lines<'_>; NP],
     (target, col, sums): (&mut Target<'_, '_>, usize, &mut [Line]),
+    ahead: &mut Ahead<'_>,
 ) {
-    let mut a = a;
     let mut r = 0;
     while r < m {
         let mr = tile_rows::<S>(m - r);
+        ahead.pass(s, weights, mr);
         let (tile, rest) = a.split_at(mr * k);
         let at = (r, col);
         match mr {
@@ -146,14 +216,13 @@ impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, '_, MR, NP> {
     fn run<S: Simd>(self, s: S) {
         let Tile { a, b, target, at, sums } = self;
         let sums = &mut sums[..MR * NP];
-        let whole = (1..=K_BLOCK).contains(&a.len()) && target.takes_whole(at, (MR, NP));
-        if !whole {
-            target.begin(s, at, NP, sums);
-        }
+        let whole = !a.is_empty() && target.takes_whole(at, (MR, NP));
+        target.begin(s, at, NP, sums);
         for (block, a) in a.chunks(K_BLOCK).enumerate() {
+            let last = block == (self.a.len() - 1) / K_BLOCK;
             let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP));
-            if whole {
-                return target.store_whole(s, at, &acc);
+            if whole && last {
+                return target.store_whole(s, at, sums, &acc);
             }
             add_to::<S, MR, NP>(s, sums, &acc);
         }

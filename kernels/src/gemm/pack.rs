@@ -15,7 +15,6 @@ use super::weights::{Element, GROUP};
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{Cpu, Kernel, LANES, Line};
-use core::array::from_fn;
 
 /// Groups of a packed matrix (k, n).
 pub const fn packed_len(k: usize, n: usize) -> usize {
@@ -51,85 +50,120 @@ impl Kernel for PackPanel<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        panel(s, self.0, self.1);
+        panels(s, self.0, self.1);
     }
 }
 
-/// `b` (k, ≤ 16 columns) as one panel; rows and columns that are not there become +0.
+/// `b` (k, n) as ⌈n/16⌉ panels, one after the other; rows and columns that are not there become +0.
 #[inline(always)]
-pub(super) fn panel<S: Simd>(s: S, b: MatRef<'_>, out: &mut [[Line; GROUP]]) {
+pub(super) fn panels<S: Simd>(s: S, b: MatRef<'_>, out: &mut [[Line; GROUP]]) {
     let (k, n) = (b.rows(), b.cols());
+    let depth = k.next_multiple_of(GROUP);
+    if k == 0 || n == 0 {
+        return;
+    }
     let out = out.as_flattened_mut();
-    if n > 0 && b.t().row(0).is_some() && b.row_stride() == 1 && k > 1 {
-        panel_of_columns(s, b.t(), out);
-    } else if k > 0 && b.row(0).is_some() {
-        for (r, line) in out[..k].iter_mut().enumerate() {
-            let row = b.row(r).unwrap_or(&[]);
-            match row.first_chunk() {
-                Some(row) => s.store(line, s.load(row)),
-                None => s.store(line, s.load_tail(row, 0.0)),
+    if b.row_stride() == 1 && k > 1 {
+        for (p, out) in out.chunks_exact_mut(depth).take(n.div_ceil(LANES)).enumerate() {
+            let cols = p * LANES..((p + 1) * LANES).min(n);
+            panel_of_columns(s, b.sub(0..k, cols).t(), out);
+        }
+    } else if b.row(0).is_some() {
+        panels_of_rows(s, b, out, depth);
+    } else {
+        for (p, out) in out.chunks_exact_mut(depth).take(n.div_ceil(LANES)).enumerate() {
+            for (r, line) in out[..k].iter_mut().enumerate() {
+                for (c, x) in line.iter_mut().enumerate() {
+                    let c = p * LANES + c;
+                    *x = if c < n { b.get(r, c) } else { 0.0 };
+                }
             }
         }
-    } else {
-        for (r, line) in out[..k].iter_mut().enumerate() {
-            *line = Line(from_fn(|c| if c < n { b.get(r, c) } else { 0.0 }));
+    }
+    for out in out.chunks_exact_mut(depth).take(n.div_ceil(LANES)) {
+        out[k..].fill(Line::ZERO);
+    }
+}
+
+/// Rows of B side by side in memory: read row by row, across all panels, since memory likes long runs.
+#[inline(always)]
+fn panels_of_rows<S: Simd>(s: S, b: MatRef<'_>, out: &mut [Line], depth: usize) {
+    for r in 0..b.rows() {
+        let (lines, rest) = b.row(r).unwrap_or(&[]).as_chunks::<LANES>();
+        let mut at = r;
+        for line in lines {
+            s.store(&mut out[at], s.load(line));
+            at += depth;
+        }
+        if !rest.is_empty() {
+            s.store(&mut out[at], s.load_tail(rest, 0.0));
         }
     }
-    out[k..].fill(Line::ZERO);
 }
 
 /// `w` (n ≤ 16, k) with k side by side: sixteen steps of k at a time, transposed in registers.
 #[inline(always)]
 fn panel_of_columns<S: Simd>(s: S, w: MatRef<'_>, out: &mut [Line]) {
-    let rows: [&[f32]; LANES] = from_fn(|c| if c < w.rows() { w.row(c).unwrap_or(&[]) } else { &[] });
     let k = w.cols();
-    for (i, out) in out[..k].chunks_mut(LANES).enumerate() {
-        for (line, column) in out.iter_mut().zip(columns(s, &rows, i * LANES)) {
-            s.store(line, column);
+    let rows = rows_of::<LANES>(w);
+    let (whole, rest) = out[..k].as_chunks_mut::<LANES>();
+    for (i, out) in whole.iter_mut().enumerate() {
+        let steps = sixteen_steps(s, &rows, w.rows(), i * LANES);
+        for (line, &step) in out.iter_mut().zip(&steps) {
+            s.store(line, step);
+        }
+    }
+    for (i, line) in rest.iter_mut().enumerate() {
+        for (x, row) in line.iter_mut().zip(rows) {
+            *x = row.get(k - k % LANES + i).copied().unwrap_or(0.0);
         }
     }
 }
 
-/// Sixteen steps from `at` of sixteen rows: step i is word i, lane r its row r.
+/// The first N rows as slices; empty where there is none.
 #[inline(always)]
-fn columns<S: Simd>(s: S, rows: &[&[f32]; LANES], at: usize) -> [S::F32; LANES] {
-    // A loop, not `from_fn`: a closure with a body of this size is not inlined, and so loses its tier.
-    let mut lines = [s.splat(0.0); LANES];
-    for (line, row) in lines.iter_mut().zip(rows) {
-        *line = sixteen(s, row, at);
+fn rows_of<const N: usize>(a: MatRef<'_>) -> [&[f32]; N] {
+    let mut rows: [&[f32]; N] = [&[]; N];
+    for (r, row) in rows.iter_mut().enumerate().take(a.rows()) {
+        *row = a.row(r).unwrap_or(&[]);
     }
-    s.transpose(lines)
+    rows
 }
 
-/// Elements `at..at + 16` of a row; those past its end are +0.
+/// Steps `at..at + 16` of `n` ≤ N rows, transposed: word i is step `at + i`, lane r its row r (+0 past N and n).
 #[inline(always)]
-fn sixteen<S: Simd>(s: S, row: &[f32], at: usize) -> S::F32 {
-    let rest = row.get(at..).unwrap_or(&[]);
-    match rest.first_chunk() {
-        Some(line) => s.load(line),
-        None => s.load_tail(rest, 0.0),
+fn sixteen_steps<S: Simd, const N: usize>(s: S, rows: &[&[f32]; N], n: usize, at: usize) -> [S::F32; LANES] {
+    let mut lines = [s.splat(0.0); LANES];
+    if n == N {
+        for (line, row) in lines.iter_mut().zip(rows) {
+            *line = s.load(row[at..].first_chunk().expect("sixteen steps"));
+        }
+    } else {
+        for (line, row) in lines.iter_mut().zip(&rows[..n]) {
+            *line = s.load(row[at..].first_chunk().expect("sixteen steps"));
+        }
     }
+    s.transpose(lines)
 }
 
 /// `a` (rows ≤ MR, k) as a tile: `out[k·MR + r]`; rows that are not there become +0. `out` has 16 floats more
 /// than the tile, which are overwritten.
 #[inline(always)]
 pub(super) fn tile<S: Simd, const MR: usize>(s: S, a: MatRef<'_>, out: &mut [f32]) {
-    let (rows, k) = (a.rows(), a.cols());
-    if rows > 0 && a.row(0).is_some() {
-        let row: [&[f32]; LANES] = from_fn(|r| if r < rows { a.row(r).unwrap_or(&[]) } else { &[] });
-        for at in (0..k).step_by(LANES) {
-            for (i, column) in columns(s, &row, at).into_iter().take(k - at).enumerate() {
-                // A whole line: what it writes past MR is written over by the next, or is the slack.
-                let place = &mut out[(at + i) * MR..];
-                s.store(place.first_chunk_mut().expect("sixteen floats of slack"), column);
-            }
+    let (n, k) = (a.rows(), a.cols());
+    let whole = if n > 0 && a.row(0).is_some() { k / LANES * LANES } else { 0 };
+    let rows = rows_of::<MR>(a);
+    for at in (0..whole).step_by(LANES) {
+        let steps = sixteen_steps(s, &rows, n, at);
+        // Whole lines: what one writes past MR is written over by the next, or is the slack.
+        let out = &mut out[at * MR..][..LANES * MR + LANES];
+        for (i, &step) in steps.iter().enumerate() {
+            s.store(out[i * MR..].first_chunk_mut().expect("sixteen floats of slack"), step);
         }
-    } else {
-        for (i, place) in out.chunks_exact_mut(MR).take(k).enumerate() {
-            for (r, x) in place.iter_mut().enumerate() {
-                *x = if r < rows { a.get(r, i) } else { 0.0 };
-            }
+    }
+    for (k, out) in out.chunks_exact_mut(MR).enumerate().take(k).skip(whole) {
+        for (r, x) in out.iter_mut().enumerate() {
+            *x = if r < n { a.get(r, k) } else { 0.0 };
         }
     }
 }

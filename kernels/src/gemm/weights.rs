@@ -35,17 +35,14 @@ pub trait Weights: Copy + Send + Sync {
     fn shape(&self) -> (usize, usize);
     /// Columns `cols`; its start is a multiple of 16.
     fn columns(self, cols: Range<usize>) -> Self;
-    /// Panel `p`.
+    /// Panel `p`, to be decoded in registers; only where [`Weights::PANELS`].
     fn panel(&self, p: usize) -> Self::Panel;
-    /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256): where they lie, or decoded into
-    /// `scratch`, which has room for them.
-    fn lines<'s, S: Simd>(
-        &'s self,
-        s: S,
-        p: usize,
-        k: Range<usize>,
-        scratch: &'s mut [[Line; GROUP]],
-    ) -> &'s [[Line; GROUP]];
+    /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256), where they lie so in memory.
+    fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
+    /// Otherwise: packs or decodes them, panel after panel, into `room`.
+    fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]);
+    /// Asks for the i-th line of memory under such a sliver, before it is needed.
+    fn prefetch<S: Simd>(&self, s: S, panels: &Range<usize>, k: &Range<usize>, i: usize);
 }
 
 /// One panel of 16 columns.
@@ -220,24 +217,31 @@ impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
     }
 
     #[inline(always)]
-    fn lines<'s, S: Simd>(
-        &'s self,
-        s: S,
-        p: usize,
-        k: Range<usize>,
-        scratch: &'s mut [[Line; GROUP]],
-    ) -> &'s [[Line; GROUP]] {
-        let groups = &self.panel_groups(p)[k.start / GROUP..k.end.div_ceil(GROUP)];
-        if let Some(lines) = E::as_lines(groups) {
-            return lines;
-        }
-        let out = &mut scratch[..groups.len()];
-        for (out, group) in out.iter_mut().zip(groups) {
-            for (i, line) in out.iter_mut().enumerate() {
-                s.store(line, E::load(s, group, i));
+    fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+        E::as_lines(&self.panel_groups(p)[k.start / GROUP..k.end.div_ceil(GROUP)])
+    }
+
+    #[inline(always)]
+    fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
+        let depth = k.len().div_ceil(GROUP);
+        for (p, room) in panels.zip(room.chunks_mut(depth.max(1))) {
+            let groups = &self.panel_groups(p)[k.start / GROUP..];
+            for (out, group) in room.iter_mut().zip(groups) {
+                for (i, line) in out.iter_mut().enumerate() {
+                    s.store(line, E::load(s, group, i));
+                }
             }
         }
-        out
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, panels: &Range<usize>, k: &Range<usize>, i: usize) {
+        let (size, depth) = (size_of::<E::Group>(), k.len().div_ceil(GROUP));
+        let (group, byte) = (i * 64 / size, i * 64 % size);
+        if panels.start + group / depth < panels.end {
+            let groups = self.panel_groups(panels.start + group / depth);
+            s.prefetch((&raw const groups[k.start / GROUP + group % depth]).cast::<u8>().wrapping_add(byte));
+        }
     }
 }
 
@@ -294,16 +298,27 @@ impl<'a> Weights for Strided<'a> {
     }
 
     #[inline(always)]
-    fn lines<'s, S: Simd>(
-        &'s self,
-        s: S,
-        p: usize,
-        k: Range<usize>,
-        scratch: &'s mut [[Line; GROUP]],
-    ) -> &'s [[Line; GROUP]] {
-        let cols = p * LANES..((p + 1) * LANES).min(self.0.cols());
-        let out = &mut scratch[..k.len().div_ceil(GROUP)];
-        pack::panel(s, self.0.sub(k, cols), out);
-        out
+    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+        None
+    }
+
+    #[inline(always)]
+    fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
+        let cols = panels.start * LANES..(panels.end * LANES).min(self.0.cols());
+        pack::panels(s, self.0.sub(k, cols), room);
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, panels: &Range<usize>, k: &Range<usize>, i: usize) {
+        // Row-major: a line a panel and row of k. Otherwise, k side by side: sixteen columns' lines for
+        // every sixteen rows of k, which are as many.
+        let (wide, col) = (panels.len(), panels.start * LANES);
+        let (r, c) = match self.0.row_stride() {
+            1 => (i / (wide * LANES) * LANES, i % (wide * LANES)),
+            _ => (i / wide, i % wide * LANES),
+        };
+        if r < k.len() && col + c < self.0.cols() {
+            s.prefetch(self.0.address(k.start + r, col + c));
+        }
     }
 }
