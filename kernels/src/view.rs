@@ -165,12 +165,6 @@ impl<'a, T> MatRef<'a, T> {
         MatRef { base, rows: rows.len(), cols: cols.len(), ..self }
     }
 
-    /// Where the element at row `r`, column `c` lies: for a prefetch, which never faults.
-    #[inline(always)]
-    pub fn address(&self, r: usize, c: usize) -> *const T {
-        offset(self.base, r, self.row_stride, c, self.col_stride)
-    }
-
     /// Row `r` where its elements lie side by side.
     ///
     /// # Panics

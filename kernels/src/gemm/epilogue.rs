@@ -82,20 +82,33 @@ impl Target<'_, '_> {
         plain && r + mr <= self.c.rows() && col + np * LANES <= self.c.cols() && self.c.row(r).is_some()
     }
 
-    /// Adds the last block of such a tile to the sums before it, on the way to C.
+    /// Asks for the part of C that a tile of (rows, panels) is going to need.
+    #[inline(always)]
+    pub(super) fn prefetch<S: Simd>(&mut self, s: S, (r, col): (usize, usize), (mr, np): (usize, usize)) {
+        let cols = self.c.cols();
+        for r in r..(r + mr).min(self.c.rows()) {
+            let Some(row) = self.c.row(r) else { return };
+            for x in row[col..(col + np * LANES).min(cols)].iter().step_by(LANES) {
+                s.prefetch(x);
+            }
+        }
+    }
+
+    /// Adds the last block of such a tile to the sums before it (or to +0), on the way to C.
     #[inline(always)]
     pub(super) fn store_whole<S: Simd, const MR: usize, const NP: usize>(
         &mut self,
         s: S,
         (r, col): (usize, usize),
-        before: &[Line],
+        before: Option<&[Line]>,
         acc: &[[S::F32; NP]; MR],
     ) {
-        for (i, (before, acc)) in before.chunks_exact(NP).zip(acc).enumerate() {
+        for i in 0..MR {
             let row = self.c.row(r + i).expect("a row that lies side by side");
             let (places, _) = row[col..col + NP * LANES].as_chunks_mut::<LANES>();
-            for ((place, before), &acc) in places.iter_mut().zip(before).zip(acc) {
-                s.store(place, s.add(s.load(before), acc));
+            for p in 0..NP {
+                let before = before.map_or(&Line::ZERO, |b| &b[i * NP + p]);
+                s.store(&mut places[p], s.add(s.load(before), acc[i][p]));
             }
         }
     }

@@ -58,7 +58,7 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
             let steps = K_BLOCK.min(k - k0);
             for r in (0..m).step_by(MR) {
                 let a = &packed[r / MR * k + k0..][..steps];
-                let acc = chain::<S, W::Panel, MR, NP>(s, a, b, block * (K_BLOCK / GROUP));
+                let acc = chain::<S, W::Panel, MR, NP>(s, a, b, block * (K_BLOCK / GROUP), &[]);
                 add_to::<S, MR, NP>(s, &mut sums[r * NP..], &acc);
             }
         }

@@ -60,7 +60,6 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
         let mut target = Target { c: &mut job.c, base, last: (ks.end == k).then_some(&job.epilogue) };
         for p0 in (0..panels).step_by(SLIVER) {
             let here = p0..(p0 + SLIVER).min(panels);
-            let mut ahead = Ahead::new(here.end..(here.end + SLIVER).min(panels), &ks, m * here.len() / NP);
             if job.b.in_place(p0, &ks).is_none() {
                 s.outline(Fill(&job.b, here.clone(), ks.clone(), &mut *sliver));
             }
@@ -75,48 +74,14 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
                         None => &sliver[(p - p0) * depth..][..depth],
                     });
                 }
-                tiles::<S, W, NP>(
-                    s,
-                    &job.b,
-                    (&*a_block, m, ks.len()),
-                    b,
-                    (&mut target, p * LANES, &mut *sums),
-                    &mut ahead,
-                );
+                let next = Ahead(&job.b, (p + NP).min(panels)..(p + 2 * NP).min(panels), ks.clone());
+                let target = (&mut target, p * LANES, &mut *sums);
+                tiles::<S, W, NP>(s, (&*a_block, m, ks.len()), b, next, target);
             }
         }
         k0 = ks.end;
         if k0 == k {
             return;
-        }
-    }
-}
-
-/// The next sliver's lines, asked for a share at each tile of this one: B comes from far, and the tiles leave
-/// memory idle.
-struct Ahead<'k> {
-    panels: Range<usize>,
-    k: &'k Range<usize>,
-    /// Lines asked for so far.
-    done: usize,
-    /// Lines for each row of A that passes.
-    share: f32,
-    due: f32,
-}
-
-impl<'k> Ahead<'k> {
-    /// `rows`: rows of A, times the panels of the sliver that they meet.
-    fn new(panels: Range<usize>, k: &'k Range<usize>, rows: usize) -> Self {
-        let lines = panels.len() * k.len();
-        Ahead { panels, k, done: 0, share: lines as f32 / rows.max(1) as f32, due: 0.0 }
-    }
-
-    #[inline(always)]
-    fn pass<S: Simd, W: Weights>(&mut self, s: S, b: &W, rows: usize) {
-        self.due += self.share * rows as f32;
-        while (self.done as f32) < self.due {
-            b.prefetch(s, &self.panels, self.k, self.done);
-            self.done += 1;
         }
     }
 }
@@ -169,31 +134,46 @@ impl Kernel for PackA<'_, '_> {
     }
 }
 
+/// The panels that come next, where they already lie somewhere as lines: B comes from far, and each tile of
+/// this sliver asks for a share of the next.
+struct Ahead<'f, W>(&'f W, Range<usize>, Range<usize>);
+
+impl<W: Weights> Ahead<'_, W> {
+    /// The lines that tile `t` of the sliver asks for, two in eight steps: four tiles ask for a panel.
+    #[inline(always)]
+    fn share(&self, t: usize) -> &[Line] {
+        let Ahead(weights, panels, k) = self;
+        let Some(lines) = panels.clone().nth(t / 4).and_then(|p| weights.in_place(p, k)) else { return &[] };
+        let lines = lines.as_flattened();
+        let each = lines.len() / 4;
+        &lines[t % 4 * each..][..each]
+    }
+}
+
 /// All tiles of the packed A (m, k) with one sliver.
 #[inline(always)]
 fn tiles<S: Simd, W: Weights, const NP: usize>(
     s: S,
-    weights: &W,
     (mut a, m, k): (&[f32], usize, usize),
     b: [Lines<'_>; NP],
+    next: Ahead<'_, W>,
     (target, col, sums): (&mut Target<'_, '_>, usize, &mut [Line]),
-    ahead: &mut Ahead<'_>,
 ) {
-    let mut r = 0;
+    let (mut r, mut t) = (0, 0);
     while r < m {
         let mr = tile_rows::<S>(m - r);
-        ahead.pass(s, weights, mr);
         let (tile, rest) = a.split_at(mr * k);
-        let at = (r, col);
+        let (at, ahead) = ((r, col), next.share(t));
         match mr {
-            12 => s.outline(Tile::<12, NP> { a: tile.as_chunks().0, b, target, at, sums }),
-            8 => s.outline(Tile::<8, NP> { a: tile.as_chunks().0, b, target, at, sums }),
-            6 => s.outline(Tile::<6, NP> { a: tile.as_chunks().0, b, target, at, sums }),
-            4 => s.outline(Tile::<4, NP> { a: tile.as_chunks().0, b, target, at, sums }),
-            _ => s.outline(Tile::<2, NP> { a: tile.as_chunks().0, b, target, at, sums }),
+            12 => s.outline(Tile::<12, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+            8 => s.outline(Tile::<8, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+            6 => s.outline(Tile::<6, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+            4 => s.outline(Tile::<4, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+            _ => s.outline(Tile::<2, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
         }
         a = rest;
         r += mr;
+        t += 1;
     }
 }
 
@@ -203,6 +183,8 @@ struct Tile<'f, 't, 'a, const MR: usize, const NP: usize> {
     /// (k, MR)
     a: &'f [[f32; MR]],
     b: [Lines<'f>; NP],
+    /// Lines to ask for meanwhile.
+    ahead: &'f [Line],
     target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     at: (usize, usize),
@@ -214,15 +196,27 @@ impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, '_, MR, NP> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tile { a, b, target, at, sums } = self;
+        let Tile { a, b, ahead, target, at, sums } = self;
         let sums = &mut sums[..MR * NP];
-        let whole = !a.is_empty() && target.takes_whole(at, (MR, NP));
-        target.begin(s, at, NP, sums);
+        let whole = target.takes_whole(at, (MR, NP));
+        if a.is_empty() {
+            target.begin(s, at, NP, sums);
+        }
+        if target.base == Accumulate::Add {
+            target.prefetch(s, at, (MR, NP));
+        }
         for (block, a) in a.chunks(K_BLOCK).enumerate() {
+            let ahead = ahead.get(block * (K_BLOCK / 4)..).unwrap_or(&[]);
+            let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP), ahead);
             let last = block == (self.a.len() - 1) / K_BLOCK;
-            let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP));
+            if whole && last && block == 0 && target.base == Accumulate::Overwrite {
+                return target.store_whole(s, at, None, &acc);
+            }
+            if block == 0 {
+                target.begin(s, at, NP, sums); // C has come by now
+            }
             if whole && last {
-                return target.store_whole(s, at, sums, &acc);
+                return target.store_whole(s, at, Some(sums), &acc);
             }
             add_to::<S, MR, NP>(s, sums, &acc);
         }

@@ -21,7 +21,7 @@
 //! **Registers.**  avx512 12×2: 24 accumulators, 2 lines of B, A as a broadcast operand · avx2 6×1: 12 + 2 + 1
 //! of 16 ymm · neon 6×1: 24 + 4 + 2 of 32 q · scalar 2×1.
 //!
-//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A block of A (240 rows × 512) stays
+//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A block of A (120 rows × 512) stays
 //! in L2 and is packed once a piece, 0.4 cycle an element; a sliver of B passes through it.
 //! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see [`few`]).
 //!
@@ -46,7 +46,7 @@ use core::ops::Range;
 /// Rows of k in a block sum: the law's constant.
 pub const K_BLOCK: usize = 256;
 /// Rows of A that stay in L2 while all of B passes: a multiple of every tier's tile.
-const M_PIECE: usize = 240;
+const M_PIECE: usize = 120;
 /// Columns of a piece at least: each piece packs its rows of A anew.
 const N_PIECE: usize = 256;
 /// k of a packed block of A: a multiple of [`K_BLOCK`], so that the running sums leave the tile rarely.

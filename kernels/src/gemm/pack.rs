@@ -88,8 +88,15 @@ pub(super) fn panels<S: Simd>(s: S, b: MatRef<'_>, out: &mut [[Line; GROUP]]) {
 /// Rows of B side by side in memory: read row by row, across all panels, since memory likes long runs.
 #[inline(always)]
 fn panels_of_rows<S: Simd>(s: S, b: MatRef<'_>, out: &mut [Line], depth: usize) {
+    /// Rows further on that are asked for: what a memory latency takes to copy.
+    const AHEAD: usize = 8;
     for r in 0..b.rows() {
         let (lines, rest) = b.row(r).unwrap_or(&[]).as_chunks::<LANES>();
+        if r + AHEAD < b.rows() {
+            for x in b.row(r + AHEAD).unwrap_or(&[]).iter().step_by(LANES) {
+                s.prefetch(x);
+            }
+        }
         let mut at = r;
         for line in lines {
             s.store(&mut out[at], s.load(line));

@@ -5,20 +5,26 @@
 //! others; there is no dependence but each chain's own, which is the law's.
 
 use super::weights::{GROUP, Panel};
-use crate::simd::Simd;
+use crate::{Line, simd::Simd};
 
 /// Sums of one block: `a` is at most 256 steps of k, MR rows each; `b[p]` starts at group `g` of its panel.
+/// Two lines of `ahead` are asked for in every eight steps: what comes from far arrives while this runs.
 #[inline(always)]
 pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     s: S,
     a: &[[f32; MR]],
     b: [P; NP],
     g: usize,
+    ahead: &[Line],
 ) -> [[S::F32; NP]; MR] {
     let mut acc = [[s.splat(0.0); NP]; MR];
     let (groups, rest) = a.as_chunks::<GROUP>();
     for (i, a) in groups.iter().enumerate() {
         let mut b = groups_at(s, &b, g + i);
+        if let Some([one, two]) = ahead.get(2 * i..2 * i + 2) {
+            s.prefetch(one);
+            s.prefetch(two);
+        }
         for (k, a) in a.iter().enumerate() {
             step::<S, P, MR, NP>(s, a, &mut b, k, &mut acc);
         }

@@ -41,8 +41,6 @@ pub trait Weights: Copy + Send + Sync {
     fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
     /// Otherwise: packs or decodes them, panel after panel, into `room`.
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]);
-    /// Asks for the i-th line of memory under such a sliver, before it is needed.
-    fn prefetch<S: Simd>(&self, s: S, panels: &Range<usize>, k: &Range<usize>, i: usize);
 }
 
 /// One panel of 16 columns.
@@ -233,16 +231,6 @@ impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
             }
         }
     }
-
-    #[inline(always)]
-    fn prefetch<S: Simd>(&self, s: S, panels: &Range<usize>, k: &Range<usize>, i: usize) {
-        let (size, depth) = (size_of::<E::Group>(), k.len().div_ceil(GROUP));
-        let (group, byte) = (i * 64 / size, i * 64 % size);
-        if panels.start + group / depth < panels.end {
-            let groups = self.panel_groups(panels.start + group / depth);
-            s.prefetch((&raw const groups[k.start / GROUP + group % depth]).cast::<u8>().wrapping_add(byte));
-        }
-    }
 }
 
 /// One panel of a [`PackedMatrix`].
@@ -306,19 +294,5 @@ impl<'a> Weights for Strided<'a> {
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
         let cols = panels.start * LANES..(panels.end * LANES).min(self.0.cols());
         pack::panels(s, self.0.sub(k, cols), room);
-    }
-
-    #[inline(always)]
-    fn prefetch<S: Simd>(&self, s: S, panels: &Range<usize>, k: &Range<usize>, i: usize) {
-        // Row-major: a line a panel and row of k. Otherwise, k side by side: sixteen columns' lines for
-        // every sixteen rows of k, which are as many.
-        let (wide, col) = (panels.len(), panels.start * LANES);
-        let (r, c) = match self.0.row_stride() {
-            1 => (i / (wide * LANES) * LANES, i % (wide * LANES)),
-            _ => (i / wide, i % wide * LANES),
-        };
-        if r < k.len() && col + c < self.0.cols() {
-            s.prefetch(self.0.address(k.start + r, col + c));
-        }
     }
 }

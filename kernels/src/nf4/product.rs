@@ -95,35 +95,33 @@ impl<'a> Weights for PackedNf4<'a> {
         Nf4Panel { codes, scales, reciprocal: (1u64 << 40).div_ceil((self.step() / GROUP) as u64) }
     }
 
+    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+        None
+    }
+
     #[inline(always)]
-    fn lines<'s, S: Simd>(
-        &'s self,
-        s: S,
-        p: usize,
-        k: Range<usize>,
-        scratch: &'s mut [[Line; GROUP]],
-    ) -> &'s [[Line; GROUP]] {
+    fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
         let groups = k.start / GROUP..k.end.div_ceil(GROUP);
-        let out = &mut scratch[..groups.len()];
-        if self.panels() {
-            let panel = Weights::panel(self, p);
-            for (out, g) in out.iter_mut().zip(groups) {
-                let mut group = panel.group(s, g);
-                for (i, line) in out.iter_mut().enumerate() {
-                    s.store(line, Nf4Panel::line(s, &mut group, i));
+        for (p, room) in panels.zip(room.chunks_mut(groups.len().max(1))) {
+            if self.panels() {
+                let panel = Weights::panel(self, p);
+                for (out, g) in room.iter_mut().zip(groups.clone()) {
+                    let mut group = panel.group(s, g);
+                    for (i, line) in out.iter_mut().enumerate() {
+                        s.store(line, Nf4Panel::line(s, &mut group, i));
+                    }
                 }
-            }
-        } else {
-            // A line of scales a row; rows past k have none, and are no part of the product.
-            let (codes, scales) = self.lines(p);
-            for (out, g) in out.iter_mut().zip(groups) {
-                let mut words = s.load_i(&codes[g].0);
-                for (line, scale) in out.iter_mut().zip(&scales[g * GROUP..]) {
-                    s.store(line, s.mul(next_level(s, &mut words), s.load(scale)));
+            } else {
+                // A line of scales a row; rows past k have none, and are no part of the product.
+                let (codes, scales) = self.lines(p);
+                for (out, g) in room.iter_mut().zip(groups.clone()) {
+                    let mut words = s.load_i(&codes[g].0);
+                    for (line, scale) in out.iter_mut().zip(&scales[g * GROUP..]) {
+                        s.store(line, s.mul(next_level(s, &mut words), s.load(scale)));
+                    }
                 }
             }
         }
-        out
     }
 }
 

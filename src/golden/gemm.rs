@@ -1,0 +1,70 @@
+//! The matrix product: odd shapes over both sides of a block of 256, every kind of weights, the epilogue.
+
+use super::{Golden, Random, hash};
+use crate::Cpu;
+use crate::kernels::activation::Activation;
+use crate::kernels::gemm::{
+    self, Accumulate, Bf16, Element, Epilogue, F16, Gemm, PackedMatrix, Strided, Weights,
+};
+use crate::kernels::view::{MatMut, MatRef};
+use crate::kernels::{Line, half};
+
+pub const CASES: &[Golden] = &[
+    Golden { name: "gemm/13×37×600", hash: 0, run: |cpu| strided(cpu, 13, 37, 600) },
+    Golden { name: "gemm/1×65×300", hash: 0, run: |cpu| strided(cpu, 1, 65, 300) },
+    Golden { name: "gemm/epilogue", hash: 0, run: epilogue },
+    Golden { name: "gemm/bf16", hash: 0, run: bf16 },
+    Golden { name: "gemm/f16", hash: 0, run: f16 },
+];
+
+fn run<W: Weights>(cpu: Cpu, job: Gemm<'_, W>) {
+    let mut scratch = vec![Line::ZERO; job.scratch_len()];
+    job.run(cpu, &mut scratch);
+}
+
+fn strided(cpu: Cpu, m: usize, n: usize, k: usize) -> u64 {
+    let (a, b) = (Random::new(1).normal(m * k), Random::new(2).normal(n * k));
+    let mut c = vec![0.0; m * n];
+    let w = MatRef::new(&b, n, k).t();
+    run(cpu, Gemm::new(MatRef::new(&a, m, k), Strided(w), MatMut::new(&mut c, m, n)));
+    hash(&c)
+}
+
+/// Added to C, then bias, GELU, residual.
+fn epilogue(cpu: Cpu) -> u64 {
+    let (m, n, k) = (14, 35, 270);
+    let (a, b, r) = (Random::new(3).vec(m * k), Random::new(4).vec(k * n), Random::new(5).vec(m * n));
+    let (bias, mut c) = (Random::new(6).vec(n), Random::new(7).vec(m * n));
+    let residual = Some(MatRef::new(&r, m, n));
+    let job = Gemm {
+        accumulate: Accumulate::Add,
+        epilogue: Epilogue { bias: Some(&bias), activation: Activation::GeluErf, residual },
+        ..Gemm::new(MatRef::new(&a, m, k), Strided(MatRef::new(&b, k, n)), MatMut::new(&mut c, m, n))
+    };
+    run(cpu, job);
+    hash(&c)
+}
+
+fn bf16(cpu: Cpu) -> u64 {
+    let bits: Vec<u16> = Random::new(9).normal(33 * 300).into_iter().map(half::f32_to_bf16).collect();
+    packed::<Bf16>(cpu, Bf16::slice(&bits))
+}
+
+fn f16(cpu: Cpu) -> u64 {
+    let bits: Vec<u16> = Random::new(9).normal(33 * 300).into_iter().map(half::f32_to_f16).collect();
+    packed::<F16>(cpu, F16::slice(&bits))
+}
+
+/// (9, 300) times packed halves (300, 33).
+fn packed<E: Element>(cpu: Cpu, b: &[E]) -> u64 {
+    let (m, n, k) = (9, 33, 300);
+    let a = Random::new(8).vec(m * k);
+    let mut groups = vec![E::ZERO; gemm::packed_len(k, n)];
+    gemm::pack::<E>(cpu, MatRef::new(b, k, n), &mut groups);
+    let mut c = vec![0.0; m * n];
+    run(
+        cpu,
+        Gemm::new(MatRef::new(&a, m, k), PackedMatrix::<E>::new(&groups, k, n), MatMut::new(&mut c, m, n)),
+    );
+    hash(&c)
+}
