@@ -10,11 +10,11 @@ use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Line, half};
 
 pub const CASES: &[Golden] = &[
-    Golden { name: "gemm/13×37×600", hash: 0, run: |cpu| strided(cpu, 13, 37, 600) },
-    Golden { name: "gemm/1×65×300", hash: 0, run: |cpu| strided(cpu, 1, 65, 300) },
-    Golden { name: "gemm/epilogue", hash: 0, run: epilogue },
-    Golden { name: "gemm/bf16", hash: 0, run: bf16 },
-    Golden { name: "gemm/f16", hash: 0, run: f16 },
+    Golden { name: "gemm/13×37×600", hash: 0x7276c2d7660f8b39, run: |cpu| strided(cpu, 13, 37, 600) },
+    Golden { name: "gemm/1×65×300", hash: 0x65669daff31af4de, run: |cpu| strided(cpu, 1, 65, 300) },
+    Golden { name: "gemm/epilogue", hash: 0xaa7e195d1c5a15d6, run: epilogue },
+    Golden { name: "gemm/bf16", hash: 0x2e489cac797ad82f, run: bf16 },
+    Golden { name: "gemm/f16", hash: 0x78678f1180bf5ff3, run: f16 },
 ];
 
 fn run<W: Weights>(cpu: Cpu, job: Gemm<'_, W>) {

@@ -92,7 +92,8 @@ fn any_strides_read_and_write_their_own_elements_alone() {
     for cpu in common::cpus() {
         for &la in &layouts(m, k, true) {
             for &lb in &layouts(k, n, true) {
-                for &lc in &[(n as isize, 1), (1, m as isize), (-(n as isize) - 5, 3), (2, -2 * m as isize)] {
+                for &lc in &[(n as isize, 1), (1, m as isize), (-3 * n as isize - 5, 3), (2, -2 * m as isize)]
+                {
                     strided_case(cpu, &mut random, (m, n, k), (la, lb, lc));
                 }
             }

@@ -125,6 +125,11 @@ fn bias_then_activation_then_residual() {
     }
 }
 
+/// The i-th matrix (d, d) of a batch.
+fn square(x: &[f32], i: usize, d: usize) -> MatRef<'_> {
+    MatRef::new(&x[i * d * d..][..d * d], d, d)
+}
+
 #[test]
 fn a_batch_of_small_products_is_each_of_them() {
     let mut random = Random::new(12);
@@ -133,18 +138,14 @@ fn a_batch_of_small_products_is_each_of_them() {
     for cpu in cpus() {
         let mut c = vec![f32::NAN; count * d * d];
         let mut scratch = vec![Line::ZERO; gemm::scratch_len::<Strided>(d, d)];
-        let jobs = c.chunks_mut(d * d).enumerate().map(|(i, c)| {
-            let part = |x| MatRef::new(&x[i * d * d..][..d * d], d, d);
-            Gemm::new(part(&a), Strided(part(&b)), MatMut::new(c, d, d))
-        });
+        let jobs = c
+            .chunks_mut(d * d)
+            .enumerate()
+            .map(|(i, c)| Gemm::new(square(&a, i, d), Strided(square(&b, i, d)), MatMut::new(c, d, d)));
         gemm::gemm_each(cpu, jobs, &mut scratch);
         for i in 0..count {
-            let part = |x| MatRef::new(&x[i * d * d..][..d * d], d, d);
-            assert_same(
-                &c[i * d * d..][..d * d],
-                &twin(part(&a), part(&b), |_, _| 0.0),
-                format!("{cpu:?} {i}"),
-            );
+            let want = twin(square(&a, i, d), square(&b, i, d), |_, _| 0.0);
+            assert_same(&c[i * d * d..][..d * d], &want, format!("{cpu:?} {i}"));
         }
     }
 }
