@@ -19,7 +19,7 @@ fn within_the_gate_for_every_depth_and_kind_of_data() {
             let value = |random: &mut Random, i: usize| match kind {
                 "positive" => random.unit().abs(),
                 "mixed" => random.unit(),
-                _ => (1.0 + random.unit() * 1e-3) * if i % 2 == 0 { 1.0 } else { -1.0 },
+                _ => (1.0 + random.unit() * 1e-3) * if i.is_multiple_of(2) { 1.0 } else { -1.0 },
             };
             let a: Vec<f32> = (0..m * k).map(|i| value(&mut random, i)).collect();
             let b: Vec<f32> = (0..n * k).map(|_| value(&mut random, 0)).collect();

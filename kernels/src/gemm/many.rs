@@ -1,12 +1,14 @@
-//! Many rows: a block of A stays in L2 while all of B passes through it, a sliver of NP panels at a time.
+//! Many rows: a sliver of B, eight panels wide, stays in L2 while all of A passes it, tile by tile.
 //!
 //! ```text
-//!   for each 512 of k          pack A (rows × 512): tiles of MR rows
-//!     for each sliver of B     where it lies (packed f32), or packed / decoded into scratch: 512 × NP lines
-//!       for each tile of A     for each 256 of k: acc ← chain; sum ← sum + acc
+//!   for each 512 of k          pack A (rows × 512): tiles of MR rows, in L3
+//!     for each sliver of B     where it lies (packed f32), or packed / decoded into scratch: 512 × 8 lines, in L2
+//!       for each tile of A     in L1; meanwhile the next one is asked for
+//!         for each NP panels   for each 256 of k: acc ← chain; sum ← sum + acc
 //!                              sum → C, or on to the next 512 of k through C
 //! ```
-//! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 512 steps of k.
+//! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 512 steps of k. A and B
+//! are each packed once (B anew every 1,020 rows).
 
 use super::epilogue::{Finish, Target};
 use super::pack;
@@ -21,8 +23,7 @@ use core::ops::Range;
 /// Lines of the largest tile: 12 rows × 2 panels.
 const TILE_LINES: usize = 24;
 
-/// Panels of a sliver that is packed at once: memory is read in runs of 512 bytes, and the sliver stays in L2
-/// beside the block of A.
+/// Panels of a sliver: 256 KiB, a part of L2; memory is read in runs of 512 bytes.
 const SLIVER: usize = 8;
 
 /// Lines of scratch: a block of A with slack for whole-line writes, a sliver, and a tile's running sums.
@@ -64,20 +65,15 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
                 s.outline(Fill(&job.b, here.clone(), ks.clone(), &mut *sliver));
             }
             let depth = ks.len().div_ceil(GROUP);
-            for p in here.clone().step_by(NP) {
-                let mut b = [Lines(&[]); NP];
-                for (i, b) in b.iter_mut().enumerate() {
-                    // Past the last panel: any other, its sums go nowhere.
-                    let p = (p + i).min(here.end - 1);
-                    *b = Lines(match job.b.in_place(p, &ks) {
-                        Some(lines) => lines,
-                        None => &sliver[(p - p0) * depth..][..depth],
-                    });
-                }
-                let next = Ahead(&job.b, (p + NP).min(panels)..(p + 2 * NP).min(panels), ks.clone());
-                let target = (&mut target, p * LANES, &mut *sums);
-                tiles::<S, W, NP>(s, (&*a_block, m, ks.len()), b, next, target);
+            let mut b = [Lines(&[]); SLIVER];
+            for (p, b) in here.zip(&mut b) {
+                *b = Lines(match job.b.in_place(p, &ks) {
+                    Some(lines) => lines,
+                    None => &sliver[(p - p0) * depth..][..depth],
+                });
             }
+            let b = &b[..SLIVER.min(panels - p0)];
+            tiles::<S, NP>(s, (&*a_block, m, ks.len()), b, (&mut target, p0 * LANES, &mut *sums));
         }
         k0 = ks.end;
         if k0 == k {
@@ -134,46 +130,36 @@ impl Kernel for PackA<'_, '_> {
     }
 }
 
-/// The panels that come next, where they already lie somewhere as lines: B comes from far, and each tile of
-/// this sliver asks for a share of the next.
-struct Ahead<'f, W>(&'f W, Range<usize>, Range<usize>);
-
-impl<W: Weights> Ahead<'_, W> {
-    /// The lines that tile `t` of the sliver asks for, two in eight steps: four tiles ask for a panel.
-    #[inline(always)]
-    fn share(&self, t: usize) -> &[Line] {
-        let Ahead(weights, panels, k) = self;
-        let Some(lines) = panels.clone().nth(t / 4).and_then(|p| weights.in_place(p, k)) else { return &[] };
-        let lines = lines.as_flattened();
-        let each = lines.len() / 4;
-        &lines[t % 4 * each..][..each]
-    }
-}
-
-/// All tiles of the packed A (m, k) with one sliver.
+/// All tiles of the packed A (m, k) with one sliver: a tile of A stays in L1 while the sliver passes from L2.
 #[inline(always)]
-fn tiles<S: Simd, W: Weights, const NP: usize>(
+fn tiles<S: Simd, const NP: usize>(
     s: S,
     (mut a, m, k): (&[f32], usize, usize),
-    b: [Lines<'_>; NP],
-    next: Ahead<'_, W>,
+    panels: &[Lines<'_>],
     (target, col, sums): (&mut Target<'_, '_>, usize, &mut [Line]),
 ) {
-    let (mut r, mut t) = (0, 0);
+    let mut r = 0;
     while r < m {
         let mr = tile_rows::<S>(m - r);
         let (tile, rest) = a.split_at(mr * k);
-        let (at, ahead) = ((r, col), next.share(t));
-        match mr {
-            12 => s.outline(Tile::<12, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-            8 => s.outline(Tile::<8, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-            6 => s.outline(Tile::<6, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-            4 => s.outline(Tile::<4, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-            _ => s.outline(Tile::<2, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+        // Each step of the sliver asks for its share of the next tile.
+        let mut ahead = rest[..rest.len().min(mr * k)].chunks((mr * k * NP / SLIVER).max(1));
+        for (p, panels) in panels.chunks(NP).enumerate() {
+            // Past the last panel: the same again, its sums go nowhere.
+            let mut b = [panels[0]; NP];
+            b[..panels.len()].copy_from_slice(panels);
+            let ahead = ahead.next().unwrap_or(&[]);
+            let at = (r, col + p * NP * LANES);
+            match mr {
+                12 => s.outline(Tile::<12, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+                8 => s.outline(Tile::<8, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+                6 => s.outline(Tile::<6, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+                4 => s.outline(Tile::<4, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+                _ => s.outline(Tile::<2, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
+            }
         }
         a = rest;
         r += mr;
-        t += 1;
     }
 }
 
@@ -183,8 +169,8 @@ struct Tile<'f, 't, 'a, const MR: usize, const NP: usize> {
     /// (k, MR)
     a: &'f [[f32; MR]],
     b: [Lines<'f>; NP],
-    /// Lines to ask for meanwhile.
-    ahead: &'f [Line],
+    /// Floats to ask for meanwhile.
+    ahead: &'f [f32],
     target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     at: (usize, usize),
@@ -206,7 +192,7 @@ impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, '_, MR, NP> {
             target.prefetch(s, at, (MR, NP));
         }
         for (block, a) in a.chunks(K_BLOCK).enumerate() {
-            let ahead = ahead.get(block * (K_BLOCK / 4)..).unwrap_or(&[]);
+            let ahead = ahead.get(block * K_BLOCK * 4..).unwrap_or(&[]);
             let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP), ahead);
             let last = block == (self.a.len() - 1) / K_BLOCK;
             if whole && last && block == 0 && target.base == Accumulate::Overwrite {

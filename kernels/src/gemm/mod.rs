@@ -21,8 +21,8 @@
 //! **Registers.**  avx512 12×2: 24 accumulators, 2 lines of B, A as a broadcast operand · avx2 6×1: 12 + 2 + 1
 //! of 16 ymm · neon 6×1: 24 + 4 + 2 of 32 q · scalar 2×1.
 //!
-//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A block of A (120 rows × 512) stays
-//! in L2 and is packed once a piece, 0.4 cycle an element; a sliver of B passes through it.
+//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. Packing costs about half a
+//! cycle an element of A and of B, once each.
 //! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see [`few`]).
 //!
 //! **Error.**  ≤ (min(k, 256) + ⌈k/256⌉ + 2) u Σ|a||b|, in practice ≤ 32 u Σ|a||b| (tests/gemm.rs).
@@ -45,10 +45,10 @@ use core::ops::Range;
 
 /// Rows of k in a block sum: the law's constant.
 pub const K_BLOCK: usize = 256;
-/// Rows of A that stay in L2 while all of B passes: a multiple of every tier's tile.
-const M_PIECE: usize = 120;
-/// Columns of a piece at least: each piece packs its rows of A anew.
-const N_PIECE: usize = 256;
+/// Rows of A that are packed at once: a multiple of every tier's tile.
+const M_PIECE: usize = 1020;
+/// Rows and columns of a piece at least: each piece packs its part of A and B anew.
+const MIN_PIECE: usize = 192;
 /// k of a packed block of A: a multiple of [`K_BLOCK`], so that the running sums leave the tile rarely.
 const K_PACK: usize = 512;
 /// Up to so many rows the weights are read straight from where they lie, decoded in registers.
@@ -181,12 +181,18 @@ fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
         let cols = (1 << 17) / k.max(1);
         return (m.max(1), cols.clamp(64, 1 << 12).next_multiple_of(64));
     }
-    let bands = m.div_ceil(M_PIECE);
-    let rows = m.div_ceil(bands.max(1)).next_multiple_of(12).max(12);
-    // Below some thousand tiles' worth of work a piece is not worth a second thread's wake-up.
-    let wanted = (m * n / 64 * k / 64).div_ceil(1 << 10).clamp(1, 8);
-    let cols = n.div_ceil(wanted.div_ceil(bands.max(1))).next_multiple_of(32);
-    (rows, cols.max(N_PIECE))
+    // Halve the longer side until there are pieces for a handful of threads, or they would grow too small to
+    // pay back their packing. Below a million multiplications a second thread's wake-up is not worth it.
+    let (mut rows, mut cols, mut pieces) = (m.max(1), n.max(1), 1);
+    while pieces < 8 && rows * cols * k > 1 << 21 && rows.max(cols) >= 2 * MIN_PIECE {
+        if rows >= cols {
+            rows = rows.div_ceil(2)
+        } else {
+            cols = cols.div_ceil(2)
+        }
+        pieces *= 2;
+    }
+    (rows.next_multiple_of(12).min(M_PIECE), cols.next_multiple_of(32))
 }
 
 /// Numbered pieces of a product, from [`Gemm::pieces`].

@@ -5,25 +5,25 @@
 //! others; there is no dependence but each chain's own, which is the law's.
 
 use super::weights::{GROUP, Panel};
-use crate::{Line, simd::Simd};
+use crate::simd::Simd;
 
 /// Sums of one block: `a` is at most 256 steps of k, MR rows each; `b[p]` starts at group `g` of its panel.
-/// Two lines of `ahead` are asked for in every eight steps: what comes from far arrives while this runs.
+/// Two lines' worth of `ahead` are asked for in every eight steps: what comes from far arrives while this runs.
 #[inline(always)]
 pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     s: S,
     a: &[[f32; MR]],
     b: [P; NP],
     g: usize,
-    ahead: &[Line],
+    ahead: &[f32],
 ) -> [[S::F32; NP]; MR] {
     let mut acc = [[s.splat(0.0); NP]; MR];
     let (groups, rest) = a.as_chunks::<GROUP>();
     for (i, a) in groups.iter().enumerate() {
         let mut b = groups_at(s, &b, g + i);
-        if let Some([one, two]) = ahead.get(2 * i..2 * i + 2) {
-            s.prefetch(one);
-            s.prefetch(two);
+        if let Some(ahead) = ahead.get(32 * i..32 * i + 32) {
+            s.prefetch(&ahead[0]);
+            s.prefetch(&ahead[16]);
         }
         for (k, a) in a.iter().enumerate() {
             step::<S, P, MR, NP>(s, a, &mut b, k, &mut acc);
