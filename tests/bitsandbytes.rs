@@ -76,9 +76,9 @@ fn parts_that_are_missing_or_do_not_fit_are_named() {
         let name = format!("layer.weight{part}");
         let missing = Nf4::read(&changed(&name, &[], None), "layer.weight").expect_err(part);
         assert!(missing.to_string().contains(&name), "{missing}");
-        let floats = part != ".absmax";
-        let short = changed(&name, &[1], Some(if floats { &[0; 4] } else { &[0] }));
-        let error = Nf4::read(&short, "layer.weight").expect_err(part).to_string();
+        let two: &[u8] = if part == ".absmax" { &[0; 2] } else { &[0; 8] };
+        let other = changed(&name, &[2], Some(two));
+        let error = Nf4::read(&other, "layer.weight").expect_err(part).to_string();
         assert!(error.contains("layer.weight"), "{error}");
     }
     let short = changed("layer.weight", &[1, 1], Some(&[0]));
