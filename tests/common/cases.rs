@@ -9,7 +9,7 @@ use samebits::kernels::activation::{self, Activation};
 use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
 use samebits::kernels::view::{MatMut, MatRef};
 use samebits::kernels::{dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*};
-use samebits::kernels::{map, math};
+use samebits::kernels::{map, math, nf4};
 
 /// A name, and the kernel over `n` elements a row in guarded memory.
 pub type Case = (&'static str, fn(Cpu, usize, &mut Guarded));
@@ -93,4 +93,12 @@ pub const CASES: &[Case] = &[
     ("widen_bf16", |cpu, n, at| widen_bf16(cpu, at.halves(n), at.out(n))),
     ("narrow_f16", |cpu, n, at| narrow_f16(cpu, at.floats(n), at.out(n))),
     ("narrow_bf16", |cpu, n, at| narrow_bf16(cpu, at.floats(n), at.out(n))),
+    ("nf4_quantize", |cpu, n, at| nf4::quantize(cpu, at.floats(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),
+    ("nf4_quantize/blocks of 3", |cpu, n, at| nf4::quantize(cpu, at.floats(n), 3, at.out(n.div_ceil(2)), at.out(n.div_ceil(3))).unwrap()),
+    ("nf4_quantize/f16", |cpu, n, at| nf4::quantize_f16(cpu, at.halves(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),
+    ("nf4_dequantize", |cpu, n, at| nf4::dequantize(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(64)), 64, at.out(n))),
+    ("nf4_dequantize/blocks of 3", |cpu, n, at| nf4::dequantize(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(3)), 3, at.out(n))),
+    ("nf4_dequantize/bf16", |cpu, n, at| nf4::dequantize_bf16(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(64)), 64, at.out(n))),
+    ("nf4_quantize_absmax", |cpu, n, at| at.out(1)[0] = nf4::quantize_absmax(cpu, at.floats(n), at.out(n), at.out(n.div_ceil(256))).unwrap()),
+    ("nf4_dequantize_absmax", |cpu, n, at| nf4::dequantize_absmax(cpu, at.bytes(n), at.floats(n.div_ceil(256)), 0.5, at.out(n))),
 ];

@@ -32,7 +32,6 @@ mod epilogue;
 mod few;
 mod many;
 mod pack;
-mod small;
 mod tile;
 mod weights;
 
@@ -151,6 +150,7 @@ impl<'a, W: Weights> Gemm<'a, W> {
 }
 
 /// Whether the weights are read where they lie: few rows, and panels to read.
+#[inline(always)]
 fn is_few<S: Simd, W: Weights>(b: &W, m: usize) -> bool {
     b.panels() && m <= if S::TILE.0 == 12 { W::FEW[0] } else { W::FEW[1] }
 }
@@ -239,13 +239,7 @@ impl<W: Weights> Kernel for Whole<'_, '_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Whole { job, scratch } = self;
-        if small::takes::<S, W>(&job)
-            && let Some(b) = job.b.as_rows()
-        {
-            small::run(s, job.a, b, job.c)
-        } else if few::takes_rows(&job) {
-            few::run_rows(s, job, scratch)
-        } else if is_few::<S, W>(&job.b, job.a.rows()) {
+        if is_few::<S, W>(&job.b, job.a.rows()) {
             few::run(s, job, scratch)
         } else {
             run_many(s, job, scratch)
