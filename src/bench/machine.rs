@@ -67,10 +67,10 @@ impl Conditions {
         sizes
     }
 
-    /// The pages behind large buffers, in words.
+    /// The size of the pages behind most of the memory.
     pub fn pages(&self) -> String {
-        let small = sys::page_size() / 1024;
-        if self.huge_pages > 0.5 { format!("huge pages over {small} KiB") } else { format!("{small} KiB") }
+        let kib = if self.huge_pages > 0.5 { memory::huge_page() / 1024 } else { sys::page_size() / 1024 };
+        if kib >= 1024 { format!("{} MiB", kib / 1024) } else { format!("{kib} KiB") }
     }
 
     /// Two or three facts for a heading.
@@ -86,7 +86,7 @@ impl Conditions {
             None => "not bound to processors".into(),
         };
         format!(
-            "{}\n{pinned}, caches warm, {} ({:.0} % of memory on huge pages), {} time, seed {}, {:.2} s each\n\
+            "{}\n{pinned}, caches warm, pages of {} ({:.0} % of memory on huge ones), {} time, seed {}, {:.2} s each\n\
              noise: {} (peak samples spread {:.1} %)\n",
             self.summary(),
             self.pages(),

@@ -13,7 +13,7 @@
 use super::ceiling::Ceilings;
 use super::rows::{Case, Run};
 use crate::pool::Pool;
-use crate::{Cpu, Tier};
+use crate::{Cpu, Tier, sys};
 use std::time::Instant;
 
 /// The median of some samples, with the extremes.
@@ -117,7 +117,7 @@ impl Effort {
     fn enough(self, rounds: usize, elapsed: f64, tiers: usize) -> bool {
         let budget = self.seconds * tiers as f64;
         let rounds_wanted = if elapsed > 4.0 * budget { 2 } else { Self::MIN_ROUNDS };
-        rounds >= Self::MAX_ROUNDS || elapsed >= budget && rounds >= rounds_wanted
+        rounds >= Self::MAX_ROUNDS || sys::interrupted() || elapsed >= budget && rounds >= rounds_wanted
     }
 }
 
@@ -143,7 +143,7 @@ pub fn measure(
 ) -> Vec<Measured> {
     let work = case.work;
     let mut tiers: Vec<Samples> = cpus.iter().map(|&cpu| warm_up(case, &Run { cpu, pool }, effort)).collect();
-    let plain_calls = repeats_for(effort.sample(), &mut |n| (0..n).for_each(|_| case.plain()));
+    let plain_calls = calls(effort, &mut || case.plain());
     let (start, mut in_plain, mut plain) = (Instant::now(), 0.0, Vec::new());
     let mut rounds = 0;
     while !effort.enough(rounds, start.elapsed().as_secs_f64(), cpus.len()) {
@@ -173,10 +173,18 @@ pub fn measure(
 }
 
 fn warm_up(case: &mut Case, run: &Run<'_>, effort: Effort) -> Samples {
-    case.ours(run);
-    let hash = case.hash();
-    let calls = repeats_for(effort.sample(), &mut |n| (0..n).for_each(|_| case.ours(run)));
-    Samples { calls, hash, ..Samples::default() }
+    let calls = calls(effort, &mut || case.ours(run));
+    Samples { calls, hash: case.hash(), ..Samples::default() }
+}
+
+/// How many calls make a sample. The first call, which warms up, tells where one is long enough already.
+fn calls(effort: Effort, call: &mut dyn FnMut()) -> usize {
+    let first = Instant::now();
+    call();
+    if first.elapsed().as_secs_f64() > 2.0 * effort.sample() {
+        return 1;
+    }
+    repeats_for(effort.sample(), &mut |n| (0..n).for_each(|_| call()))
 }
 
 /// How many repeats fill about `seconds`; at least one. `run` is given how often to repeat.
@@ -264,5 +272,41 @@ impl Samples {
             noise: Noise::of(&self.peak),
             hash: self.hash,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_many() {
+        let of = |samples: &[f64]| Summary::of(samples);
+        assert_eq!(of(&[3.0, 1.0, 2.0]), Summary { median: 2.0, min: 1.0, max: 3.0, samples: 3 });
+        assert_eq!(of(&[4.0, 1.0, 2.0, 8.0]), Summary { median: 3.0, min: 1.0, max: 8.0, samples: 4 });
+        assert_eq!(of(&[]), Summary::default());
+    }
+
+    #[test]
+    fn one_outlier_in_twenty_is_no_noise() {
+        let mut samples = vec![100.0; 20];
+        samples[7] = 3.0;
+        assert_eq!(Noise::of(&samples).verdict(), "quiet");
+        samples[..5].fill(93.0);
+        assert_eq!(Noise::of(&samples).verdict(), "some noise");
+        samples[..10].fill(50.0);
+        assert!(Noise::of(&samples).verdict().starts_with("noisy"));
+    }
+
+    #[test]
+    fn repeats_fill_the_time() {
+        let pool = Pool::new(1);
+        let mut ran = 0;
+        let repeats = repeats_for(2e-3, &mut |n| {
+            ran += n;
+            let time = Stopwatch::start(&pool);
+            while time.start.elapsed().as_secs_f64() < n as f64 * 20e-6 {}
+        });
+        assert!(ran > 10 && (1..=100).contains(&repeats), "{repeats} after {ran}");
     }
 }

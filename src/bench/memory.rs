@@ -20,6 +20,12 @@ pub fn on_huge_pages<T>(mut x: Vec<T>) -> Vec<T> {
     x
 }
 
+/// Bytes of a huge page, where the system says; else the usual 2 MiB.
+pub fn huge_page() -> usize {
+    let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    size.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(2 << 20)
+}
+
 /// The share of this process's resident memory that lies on huge pages, where the system says.
 pub fn huge_share() -> f64 {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();

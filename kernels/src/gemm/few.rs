@@ -10,7 +10,7 @@ use super::epilogue::{Finish, Target};
 use super::many::add_to;
 use super::pack;
 use super::tile::chain;
-use super::weights::{GROUP, Weights};
+use super::weights::{GROUP, Lines, Weights};
 use super::{FEW, Gemm, K_BLOCK};
 use crate::simd::Simd;
 use crate::view::MatRef;
@@ -83,4 +83,39 @@ fn packed_a<'a, S: Simd, const MR: usize>(s: S, a: MatRef<'a>, room: &'a mut [f3
         pack::tile::<S, MR>(s, a.sub(r..(r + MR).min(m), 0..k), &mut room[i * MR * k..]);
     }
     room.as_chunks().0
+}
+
+/// Whether this is a vector times weights (n, k) as they lie row by row in memory: `Linear` without packing.
+#[inline(always)]
+pub(super) fn takes_rows<W: Weights>(job: &Gemm<'_, W>) -> bool {
+    let by_rows = |b: MatRef<'_>| b.row_stride() == 1 && b.rows() > 1;
+    job.a.rows() == 1 && job.a.row(0).is_some() && job.b.as_rows().is_some_and(by_rows)
+}
+
+/// Such a product: thirty-two weight rows at a time, over all of k, so that memory is read in long runs; each
+/// 256 steps are transposed into L1 and go through the same chain.
+#[inline(always)]
+pub(super) fn run_rows<S: Simd, W: Weights>(s: S, mut job: Gemm<'_, W>, scratch: &mut [Line]) {
+    const NP: usize = 2;
+    let (k, n) = (job.a.cols(), job.c.cols());
+    let (sums, room) = scratch.split_at_mut(TILE_LINES);
+    let (room, _) = room.as_chunks_mut::<GROUP>();
+    let x = job.a.row(0).unwrap_or(&[]);
+    let mut target = Target { c: &mut job.c, base: job.accumulate, last: Some(&job.epilogue) };
+    let panels = n.div_ceil(LANES);
+    for p in (0..panels).step_by(NP) {
+        let here = p..(p + NP).min(panels);
+        target.begin(s, (0, p * LANES), NP, &mut sums[..NP]);
+        for k0 in (0..k).step_by(K_BLOCK) {
+            let ks = k0..(k0 + K_BLOCK).min(k);
+            let depth = ks.len().div_ceil(GROUP);
+            job.b.fill(s, here.clone(), ks.clone(), room);
+            // Past the last panel: the first again, its sums go nowhere.
+            let second = if here.len() == NP { depth } else { 0 };
+            let b = [Lines(&room[..depth]), Lines(&room[second..][..depth])];
+            let acc = chain::<S, Lines<'_>, 1, NP>(s, x[ks].as_chunks().0, b, 0, &[]);
+            add_to::<S, 1, NP>(s, sums, &acc);
+        }
+        s.outline(Finish { target: &mut target, at: (0, p * LANES), np: NP, sums: &sums[..NP] });
+    }
 }

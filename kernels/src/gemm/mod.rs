@@ -32,6 +32,7 @@ mod epilogue;
 mod few;
 mod many;
 mod pack;
+mod small;
 mod tile;
 mod weights;
 
@@ -239,7 +240,13 @@ impl<W: Weights> Kernel for Whole<'_, '_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Whole { job, scratch } = self;
-        if is_few::<S, W>(&job.b, job.a.rows()) {
+        if small::takes::<S, W>(&job)
+            && let Some(b) = job.b.as_rows()
+        {
+            small::run(s, job.a, b, job.c)
+        } else if few::takes_rows(&job) {
+            few::run_rows(s, job, scratch)
+        } else if is_few::<S, W>(&job.b, job.a.rows()) {
             few::run(s, job, scratch)
         } else {
             run_many(s, job, scratch)

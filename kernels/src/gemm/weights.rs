@@ -37,6 +37,10 @@ pub trait Weights: Copy + Send + Sync {
     fn columns(self, cols: Range<usize>) -> Self;
     /// Panel `p`, to be decoded in registers; only where [`Weights::PANELS`].
     fn panel(&self, p: usize) -> Self::Panel;
+    /// The matrix itself, where it lies strided in memory as f32.
+    fn as_rows(&self) -> Option<MatRef<'_>> {
+        None
+    }
     /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256), where they lie so in memory.
     fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
     /// Otherwise: packs or decodes them, panel after panel, into `room`.
@@ -275,6 +279,10 @@ impl<'a> Weights for Strided<'a> {
 
     fn shape(&self) -> (usize, usize) {
         (self.0.rows(), self.0.cols())
+    }
+
+    fn as_rows(&self) -> Option<MatRef<'_>> {
+        Some(self.0)
     }
 
     fn columns(self, cols: Range<usize>) -> Self {

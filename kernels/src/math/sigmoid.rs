@@ -12,7 +12,7 @@
 //! **Registers.**  Those of exp, and x.   **Cost.**  18 operations a line, one a division.
 //!
 //! **Error.**  See [`sigmoid`]: the small e, not 1 + e^−x that overflows, keeps σ right down to subnormals.
-//! **Next.**  `activation.rs`
+//! **Reference.**  As exp.   **Next.**  `activation.rs`
 
 use super::exp::exp;
 use crate::map::Lanewise;
