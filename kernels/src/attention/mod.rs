@@ -40,8 +40,11 @@
 //! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
 //!   A row without a key gives +0 as PyTorch's `_safe_softmax`.
 
+mod decode;
 mod mask;
 mod pieces;
+mod prefill;
+mod rows;
 mod softmax;
 mod tile;
 
@@ -55,7 +58,10 @@ use crate::{Cpu, LANES, Line};
 pub const BLOCK: usize = 64;
 
 /// Rows of a piece, at most: three words of queries.
-pub(crate) const ROWS: usize = 48;
+const ROWS: usize = 48;
+
+/// Components of clause 1's blocks.
+const K_BLOCK: usize = 256;
 
 /// One attention over a batch: shapes as (batch, heads, tokens, dim), each with strides of its own.
 ///
@@ -123,7 +129,8 @@ impl Options<'_> {
 
 /// Lines of scratch that each thread needs for heads of these sizes.
 pub const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
-    tile::scratch_len(qk_dim, v_dim)
+    let (a, b) = (prefill::scratch_len(qk_dim, v_dim), decode::scratch_len(qk_dim, v_dim));
+    if a > b { a } else { b }
 }
 
 /// Computes `problem` on this thread, piece by piece.
