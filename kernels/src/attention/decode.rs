@@ -10,7 +10,7 @@
 //! them. Every number is made in the order of `prefill.rs`, so it has the same bits.
 
 use super::mask::{Kind, Live, Visible};
-use super::rows::{Spare, carve, read, word};
+use super::rows::{Rows, Spare, carve, read, word};
 use super::softmax::{State, one_key, rescale};
 use super::{Additive, BLOCK, K_BLOCK, Piece, ROWS, words};
 use crate::math::{exp::exp, tanh::tanh};
@@ -53,6 +53,26 @@ struct Decode<'s, const R: usize> {
     state: State,
 }
 
+/// What a block needs to know to ask memory for the next.
+struct Ask {
+    /// Of the scores.
+    scale: f32,
+    /// Floats from a row to that of the next block, of keys and of values.
+    ahead: [isize; 2],
+}
+
+impl Ask {
+    /// Key and value `j` of the next block.
+    #[inline(always)]
+    fn row<S: Simd>(&self, s: S, rows: &Rows<'_, BLOCK>, j: usize) {
+        for (row, ahead) in [(rows.k[j], self.ahead[0]), (rows.v[j], self.ahead[1])] {
+            for word in row.as_chunks::<LANES>().0 {
+                s.prefetch_far(word.as_ptr().wrapping_offset(ahead));
+            }
+        }
+    }
+}
+
 impl<const R: usize> Decode<'_, R> {
     #[inline(always)]
     fn run<S: Simd, const G: usize, const NV: usize>(s: S, mut piece: Piece<'_>, mut scratch: &mut [Line]) {
@@ -64,6 +84,8 @@ impl<const R: usize> Decode<'_, R> {
         let o = carve(scratch, R * words(v_dim));
         o.fill(Line::ZERO);
         let mut rows = Decode { q, o, scores: [[Line::ZERO; _]; R], state: State::START };
+        let ahead = [&piece.k, &piece.v].map(|x| BLOCK as isize * x.row_stride());
+        let ask = Ask { scale: piece.options.scale, ahead };
         let visible = Visible::new(&piece);
         let mut live = [0; ROWS];
         for b in visible.blocks() {
@@ -74,20 +96,19 @@ impl<const R: usize> Decode<'_, R> {
                 Kind::Mixed => {}
             }
             let any = live[..R].iter().fold(0, |any, live| any | live);
-            let (k, v): ([_; BLOCK], _) = spare.block(piece.k, piece.v, b * BLOCK, any);
+            let block: Rows<'_, BLOCK> = spare.block(piece.k, piece.v, b * BLOCK, any);
             for at in 0..BLOCK / LANES {
                 if any >> (at * LANES) & 0xffff != 0 {
-                    let k: &[&[f32]; LANES] = k[at * LANES..].first_chunk().expect("64 keys");
-                    rows.score(s, k, at, piece.options.scale);
+                    rows.score(s, &block, at, &ask);
                 }
             }
             rows.bias(s, &piece, b * BLOCK);
             rows.hide(s, &live);
             let alpha = rows.weigh(s);
             if kind == Kind::Whole {
-                rows.values::<S, G, NV>(s, &v, alpha);
+                rows.values::<S, G, NV>(s, &block.v, &alpha);
             } else {
-                rows.mixed_values(s, &v, alpha, &live);
+                rows.mixed_values(s, &block.v, &alpha, &live);
             }
             for r in 0..R {
                 rows.state.allowed |= u32::from(live[r] != 0 && visible.real >> r & 1 == 1) << r;
@@ -96,34 +117,55 @@ impl<const R: usize> Decode<'_, R> {
         rows.finish(s, &mut piece);
     }
 
-    /// Sixteen keys: clause 1, then the scale.
+    /// The sixteen keys `at`: clause 1, then the scale. What the next block will read is asked for meanwhile,
+    /// line after line as it lies, so that memory sees plain streams.
     #[inline(always)]
-    fn score<S: Simd>(&mut self, s: S, k: &[&[f32]; LANES], at: usize, scale: f32) {
-        let zero = s.splat(0.0);
-        let mut sum = [zero; R];
-        let width = self.q.len() / R;
+    fn score<S: Simd>(&mut self, s: S, rows: &Rows<'_, BLOCK>, at: usize, ask: &Ask) {
+        let (zero, width) = (s.splat(0.0), self.q.len() / R);
+        let k: &[&[f32]; LANES] = rows.k[at * LANES..].first_chunk().expect("16 keys");
+        let whole = k[0].len() / LANES;
+        let k_words: [&[[f32; LANES]]; LANES] = from_fn(|i| &k[i].as_chunks().0[..whole]);
+        let (mut sum, mut asked) = ([zero; R], 0);
         for first in (0..width).step_by(K_BLOCK / LANES) {
             let mut acc = [zero; R];
-            for w in first..width.min(first + K_BLOCK / LANES) {
+            let end = width.min(first + K_BLOCK / LANES);
+            for w in first..end.min(whole) {
+                while asked * whole < (w + 1) * LANES {
+                    ask.row(s, rows, at * LANES + asked);
+                    asked += 1;
+                }
                 let mut rows = [zero; LANES];
                 for i in 0..LANES {
-                    rows[i] = word(s, k[i], w * LANES);
+                    rows[i] = s.load(&k_words[i][w]);
                 }
+                self.add_products(s, s.transpose(rows), w, &mut acc);
+            }
+            for w in whole.max(first)..end {
                 // Components past the last are zeros, which no chain notices that ends in a sum with +0.
-                let columns = s.transpose(rows);
-                for r in 0..R {
-                    let q = &self.q[r * width + w];
-                    for i in 0..LANES {
-                        acc[r] = s.fma(columns[i], s.splat(q[i]), acc[r]);
-                    }
+                let mut rows = [zero; LANES];
+                for i in 0..LANES {
+                    rows[i] = s.load_tail(&k[i][w * LANES..], 0.0);
                 }
+                self.add_products(s, s.transpose(rows), w, &mut acc);
             }
             for r in 0..R {
                 sum[r] = s.add(sum[r], acc[r]);
             }
         }
         for r in 0..R {
-            s.store(&mut self.scores[r][at], s.mul(sum[r], s.splat(scale)));
+            s.store(&mut self.scores[r][at], s.mul(sum[r], s.splat(ask.scale)));
+        }
+    }
+
+    /// The chains of sixteen keys over sixteen components.
+    #[inline(always)]
+    fn add_products<S: Simd>(&self, s: S, columns: [S::F32; LANES], w: usize, acc: &mut [S::F32; R]) {
+        let width = self.q.len() / R;
+        for r in 0..R {
+            let q = &self.q[r * width + w];
+            for i in 0..LANES {
+                acc[r] = s.fma(columns[i], s.splat(q[i]), acc[r]);
+            }
         }
     }
 
@@ -203,43 +245,74 @@ impl<const R: usize> Decode<'_, R> {
         &mut self,
         s: S,
         v: &[&[f32]; BLOCK],
-        alpha: [f32; LANES],
+        alpha: &[f32; LANES],
     ) {
-        let width = self.o.len() / R;
+        let (width, whole) = (self.o.len() / R, v[0].len() / LANES);
         for g in (0..R).step_by(G) {
             let mut w = 0;
-            while w + NV <= width {
-                self.value_tile::<S, G, NV>(s, v, alpha, g, w);
+            while w + NV <= whole.min(width) {
+                let acc = self.chains::<S, G, NV>(s, v, g, w);
+                self.add_values(s, acc, alpha, g, w);
                 w += NV;
             }
             for w in w..width {
-                self.value_tile::<S, G, 1>(s, v, alpha, g, w);
+                let acc = if w < whole {
+                    self.chains::<S, G, 1>(s, v, g, w)
+                } else {
+                    self.tail_chains::<S, G>(s, v, g)
+                };
+                self.add_values(s, acc, alpha, g, w);
             }
         }
     }
 
+    /// The chains of rows from `g` on for words of components from `w` on.
     #[inline(always)]
-    fn value_tile<S: Simd, const G: usize, const NV: usize>(
-        &mut self,
+    fn chains<S: Simd, const G: usize, const NV: usize>(
+        &self,
         s: S,
         v: &[&[f32]; BLOCK],
-        alpha: [f32; LANES],
         g: usize,
         w: usize,
-    ) {
+    ) -> [[S::F32; NV]; G] {
         let mut acc = [[s.splat(0.0); NV]; G];
         for (j, v) in v.iter().enumerate() {
-            let mut values = [s.splat(0.0); NV];
+            let v: &[[f32; LANES]; NV] = v.as_chunks().0[w..].first_chunk().expect("whole words");
             for n in 0..NV {
-                values[n] = word(s, v, (w + n) * LANES);
-            }
-            for r in 0..G {
-                let weight = s.splat(self.scores[g + r][j / LANES][j % LANES]);
-                for n in 0..NV {
-                    acc[r][n] = s.fma(weight, values[n], acc[r][n]);
+                let value = s.load(&v[n]);
+                for r in 0..G {
+                    let weight = s.splat(self.scores[g + r][j / LANES][j % LANES]);
+                    acc[r][n] = s.fma(weight, value, acc[r][n]);
                 }
             }
         }
+        acc
+    }
+
+    /// The same for components that do not fill a word.
+    #[inline(always)]
+    fn tail_chains<S: Simd, const G: usize>(&self, s: S, v: &[&[f32]; BLOCK], g: usize) -> [[S::F32; 1]; G] {
+        let mut acc = [[s.splat(0.0); 1]; G];
+        for (j, v) in v.iter().enumerate() {
+            let value = s.load_tail(v.as_chunks::<LANES>().1, 0.0);
+            for r in 0..G {
+                let weight = s.splat(self.scores[g + r][j / LANES][j % LANES]);
+                acc[r][0] = s.fma(weight, value, acc[r][0]);
+            }
+        }
+        acc
+    }
+
+    /// o = fma(o, α, acc)
+    #[inline(always)]
+    fn add_values<S: Simd, const G: usize, const NV: usize>(
+        &mut self,
+        s: S,
+        acc: [[S::F32; NV]; G],
+        alpha: &[f32; LANES],
+        g: usize,
+        w: usize,
+    ) {
         let width = self.o.len() / R;
         for r in 0..G {
             for n in 0..NV {
@@ -253,7 +326,7 @@ impl<const R: usize> Decode<'_, R> {
     /// The same where some row does not see some key: its p and v are +0 there, and a row that sees none
     /// keeps its o.
     #[inline(always)]
-    fn mixed_values<S: Simd>(&mut self, s: S, v: &[&[f32]; BLOCK], alpha: [f32; LANES], live: &Live) {
+    fn mixed_values<S: Simd>(&mut self, s: S, v: &[&[f32]; BLOCK], alpha: &[f32; LANES], live: &Live) {
         let (width, zero) = (self.o.len() / R, s.splat(0.0));
         for r in (0..R).filter(|&r| live[r] != 0) {
             for w in 0..width {

@@ -7,7 +7,7 @@
 //! ```
 
 use super::mask::{Kind, Live, Visible};
-use super::rows::{MIN_VALUES, Spare, carve, read};
+use super::rows::{MIN_VALUES, Rows, Spare, carve, read};
 use super::softmax::{State, columns, one_key};
 use super::tile::{Mixed, mixed_values, score_tile, values};
 use super::{Additive, BLOCK, Piece, ROWS};
@@ -58,9 +58,8 @@ struct Block<'k> {
     live: &'k Live,
     /// Keys that some row sees, from the first to the last, counted in the block.
     keys: Range<usize>,
-    /// 64 keys and some zeros; a key that no row sees is zeros too.
-    k: &'k [&'k [f32]; SCORES],
-    v: &'k [&'k [f32]; BLOCK],
+    /// 64 keys and some zeros, 64 values.
+    rows: &'k Rows<'k, SCORES>,
 }
 
 #[inline(always)]
@@ -90,9 +89,9 @@ fn groups<S: Simd, const MR: usize, const NP: usize>(s: S, piece: Piece<'_>, mut
             Kind::Mixed => live.iter().fold(0, |any, live| any | live),
         };
         let start = b * BLOCK;
-        let (k, v): ([_; SCORES], _) = spare.block(piece.k, piece.v, start, any);
+        let rows = spare.block(piece.k, piece.v, start, any);
         let keys = any.trailing_zeros() as usize..BLOCK - any.leading_zeros() as usize;
-        let block = Block { start, kind, live: &live, keys, k: &k, v: &v };
+        let block = Block { start, kind, live: &live, keys, rows: &rows };
         for group in parts.iter_mut().flatten() {
             group.take::<S, MR>(s, &piece, &visible, &block, scores);
         }
@@ -142,7 +141,7 @@ impl<const NP: usize> Group<'_, NP> {
     ) {
         let scale = piece.options.scale;
         for j in (block.keys.start / MR * MR..block.keys.end).step_by(MR) {
-            let k: &[&[f32]; MR] = block.k[j..].first_chunk().expect("zeros follow the keys");
+            let k: &[&[f32]; MR] = block.rows.k[j..].first_chunk().expect("zeros follow the keys");
             let out: &mut [[Line; NP]; MR] = scores[j..].first_chunk_mut().expect("as many scores");
             score_tile(s, self.q, k, scale, out);
         }
@@ -151,7 +150,7 @@ impl<const NP: usize> Group<'_, NP> {
         self.bias(s, piece, block, scores);
         if block.kind == Kind::Whole {
             let alpha = columns(s, scores, &(0..BLOCK), &mut self.state);
-            values::<S, MR, NP>(s, self.o, block.v, scores, alpha);
+            values::<S, MR, NP>(s, self.o, &block.rows.v, scores, alpha);
             for (state, lanes) in self.state.iter_mut().zip(lanes) {
                 state.allowed |= lanes as u32;
             }
@@ -159,7 +158,7 @@ impl<const NP: usize> Group<'_, NP> {
             let mixed = Mixed::new(s, block.live, block.keys.clone(), self.panel);
             mixed.hide(s, scores);
             let alpha = columns(s, scores, &block.keys, &mut self.state);
-            mixed_values::<S, MR, NP>(s, self.o, block.v, scores, alpha, &mixed);
+            mixed_values::<S, MR, NP>(s, self.o, &block.rows.v, scores, alpha, &mixed);
             for (state, seen) in self.state.iter_mut().zip(mixed.seen) {
                 state.allowed |= u32::from(seen);
             }

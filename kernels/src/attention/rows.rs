@@ -43,16 +43,24 @@ impl<'s> Spare<'s> {
 
     /// The keys and values of the block from row `start` on; zeros where `any` has no bit and past 64.
     #[inline(always)]
-    pub(super) fn block<const N: usize>(
-        &mut self,
-        k: MatRef<'s>,
-        v: MatRef<'s>,
+    pub(super) fn block<'b, const N: usize>(
+        &'b mut self,
+        k: MatRef<'b>,
+        v: MatRef<'b>,
         start: usize,
         any: u64,
-    ) -> ([&[f32]; N], [&[f32]; BLOCK]) {
-        let (k_spare, v_spare) = (&mut *self.k, &mut *self.v);
-        (rows(k, start, any, k_spare, self.zeros, 0), rows(v, start, any, v_spare, self.zeros, MIN_VALUES))
+    ) -> Rows<'b, N> {
+        let mut to = Rows { k: [self.zeros; N], v: [self.zeros; BLOCK] };
+        rows(k, start, any, self.k, 0, &mut to.k);
+        rows(v, start, any, self.v, MIN_VALUES, &mut to.v);
+        to
     }
+}
+
+/// A block of keys, `N` rows, and its values.
+pub(super) struct Rows<'b, const N: usize> {
+    pub k: [&'b [f32]; N],
+    pub v: [&'b [f32]; BLOCK],
 }
 
 /// Takes `n` lines off the front of the scratch.
@@ -60,28 +68,33 @@ pub(super) fn carve<'s>(scratch: &mut &'s mut [Line], n: usize) -> &'s mut [Line
     scratch.split_off_mut(..n).expect("scratch_len covers every part")
 }
 
-/// Rows `start..` of `x`, in place where they have at least `least` floats side by side, else copied.
+/// Puts rows `start..` of `x` where `any` has a bit: in place if they have at least `least` floats side by
+/// side, else copied.
 #[inline(always)]
-fn rows<'s, const N: usize>(
-    x: MatRef<'s>,
+fn rows<'b, const N: usize>(
+    x: MatRef<'b>,
     start: usize,
     any: u64,
-    spare: &'s mut [f32],
-    zeros: &'s [f32],
+    spare: &'b mut [f32],
     least: usize,
-) -> [&'s [f32]; N] {
-    let is_live = |j: usize| j < BLOCK && any >> j & 1 == 1;
-    let in_place = x.cols() >= least && (x.rows() == 0 || x.row(0).is_some());
-    if in_place {
-        return from_fn(|j| if is_live(j) { x.row(start + j).unwrap_or(zeros) } else { zeros });
+    to: &mut [&'b [f32]; N],
+) {
+    if x.cols() >= least && (x.rows() == 0 || x.row(0).is_some()) {
+        for (j, to) in to.iter_mut().enumerate().take(BLOCK) {
+            if any >> j & 1 == 1 {
+                *to = x.row(start + j).unwrap_or(&[]);
+            }
+        }
+        return;
     }
-    let width = words(x.cols().max(least)) * LANES;
-    for (j, row) in spare.chunks_exact_mut(width.max(1)).enumerate().filter(|(j, _)| is_live(*j)) {
-        row.fill(0.0);
-        row.iter_mut().zip(0..x.cols()).for_each(|(to, c)| *to = x.get(start + j, c));
+    let width = (words(x.cols().max(least)) * LANES).max(1);
+    for (j, (row, to)) in spare.chunks_exact_mut(width).zip(to).enumerate() {
+        if any >> j & 1 == 1 {
+            row.fill(0.0);
+            row.iter_mut().zip(0..x.cols()).for_each(|(to, c)| *to = x.get(start + j, c));
+            *to = row;
+        }
     }
-    let spare = &*spare;
-    from_fn(|j| if is_live(j) { &spare[j * width..(j + 1) * width] } else { zeros })
 }
 
 /// Sixteen components of row `r` from `c` on, +0 past its end.
