@@ -182,6 +182,7 @@ const UNSAFE: &[&str] = &[
     "kernels/src/cpu/",
     "kernels/src/line.rs",
     "kernels/src/view.rs",
+    "kernels/src/view/",
 ];
 
 #[test]

@@ -5,9 +5,11 @@
 
 use super::guard::Guarded;
 use samebits::Cpu;
+use samebits::kernels::Line;
 use samebits::kernels::activation::{self, Activation};
+use samebits::kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
 use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
-use samebits::kernels::view::{MatMut, MatRef};
+use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*};
 use samebits::kernels::{map, math, nf4};
 
@@ -47,9 +49,26 @@ fn turn(pairing: Pairing, n: usize, at: &mut Guarded) -> Rope<'static> {
     Rope { table, pairing, positions: &[0] }
 }
 
+/// `lq` queries of dimension `d` over `n` keys, the last of which stands at the last key.
+fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
+    // Enough for d <= 8, checked by the kernel: on the stack, for a case allocates nothing.
+    let mut scratch = [Line::ZERO; 600];
+    let problem = Attention {
+        q: HeadsRef::new(at.floats(lq * d), [1, 1, lq, d]),
+        k: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),
+        v: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),
+        out: HeadsMut::new(at.out(lq * d), [1, 1, lq, d]),
+        lse: None,
+        options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
+    };
+    attention(cpu, problem, &mut scratch[..scratch_len(d, d)]);
+}
+
 /// All of them, one line each.
 #[rustfmt::skip]
 pub const CASES: &[Case] = &[
+    ("attention/prefill", |cpu, n, at| attend(cpu, [9, n, 5], at)),
+    ("attention/decode", |cpu, n, at| attend(cpu, [1, n, 8], at)),
     ("dot", |cpu, n, at| at.out(1)[0] = dot(cpu, at.floats(n), at.floats(n))),
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),

@@ -1,4 +1,4 @@
-//! Decode: up to 8 rows, (query, head of the group), share one pass over their keys and values.
+//! Decode: up to 4 rows, (query, head of the group), share one pass over their keys and values.
 //!
 //! ```text
 //!   scores   16 keys × 16 components, transposed in registers:  S[r][keys] = Σ_d q[r][d] (broadcast) × kᵀ[d]
@@ -9,17 +9,19 @@
 //! Keys and values come from memory once and little else does: 64 shuffles for 16 lines of keys hide behind
 //! them. Every number is made in the order of `prefill.rs`, so it has the same bits.
 
+#![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
+
 use super::mask::{Kind, Live, Visible};
 use super::rows::{Rows, Spare, carve, read, word};
 use super::softmax::{State, one_key, rescale};
 use super::{Additive, BLOCK, K_BLOCK, Piece, ROWS, words};
 use crate::math::{exp::exp, tanh::tanh};
 use crate::simd::Simd;
-use crate::{LANES, Line};
+use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
 
 /// Rows that are decoded together, at most; they are the lanes of one [`State`].
-pub(super) const MAX_ROWS: usize = 8;
+pub(super) const MAX_ROWS: usize = 4;
 
 /// Scores, then weights, of a row in a block.
 type Scores = [Line; BLOCK / LANES];
@@ -29,16 +31,28 @@ pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
     Spare::len(qk_dim, v_dim) + MAX_ROWS * (words(qk_dim) + words(v_dim))
 }
 
-/// Runs `piece`: as many rows at a time for scores, rows × words for values, as the registers hold.
+/// Runs `piece`: for values, rows × words as the registers hold.
 #[inline(always)]
 pub(super) fn decode<S: Simd>(s: S, piece: Piece<'_>, scratch: &mut [Line]) {
     match (S::TILE, piece.rows()) {
-        ((_, 2), 1) => Decode::<1>::run::<S, 1, 8>(s, piece, scratch),
-        ((_, 2), 2..=4) => Decode::<4>::run::<S, 4, 2>(s, piece, scratch),
-        ((_, 2), _) => Decode::<8>::run::<S, 4, 2>(s, piece, scratch),
-        (_, 1) => Decode::<1>::run::<S, 1, 4>(s, piece, scratch),
-        (_, 2..=4) => Decode::<4>::run::<S, 4, 1>(s, piece, scratch),
-        _ => Decode::<8>::run::<S, 4, 1>(s, piece, scratch),
+        ((_, 2), 1) => s.outline(Work::<1, 1, 8> { piece, scratch }),
+        ((_, 2), _) => s.outline(Work::<4, 4, 2> { piece, scratch }),
+        (_, 1) => s.outline(Work::<1, 1, 4> { piece, scratch }),
+        _ => s.outline(Work::<4, 4, 1> { piece, scratch }),
+    }
+}
+
+/// `R` rows; values by tiles of `G` rows × `NV` words.
+struct Work<'a, 's, const R: usize, const G: usize, const NV: usize> {
+    piece: Piece<'a>,
+    scratch: &'s mut [Line],
+}
+
+impl<const R: usize, const G: usize, const NV: usize> Kernel for Work<'_, '_, R, G, NV> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        Decode::<R>::run::<S, G, NV>(s, self.piece, self.scratch);
     }
 }
 

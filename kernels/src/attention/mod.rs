@@ -38,7 +38,7 @@
 //! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs).
 //!
 //! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
-//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.
+//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.   **Next.**  `prefill.rs`, `tile.rs`, `decode.rs`.
 
 mod decode;
 mod mask;
@@ -48,7 +48,7 @@ mod rows;
 mod softmax;
 mod tile;
 
-pub use mask::{Additive, Align, Keep, Pattern, Sequences, Span};
+pub use mask::{Additive, Align, Keep, Pattern, Sequences, Span, alibi_slopes};
 pub use pieces::{Piece, Pieces};
 
 use crate::view::{HeadsMut, HeadsRef};
@@ -99,7 +99,7 @@ pub struct Options<'a> {
     pub additive: Option<Additive<'a>>,
     /// c: a score s becomes c · tanh(s / c), before any bias.
     pub softcap: Option<f32>,
-    /// (heads): slope × (j − i) is added, i being the query's position.
+    /// (heads): slope × (j − i) is added, i being the query's position; see [`alibi_slopes`].
     pub alibi: Option<&'a [f32]>,
     /// (heads): an extra score that takes part in the denominator only.
     pub sinks: Option<&'a [f32]>,

@@ -6,6 +6,8 @@
 //!   values   Oᵀ[c][lanes] = α × Oᵀ[c] + Σ_j v[j][c] (broadcast) × Pᵀ[j]    MR components × NP words
 //! ```
 
+#![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
+
 use super::mask::{Kind, Live, Visible};
 use super::rows::{MIN_VALUES, Rows, Spare, carve, read};
 use super::softmax::{State, columns, one_key};
@@ -13,7 +15,7 @@ use super::tile::{Mixed, mixed_values, score_tile, values};
 use super::{Additive, BLOCK, Piece, ROWS};
 use crate::math::tanh::tanh;
 use crate::simd::Simd;
-use crate::{LANES, Line};
+use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
 use core::ops::Range;
 
@@ -31,11 +33,24 @@ pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
 #[inline(always)]
 pub(super) fn prefill<S: Simd>(s: S, piece: Piece<'_>, scratch: &mut [Line]) {
     match (S::TILE, piece.rows().div_ceil(LANES)) {
-        ((_, 2), 1) => groups::<S, 8, 1>(s, piece, scratch),
-        ((_, 2), 2) => groups::<S, 8, 2>(s, piece, scratch),
-        ((_, 2), _) => groups::<S, 8, 3>(s, piece, scratch),
-        ((6.., _), _) => groups::<S, 5, 1>(s, piece, scratch),
-        _ => groups::<S, 2, 1>(s, piece, scratch),
+        ((_, 2), PANELS) => s.outline(Work::<8, PANELS> { piece, scratch }),
+        ((_, 2), _) => s.outline(Work::<8, 1> { piece, scratch }),
+        ((6.., _), _) => s.outline(Work::<5, 1> { piece, scratch }),
+        _ => s.outline(Work::<2, 1> { piece, scratch }),
+    }
+}
+
+/// Tiles of `MR` keys or components × `NP` panels.
+struct Work<'a, 's, const MR: usize, const NP: usize> {
+    piece: Piece<'a>,
+    scratch: &'s mut [Line],
+}
+
+impl<const MR: usize, const NP: usize> Kernel for Work<'_, '_, MR, NP> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        groups::<S, MR, NP>(s, self.piece, self.scratch);
     }
 }
 

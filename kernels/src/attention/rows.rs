@@ -69,7 +69,7 @@ pub(super) fn carve<'s>(scratch: &mut &'s mut [Line], n: usize) -> &'s mut [Line
 }
 
 /// Puts rows `start..` of `x` where `any` has a bit: in place if they have at least `least` floats side by
-/// side, else copied.
+/// side, else copied. `to` holds zeros before, which are cut to the rows' length.
 #[inline(always)]
 fn rows<'b, const N: usize>(
     x: MatRef<'b>,
@@ -79,7 +79,9 @@ fn rows<'b, const N: usize>(
     least: usize,
     to: &mut [&'b [f32]; N],
 ) {
+    let zeros = to[0];
     if x.cols() >= least && (x.rows() == 0 || x.row(0).is_some()) {
+        to.fill(&zeros[..x.cols()]);
         for (j, to) in to.iter_mut().enumerate().take(BLOCK) {
             if any >> j & 1 == 1 {
                 *to = x.row(start + j).unwrap_or(&[]);
@@ -88,6 +90,7 @@ fn rows<'b, const N: usize>(
         return;
     }
     let width = (words(x.cols().max(least)) * LANES).max(1);
+    to.fill(&zeros[..width]);
     for (j, (row, to)) in spare.chunks_exact_mut(width).zip(to).enumerate() {
         if any >> j & 1 == 1 {
             row.fill(0.0);

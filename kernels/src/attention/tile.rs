@@ -8,6 +8,8 @@
 //! **Registers.**  avx512 8 × 3: 24 sums + 3 + 1 of 32 zmm, 11 loads for 24 FMAs · avx2 5 × 1: 10 + 2 + 1 of
 //!   16 ymm, 7 loads for 10 FMAs · neon 5 × 1: 20 + 4 + 1 of 32 q.
 
+#![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
+
 use super::mask::Live;
 use super::{BLOCK, K_BLOCK};
 use crate::simd::Simd;
