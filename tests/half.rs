@@ -76,7 +76,7 @@ impl Nearest {
             return Some(sign | above as u16);
         }
         let (down, up) = (a - self.values[above - 1], self.values[above] - a);
-        let pick_up = up < down || up == down && above % 2 == 0;
+        let pick_up = up < down || up == down && above.is_multiple_of(2);
         Some(sign | if pick_up { above as u16 } else { above as u16 - 1 })
     }
 }
