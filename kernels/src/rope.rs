@@ -249,6 +249,17 @@ const DOUBLED: [[i32; LANES]; 2] = [
     [8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15],
 ];
 
+/// The sign bit of the even lanes.
+const EVEN: [i32; LANES] = {
+    let mut sign = [0; LANES];
+    let mut l = 0;
+    while l < LANES {
+        sign[l] = i32::MIN;
+        l += 2;
+    }
+    sign
+};
+
 /// One line of the table over all heads of a token, pairs (2i, 2i + 1).
 #[inline(always)]
 fn turn_neighbours<S: Simd>(
@@ -260,24 +271,7 @@ fn turn_neighbours<S: Simd>(
     x: &mut [f32],
 ) {
     // The first of a pair subtracts: its sin is negated.
-    let sign = s.load_i(&[
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-        i32::MIN,
-        0,
-    ]);
+    let sign = s.load_i(&EVEN);
     let step = shape.strides[2];
     for (half, index) in DOUBLED.iter().enumerate() {
         let n = LANES.min((2 * block.n).saturating_sub(half * LANES));

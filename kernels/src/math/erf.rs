@@ -14,7 +14,8 @@
 //!
 //! **Cost.**  32 operations a line, no division. GELU does not use it: `activation.rs` says why.
 //!
-//! **Error.**  See [`erf`].   **Reference.**  Abramowitz, Stegun, chapter 7.   **Next.**  `sigmoid.rs`
+//! **Error.**  1.377 ulp, the worst of all 2³² inputs (at 0.957 668 07); tests allow 2.
+//! **Reference.**  Abramowitz, Stegun, chapter 7.   **Next.**  `sigmoid.rs`
 
 use super::exp::exp2_bounded;
 use crate::map::Lanewise;
