@@ -119,7 +119,7 @@ fn names_that_are_no_text_or_look_like_flags_are_files() {
         let output =
             program().current_dir(&folder.0).args([OsStr::new("inspect"), OsStr::new("--"), name]).output();
         let output = output.unwrap();
-        assert!(out(&output).contains("1 tensors (1 F32)"), "{name:?}: {output:?}");
+        assert!(out(&output).contains("1 tensor (1 F32)"), "{name:?}: {output:?}");
     }
 }
 

@@ -121,7 +121,9 @@ impl Report<'_> {
         let size = bytes(tensors().map(|tensor| tensor.bytes.len() as u64).sum());
         let nans: usize = self.rows.iter().filter_map(|row| row.extremes).map(|extremes| extremes.nans).sum();
         let nans = if nans > 0 { format!(", {nans} NaN") } else { String::new() };
-        format!("{} tensors ({}), {elements} elements, {size}{nans}", self.rows.len(), kinds.join(", "))
+        let count = self.rows.len();
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} tensor{plural} ({}), {elements} elements, {size}{nans}", kinds.join(", "))
     }
 
     fn json(&self) -> String {
