@@ -94,6 +94,7 @@ impl<W: Weights> Kernel for Fill<'_, W> {
 }
 
 /// Rows of the tile for the last `rows` rows: no more of it empty than need be.
+#[inline(always)]
 const fn tile_rows<S: Simd>(rows: usize) -> usize {
     match (S::TILE.0, rows) {
         (12, 9..) => 12,
