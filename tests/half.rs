@@ -41,38 +41,48 @@ fn every_half_widens_exactly() {
 struct Nearest {
     /// Non-negative finite values in order, then what the exponent range would hold next.
     values: Vec<f64>,
+    /// Where the last value was found: the next one is mostly there too.
+    near: usize,
 }
 
 impl Nearest {
     fn f16() -> Self {
         let mut values: Vec<f64> = (0..0x7c00).map(half).collect();
         values.push(65536.0);
-        Nearest { values }
+        Nearest { values, near: 0 }
     }
     fn bf16() -> Self {
         let mut values: Vec<f64> = (0..0x7f80u32).map(|b| f64::from(f32::from_bits(b << 16))).collect();
         values.push(128f64.exp2());
-        Nearest { values }
+        Nearest { values, near: 0 }
+    }
+    /// The index of the first value that is not below `a`.
+    fn first_not_below(&mut self, a: f64) -> usize {
+        let here =
+            |i: usize| (i == 0 || self.values[i - 1] < a) && self.values.get(i).is_none_or(|&v| v >= a);
+        let found = [self.near, self.near + 1].into_iter().find(|&i| i <= self.values.len() && here(i));
+        self.near = found.unwrap_or_else(|| self.values.partition_point(|&v| v < a));
+        self.near
     }
     /// The bits of `x`; NaN gives `None`.
-    fn bits(&self, x: f32) -> Option<u16> {
+    fn bits(&mut self, x: f32) -> Option<u16> {
         if x.is_nan() {
             return None;
         }
         let sign = (x.to_bits() >> 31 << 15) as u16;
         let a = f64::from(x.abs());
-        let above = self.values.partition_point(|&v| v < a).min(self.values.len() - 1);
+        let above = self.first_not_below(a).min(self.values.len() - 1);
         if above == 0 || a >= self.values[above] {
             return Some(sign | above as u16);
         }
         let (down, up) = (a - self.values[above - 1], self.values[above] - a);
-        let pick_up = up < down || up == down && above % 2 == 0;
+        let pick_up = up < down || up == down && above.is_multiple_of(2);
         Some(sign | if pick_up { above as u16 } else { above as u16 - 1 })
     }
 }
 
 fn narrows(cpu: Cpu, inputs: impl Iterator<Item = u32>) {
-    let (f16, bf16) = (Nearest::f16(), Nearest::bf16());
+    let (mut f16, mut bf16) = (Nearest::f16(), Nearest::bf16());
     let mut inputs = inputs.map(f32::from_bits).peekable();
     let (mut a, mut b) = (vec![0; 1 << 12], vec![0; 1 << 12]);
     while inputs.peek().is_some() {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Cpu, Random, assert_same, cpus, simd_cpus, slow};
+use samebits::kernels::Line;
 use samebits::kernels::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use samebits::kernels::nf4::{self, DYNAMIC_MAP, LEVELS, NotFinite, THRESHOLDS, block_count, code_bytes};
 
@@ -106,6 +107,24 @@ fn half_floats_are_widened_and_rounded() {
                 nf4::dequantize_bf16(cpu, &codes, &absmax, blocksize, &mut narrow);
                 assert_eq!(narrow, wide.iter().map(|&x| f32_to_bf16(x)).collect::<Vec<_>>());
             }
+        }
+    }
+}
+
+#[test]
+fn large_outputs_have_the_same_bits_wherever_they_lie() {
+    // Past 16 MiB whole lines are written past the caches where they are aligned; 45 elements are left over.
+    let n = (1 << 22) + 45;
+    let codes: Vec<u8> = (0..code_bytes(n)).map(|i| (i * 40503 >> 7) as u8).collect();
+    let absmax = Random::new(10).normal(block_count(n, 100));
+    let want = dequantize_plain(&codes, &absmax, 100, n);
+    let mut room = vec![Line::ZERO; n / 16 + 2];
+    for cpu in simd_cpus() {
+        for offset in [0, 3] {
+            let out = &mut Line::floats_mut(&mut room)[offset..][..n];
+            out.fill(f32::NAN);
+            nf4::dequantize(cpu, &codes, &absmax, 100, out);
+            assert_same(out, &want, format!("{offset} floats from a line on {}", cpu.tier()));
         }
     }
 }

@@ -7,6 +7,7 @@ use common::*;
 use samebits::kernels::elementwise::{Unary, unary_in_place};
 use samebits::kernels::softmax::*;
 use samebits::kernels::view::{MatMut, MatRef};
+use samebits::pool::Pool;
 
 /// A function of one value on the scalar tier: functions have twins of their own.
 fn scalar(f: Unary, x: f32) -> f32 {
@@ -163,6 +164,27 @@ fn minus_infinity_is_nothing() {
         let mut ends = [3e38f32, -3e38, 0.0];
         softmax_in_place(cpu, MatMut::new(&mut ends, 1, 3));
         assert_eq!(ends, [1.0, 0.0, 0.0], "{cpu:?}: ends of the range");
+    }
+}
+
+/// Cut into bands of any height, on any number of threads.
+#[test]
+fn bands_give_the_same_bits() {
+    let (rows, cols) = (29, 67);
+    let x = Random::new(4).normal(rows * cols);
+    let want: Vec<f32> = x.chunks(cols).flat_map(softmax_twin).collect();
+    for threads in [1, 2, 3, 7] {
+        let pool = Pool::new(threads);
+        for height in [1, 4, 28, 29, 100] {
+            for cpu in simd_cpus() {
+                let mut y = vec![f32::NAN; x.len()];
+                let bands = MatRef::new(&x, rows, cols).bands(height);
+                assert_eq!(bands.len(), rows.div_ceil(height));
+                let bands = bands.zip(MatMut::new(&mut y, rows, cols).bands(height));
+                pool.run(bands, |(x, y), _| softmax(cpu, x, y));
+                assert_same(&y, &want, format!("{cpu:?} {threads} threads, bands of {height}"));
+            }
+        }
     }
 }
 

@@ -20,6 +20,8 @@ fn floor(entry: &Entry) -> f64 {
     match entry.name {
         // Writing its output binds: the plain loop reaches a third of that.
         "nf4_dequantize" => 1.5,
+        // Reading the cache of keys and values binds.
+        "attention_decode" => 1.5,
         // Products of 32³: as much of the time goes into packing and edges as into the tile.
         "gemm_each" => 1.2,
         name if fast.iter().any(|fast| name.starts_with(fast)) => 4.0,

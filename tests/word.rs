@@ -143,6 +143,11 @@ impl Words {
         ] {
             all.push((name, floats(s.to_array(v))));
         }
+        let table = s.load(&self.c);
+        let mut nibbles = s.nibbles(a, table);
+        for i in 0..8 {
+            all.push(("nibble", floats(s.to_array(s.nibble(&mut nibbles, table, i)))));
+        }
         for (name, v) in [("load_u8", s.load_u8(&bytes)), ("load_u16", s.load_u16(&halves))] {
             let mut x = [0; 16];
             s.store_i(&mut x, v);

@@ -3,6 +3,7 @@
 use criterion::Criterion;
 
 mod activation;
+mod attention;
 mod gemm;
 mod math;
 mod nf4;
@@ -14,6 +15,7 @@ fn main() {
     let mut c = Criterion::default().configure_from_args();
     // one line a kernel family: `family::benches(&mut c);`
     gemm::benches(&mut c);
+    attention::benches(&mut c);
     nf4::benches(&mut c);
     pool::benches(&mut c);
     activation::benches(&mut c);

@@ -26,6 +26,13 @@ impl Line {
         unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) }
     }
 
+    /// The lines in the middle of `floats`, and what lies before and after them.
+    #[inline(always)]
+    pub fn split_mut(floats: &mut [f32]) -> (&mut [f32], &mut [Line], &mut [f32]) {
+        // SAFETY: `Line` is `repr(C)` around `[f32; 16]`: sixteen floats at its alignment are one.
+        unsafe { floats.align_to_mut() }
+    }
+
     /// The floats of a slice of lines, in order, to write.
     #[inline(always)]
     pub const fn floats_mut(lines: &mut [Line]) -> &mut [f32] {

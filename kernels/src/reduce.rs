@@ -8,10 +8,10 @@
 //!
 //! ```text
 //!   rows that lie side by side: lanes are columns     columns: lanes are sixteen results
-//!     x0…x15 │ x16…x31 │ … │ tail −0                    column 0, 16, … ─► chain 0 ┐
-//!       └──── + ─── + ───────┴─► 16 chains ─tree─►        column 1, 17, … ─► chain 1 │ 16 words
+//!     x0…x15 │ x16…x31 │ … │ tail −0                    element 0, 16, … ► chain 0 ┐
+//!       └──── + ─── + ───────┴─► 16 chains ─tree─►        element 1, 17, … ► chain 1 │ 16 words
 //!                                                              ⋮                     │ ─tree─►
-//!                                                         column 15, 31, … ► chain 15┘ 16 results
+//!                                                         element 15, 31, … ► chain 15┘ 16 results
 //! ```
 //!
 //! The two forms fold the same elements in the same order: the same bits.
@@ -21,7 +21,7 @@
 //!
 //! **Cost.**  4 bytes, one conversion and one addition an element: the reading binds.
 //!
-//! **Error.**  sum, mean: u · |result| + n · 2⁻⁵³ · Σ|x|, so ≤ 4 u · Σ|x| for n ≤ 2³¹; norm2: ≤ 1 ulp for n ≤ 2²⁶
+//! **Error.**  sum, mean: u · |result| + (n / 16 + 5) · 2⁻⁵³ · Σ|x|, so ≤ 4 u · Σ|x| for n ≤ 2³¹; norm2: ≤ 1 ulp for n ≤ 2²⁶
 //! (squares are exact in `f64`).  **Reference.**  Higham 2002, §4.2.  **Next.**  [`crate::softmax`].
 
 use crate::LANES;

@@ -14,7 +14,9 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
+mod bands;
 mod heads;
+pub use bands::{Bands, BandsMut};
 pub use heads::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
 
 /// A matrix to read, (rows, cols), any strides.

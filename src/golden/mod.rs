@@ -6,6 +6,7 @@
 
 use crate::Cpu;
 
+mod attention;
 mod gemm;
 mod math;
 mod nf4;
@@ -24,7 +25,8 @@ pub struct Golden {
 
 /// Every case, kernel by kernel.
 pub fn cases() -> impl Iterator<Item = &'static Golden> {
-    const FAMILIES: &[&[Golden]] = &[gemm::CASES, nf4::CASES, rows::CASES, math::CASES, rope::CASES];
+    const FAMILIES: &[&[Golden]] =
+        &[attention::CASES, gemm::CASES, nf4::CASES, rows::CASES, math::CASES, rope::CASES];
     FAMILIES.iter().copied().flatten()
 }
 

@@ -206,6 +206,10 @@ impl State {
             let n = value.as_u64().and_then(|n| usize::try_from(n).ok());
             n.ok_or_else(|| value.expected("a whole number"))
         };
+        let kind = get("quant_type")?;
+        if kind.as_str().as_deref() != Some("nf4") {
+            return Err(kind.expected("\"nf4\""));
+        }
         let name = get("dtype")?;
         let dtype = name.as_str().and_then(|name| of_torch_name(&name));
         let dtype = dtype.ok_or_else(|| name.expected("\"float32\", \"float16\" or \"bfloat16\""))?;

@@ -101,7 +101,7 @@ enum Format {
     /// `123.45`, the points below each other.
     Positional { dtype: Dtype, left: usize, right: usize },
     /// `1.2345e+02`, all with the same number of digits.
-    Scientific { left: usize, digits: usize, exponent: usize },
+    Scientific { dtype: Dtype, left: usize, digits: usize, exponent: usize },
 }
 
 impl Format {
@@ -128,7 +128,7 @@ impl Format {
             left = left.max(not_finite(*x).len().saturating_sub(tail));
         }
         match scientific {
-            true => Format::Scientific { left, digits: right, exponent },
+            true => Format::Scientific { dtype, left, digits: right, exponent },
             false => Format::Positional { dtype, left, right },
         }
     }
@@ -147,11 +147,15 @@ impl Format {
                 let pad = left - text.find('.').unwrap_or(0);
                 format!("{:width$}", format!("{}{text}", " ".repeat(pad)))
             }
-            Format::Scientific { digits, exponent, .. } => {
+            Format::Scientific { dtype, digits, exponent, .. } => {
                 // Digits past the fewest are those of the number itself, not zeros.
-                let text = format!("{x:.digits$e}");
+                let fewest = Digits::of(dtype, x);
+                let text = match fewest.digits.len() > digits {
+                    true => fewest.scientific(),
+                    false => format!("{x:.digits$e}"),
+                };
                 let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
-                let point = if digits == 0 { "." } else { "" };
+                let point = if mantissa.contains('.') { "" } else { "." };
                 format!(
                     "{:>width$}",
                     format!("{mantissa}{point}{}", power_text(power.parse().unwrap_or(0), exponent))
@@ -208,10 +212,16 @@ struct Digits {
 impl Digits {
     fn of(dtype: Dtype, x: f64) -> Digits {
         let back = |text: &str| text.parse::<f32>().map(|y| f64::from(round_to(dtype, y)));
-        let exact = |text: &String| back(text) == Ok(x);
-        // Nine digits tell all singles apart.
-        let text =
-            (0..=PRECISION).map(|p| format!("{x:.p$e}")).find(exact).unwrap_or_else(|| format!("{x:.8e}"));
+        let exact = |text: &String| back(text) == Ok(x.abs());
+        let size = x.abs();
+        // The nearest with so many digits; or the next above, since below a power of two numbers are twice
+        // as dense as above it. Nine digits tell all singles apart.
+        let candidates = (0..=PRECISION).flat_map(|p| {
+            let near = format!("{size:.p$e}");
+            let above = next_above(size, &near, p);
+            [near, above]
+        });
+        let text = candidates.into_iter().find(exact).unwrap_or_else(|| format!("{size:.8e}"));
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let digits = mantissa.chars().filter(char::is_ascii_digit).collect();
         Digits { negative: x.is_sign_negative(), digits, exponent: exponent.parse().unwrap_or(0) }
@@ -239,6 +249,13 @@ impl Digits {
             Err(_) => format!("{sign}0.{}{digits}", "0".repeat(self.exponent.unsigned_abs() as usize - 1)),
         }
     }
+}
+
+/// The number of `p` digits after the point that is not below `size`; `near` is the nearest such.
+fn next_above(size: f64, near: &str, p: usize) -> String {
+    let exponent: i32 = near.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+    let half: f64 = format!("5e{}", exponent - p as i32 - 1).parse().unwrap_or(0.0);
+    format!("{:.p$e}", size + half)
 }
 
 /// `e-07`: a power of ten with `width` digits, or as many as it takes.

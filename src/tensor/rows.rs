@@ -1,7 +1,6 @@
 //! Row functions along an axis: softmax and the norms.
 
 use super::copy::Target;
-use super::shape::Shape;
 use super::walk::Walk;
 use super::{Dtype, Tensor};
 use crate::Cpu;
@@ -43,22 +42,22 @@ impl Tensor {
         self.along(-1, |x, out| norm::rms_norm(cpu, x, norm, out))
     }
 
-    /// Calls `f` with the lines along `axis` as the rows of matrices, and where their results go.
+    /// Calls `f` with the lines along `axis` as the rows of matrices, and where their results go. Lines whose
+    /// elements lie apart are brought together first, for a kernel works fastest along memory; the result is
+    /// then a view as well, with that axis innermost in memory.
     #[track_caller]
     fn along(&self, axis: isize, mut f: impl FnMut(MatRef<'_>, MatMut<'_>)) -> Tensor {
-        let a = self.axis(axis);
-        let mut out = Target::new(Dtype::F32, self.shape);
+        let mut x = self.transpose(axis, -1);
+        let last = x.rank() - 1;
+        if x.strides[last] != 1 {
+            x = x.contiguous();
+        }
+        let mut out = Target::new(Dtype::F32, x.shape);
         let strides = out.strides();
-        // The other axes, and the strides of both tensors along them.
-        let (mut dims, mut from, mut to) = (*self.shape.padded(), self.strides, strides);
-        dims[a..].rotate_left(1);
-        from[a..].rotate_left(1);
-        to[a..].rotate_left(1);
-        let others = Shape::of(&dims[..self.rank() - 1]);
-        let walk = Walk::new(&others, [(self.offset, &from[..]), (0, &to[..])])
-            .with_rows(self.shape[a], [self.strides[a], strides[a]]);
-        let (x, y) = (self.buffer::<f32>(), out.elements::<f32>());
-        walk.for_each(|[at_x, at], [lx, l]| f(MatRef::strided(x, at_x, lx), MatMut::strided(y, at, l)));
-        out.finish()
+        let walk = Walk::new(&x.shape[..last], [(x.offset, x.strides()), (0, &strides[..])])
+            .with_rows(x.shape[last], [x.strides[last], strides[last]]);
+        let (from, to) = (x.buffer::<f32>(), out.elements::<f32>());
+        walk.for_each(|[at_x, at], [lx, l]| f(MatRef::strided(from, at_x, lx), MatMut::strided(to, at, l)));
+        out.finish().transpose(axis, -1)
     }
 }

@@ -65,6 +65,17 @@ impl Array {
         self.data[self.at(b, h, t, c)]
     }
 
+    /// A copy of `n` tokens from `start` on.
+    pub fn tokens(&self, start: usize, n: usize) -> Array {
+        let [b, h, _, dim] = self.shape;
+        let mut part = Array::new([b, h, n, dim], Order::Heads, || 0.0);
+        for i in 0..b * h * n * dim {
+            let (b, h, t, c) = (i / (h * n * dim), i / (n * dim) % h, i / dim % n, i % dim);
+            part.set(b, h, t, c, self.get(b, h, start + t, c));
+        }
+        part
+    }
+
     pub fn set(&mut self, b: usize, h: usize, t: usize, c: usize, x: f32) {
         let at = self.at(b, h, t, c);
         self.data[at] = x;

@@ -5,11 +5,15 @@
 
 use super::guard::Guarded;
 use samebits::Cpu;
+use samebits::kernels::Line;
 use samebits::kernels::activation::{self, Activation};
+use samebits::kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
+use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
+use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
-use samebits::kernels::view::{MatMut, MatRef};
+use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*};
-use samebits::kernels::{map, math};
+use samebits::kernels::{map, math, nf4};
 
 /// A name, and the kernel over `n` elements a row in guarded memory.
 pub type Case = (&'static str, fn(Cpu, usize, &mut Guarded));
@@ -47,9 +51,26 @@ fn turn(pairing: Pairing, n: usize, at: &mut Guarded) -> Rope<'static> {
     Rope { table, pairing, positions: &[0] }
 }
 
+/// `lq` queries of dimension `d` over `n` keys, the last of which stands at the last key.
+fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
+    // Enough for d <= 8, checked by the kernel: on the stack, for a case allocates nothing.
+    let mut scratch = [Line::ZERO; 600];
+    let problem = Attention {
+        q: HeadsRef::new(at.floats(lq * d), [1, 1, lq, d]),
+        k: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),
+        v: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),
+        out: HeadsMut::new(at.out(lq * d), [1, 1, lq, d]),
+        lse: None,
+        options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
+    };
+    attention(cpu, problem, &mut scratch[..scratch_len(d, d)]);
+}
+
 /// All of them, one line each.
 #[rustfmt::skip]
 pub const CASES: &[Case] = &[
+    ("attention/prefill", |cpu, n, at| attend(cpu, [9, n, 5], at)),
+    ("attention/decode", |cpu, n, at| attend(cpu, [1, n, 8], at)),
     ("dot", |cpu, n, at| at.out(1)[0] = dot(cpu, at.floats(n), at.floats(n))),
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),
@@ -93,4 +114,43 @@ pub const CASES: &[Case] = &[
     ("widen_bf16", |cpu, n, at| widen_bf16(cpu, at.halves(n), at.out(n))),
     ("narrow_f16", |cpu, n, at| narrow_f16(cpu, at.floats(n), at.out(n))),
     ("narrow_bf16", |cpu, n, at| narrow_bf16(cpu, at.floats(n), at.out(n))),
+    ("nf4_quantize", |cpu, n, at| nf4::quantize(cpu, at.floats(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),
+    ("nf4_quantize/blocks of 3", |cpu, n, at| nf4::quantize(cpu, at.floats(n), 3, at.out(n.div_ceil(2)), at.out(n.div_ceil(3))).unwrap()),
+    ("nf4_quantize/f16", |cpu, n, at| nf4::quantize_f16(cpu, at.halves(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),
+    ("nf4_dequantize", |cpu, n, at| nf4::dequantize(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(64)), 64, at.out(n))),
+    ("nf4_dequantize/blocks of 3", |cpu, n, at| nf4::dequantize(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(3)), 3, at.out(n))),
+    ("nf4_dequantize/bf16", |cpu, n, at| nf4::dequantize_bf16(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(64)), 64, at.out(n))),
+    ("nf4_quantize_absmax", |cpu, n, at| at.out(1)[0] = nf4::quantize_absmax(cpu, at.floats(n), at.out(n), at.out(n.div_ceil(256))).unwrap()),
+    ("nf4_dequantize_absmax", |cpu, n, at| nf4::dequantize_absmax(cpu, at.bytes(n), at.floats(n.div_ceil(256)), 0.5, at.out(n))),
+    ("gemm/rows", |cpu, n, at| product(cpu, MatRef::new(at.floats(5 * n), 5, n), Strided(MatRef::new(at.floats(19 * n), n, 19)), (5, 19), at)),
+    ("gemm/columns", |cpu, n, at| product(cpu, MatRef::new(at.floats(21), 3, 7), Strided(MatRef::new(at.floats(7 * n), 7, n)), (3, n), at)),
+    ("gemm/tall", |cpu, n, at| product(cpu, MatRef::new(at.floats(3 * n), n, 3), Strided(MatRef::new(at.floats(51), 3, 17)), (n, 17), at)),
+    ("gemm/packed", |cpu, n, at| product(cpu, MatRef::new(at.floats(2 * n), 2, n), packed(cpu, n, 35, at), (2, 35), at)),
+    ("gemv/packed", |cpu, n, at| product(cpu, row(at.floats(n)), packed(cpu, n, 18, at), (1, 18), at)),
+    ("gemv/packed columns", |cpu, n, at| product(cpu, row(at.floats(9)), packed(cpu, 9, n, at), (1, n), at)),
+    ("gemv/row-major", |cpu, n, at| product(cpu, row(at.floats(n)), Strided(MatRef::new(at.floats(21 * n), 21, n).t()), (1, 21), at)),
+    ("gemv/row-major columns", |cpu, n, at| product(cpu, row(at.floats(5)), Strided(MatRef::new(at.floats(5 * n), n, 5).t()), (1, n), at)),
+    ("nf4/gemv", |cpu, n, at| product(cpu, row(at.floats(n)), nf4_weights(17, n, at), (1, 17), at)),
+    ("nf4/gemm", |cpu, n, at| product(cpu, MatRef::new(at.floats(3 * n), 3, n), nf4_weights(17, n, at), (3, 17), at)),
 ];
+
+/// C (m, n) = A · B, scratch guarded too.
+fn product<W: Weights>(cpu: Cpu, a: MatRef, b: W, (m, n): (usize, usize), at: &mut Guarded) {
+    let job = Gemm::new(a, b, MatMut::new(at.out(m * n), m, n));
+    let scratch = at.scratch(job.scratch_len());
+    job.run(cpu, scratch);
+}
+
+/// Weights (k, n) packed once.
+fn packed(cpu: Cpu, k: usize, n: usize, at: &mut Guarded) -> PackedMatrix<'static> {
+    let groups = at.out(gemm::packed_len(k, n));
+    gemm::pack(cpu, MatRef::new(at.floats(k * n), k, n), groups);
+    PackedMatrix::new(groups, k, n)
+}
+
+/// NF4 weights (n, k) in blocks of 64, packed.
+fn nf4_weights(n: usize, k: usize, at: &mut Guarded) -> PackedNf4<'static> {
+    let (codes, absmax) = (at.bytes(nf4::code_bytes(n * k)), at.floats(nf4::block_count(n * k, 64)));
+    let lines = at.out(PackedNf4::code_lines(n, k));
+    PackedNf4::pack(RowNf4::new(n, k, 64, codes, absmax), lines, at.out(PackedNf4::scale_lines(n, k, 64)))
+}

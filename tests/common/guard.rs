@@ -68,6 +68,8 @@ impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for samebits::kernels::Line {}
+impl Plain for [samebits::kernels::Line; 8] {}
+impl Plain for samebits::kernels::nf4::CodeLine {}
 
 /// Hands out slices that lie against an unreadable page, each in a mapping of its own.
 pub struct Guarded {
@@ -150,6 +152,11 @@ impl Guarded {
     /// `n` elements to write, all bits set: part of the result.
     pub fn out<T: Plain>(&mut self, n: usize) -> &'static mut [T] {
         self.raw(n, true)
+    }
+
+    /// `n` lines that a kernel may use as it likes, all bits set.
+    pub fn scratch(&mut self, n: usize) -> &'static mut [samebits::kernels::Line] {
+        self.raw(n, false)
     }
 
     /// The hash of all results; panics where a canary is dead.

@@ -44,6 +44,9 @@ def display():
         "summary": (np.arange(1200, dtype=np.int32) % 256).astype(np.uint8).reshape(2, 3, 8, 5, 5),
         "summary wide": (np.arange(1008) % 250).astype(np.uint8).reshape(6, 168), "summary tall": (np.arange(1008) % 250).astype(np.uint8).reshape(168, 6),
         "summary 3d": (np.arange(1008) % 250).astype(np.uint8).reshape(7, 9, 16),
+        "powers of two": np.array([260046848, 1795162112, 1820327936], np.uint32).view(np.float32),
+        "power of two": np.array([260046848], np.uint32).view(np.float32), "tie": f4(1 / 512, 3 / 512, 5 / 512, 1),
+        "half 2^-6": np.array([0.015625, -0.015625], np.float16), "scalar 2^-6": np.array(0.015625, np.float16),
     }
 
 

@@ -236,3 +236,15 @@ fn interval(pattern: Pattern, position: isize, n: usize) -> (usize, usize) {
 const fn below(n: usize) -> u64 {
     if n >= BLOCK { u64::MAX } else { (1 << n) - 1 }
 }
+
+/// The slopes of ALiBi for as many heads as there are places (Press, Smith, Lewis 2022, arXiv:2108.12409, where
+/// `max_bias` is 8): with n the largest power of two up to that number, head h has 2^(−max_bias · (h+1) / n),
+/// from h = n on 2^(−max_bias · (2(h−n)+1) / 2n). Computed in `f64`, rounded once.
+pub fn alibi_slopes(max_bias: f64, slopes: &mut [f32]) {
+    let Some(log) = slopes.len().checked_ilog2() else { return };
+    let n = 1usize << log;
+    for (h, slope) in slopes.iter_mut().enumerate() {
+        let steps = if h < n { 2 * (h + 1) } else { 2 * (h - n) + 1 };
+        *slope = crate::math::pow64(2.0, -max_bias * steps as f64 / (2 * n) as f64) as f32;
+    }
+}

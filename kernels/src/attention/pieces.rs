@@ -1,6 +1,6 @@
 //! The work of an attention, cut by shape: (sequence, heads of one group, queries), up to 48 rows.
 
-use super::{Attention, Options, ROWS, Sequences, tile};
+use super::{Attention, Options, ROWS, Sequences, decode, prefill};
 use crate::simd::Simd;
 use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, MatRef, TOKENS};
 use crate::{Cpu, Kernel, LANES, Line};
@@ -289,6 +289,11 @@ impl Kernel for Run<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        tile::prefill(s, self.piece, self.scratch);
+        // A matter of speed: both give the same bits.
+        if self.piece.rows() <= decode::MAX_ROWS {
+            decode::decode(s, self.piece, self.scratch);
+        } else {
+            prefill::prefill(s, self.piece, self.scratch);
+        }
     }
 }

@@ -22,7 +22,7 @@ impl State {
 
     /// m, and l = l·α + sum.
     #[inline(always)]
-    fn set<S: Simd>(&mut self, s: S, m: S::F32, alpha: S::F32, sum: S::F32) {
+    pub(super) fn set<S: Simd>(&mut self, s: S, m: S::F32, alpha: S::F32, sum: S::F32) {
         let l = s.add(s.mul(s.load(&self.l), alpha), sum);
         s.store(&mut self.m, m);
         s.store(&mut self.l, l);

@@ -30,6 +30,10 @@ pub(super) fn run<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Li
     let wide = S::TILE.0 == 12;
     match job.a.rows() {
         0 => {}
+        // Where a group is decoded as a whole it fills the registers; its eight steps hide their latency
+        // behind the decoding of the next.
+        1 if !wide && W::FEW[1] < FEW => rows::<S, W, 1, 1>(s, job, scratch),
+        2 if !wide && W::FEW[1] < FEW => rows::<S, W, 2, 1>(s, job, scratch),
         1 => rows::<S, W, 1, 4>(s, job, scratch),
         2 => rows::<S, W, 2, 2>(s, job, scratch),
         3..=4 if wide => rows::<S, W, 4, 2>(s, job, scratch),

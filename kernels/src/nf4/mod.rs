@@ -25,6 +25,13 @@
 //! * An odd number of elements leaves a low nibble over: it is 7.
 //! * A NaN or an infinity is an error, [`NotFinite`], which names the element (there: codes of no meaning).
 //!
+//! **Registers.**  A look-up of sixteen floats is one `vpermps` on AVX-512, four `tbl` on NEON; on AVX2 bytes are
+//! looked up and interleaved (`Simd::nibbles`). Each file says what it keeps.
+//!
+//! **Cost.**  4.5 bits a weight in blocks of 64 (4.13 with nested statistics); memory binds all but products.
+//!
+//! **Error.**  |x − decoded| ≤ 0.1520 a: half of the widest gap between levels.
+//!
 //! **Parts.**  [`quantize`] and [`dequantize`] over rows as stored; [`quantize_absmax`] for nested
 //! statistics; [`PackedNf4`] for products.  **Reference.**  Dettmers, Pagnoni, Holtzman, Zettlemoyer,
 //! "QLoRA", 2023; bitsandbytes 0.50.2, `functional.py`, `backends/default/ops.py`.  **Next.**  `quantize.rs`.

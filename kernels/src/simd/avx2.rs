@@ -36,6 +36,7 @@ impl Simd for Avx2 {
     type I32 = [__m256i; 2];
     type F64 = [__m256d; 4];
     type Mask = [__m256; 2];
+    type Nibbles = [Self::F32; 8];
     const TILE: (usize, usize) = (6, 1);
 
     lanewise! {
@@ -132,6 +133,11 @@ impl Simd for Avx2 {
     fn prefetch<T>(self, p: *const T) {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_far<T>(self, p: *const T) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
     #[inline(always)]
     fn mask_bits(self, m: Self::Mask) -> u32 {
@@ -236,6 +242,25 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn nibbles(self, words: Self::I32, table: Self::F32) -> Self::Nibbles {
+        // A byte look-up (`vpshufb`) takes 32 indices at once, so four of them, one a byte of the floats, and
+        // eight interleavings make 32 floats: 12 instructions where `lut16` takes 20.
+        // SAFETY: as above.
+        unsafe {
+            let planes = planes(table);
+            // Bytes in columns of words, so that floats come out in lines.
+            let low4 = _mm256_set1_epi8(15);
+            let bytes = each!(2, h => by_byte(words[h]));
+            let even = each!(2, h => lookup(planes, _mm256_and_si256(bytes[h], low4)));
+            let odd = each!(2, h => lookup(planes, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes[h]), low4)));
+            each!(8, i => if i % 2 == 0 { [even[0][i / 2], even[1][i / 2]] } else { [odd[0][i / 2], odd[1][i / 2]] })
+        }
+    }
+    #[inline(always)]
+    fn nibble(self, nibbles: &mut Self::Nibbles, _: Self::F32, i: usize) -> Self::F32 {
+        nibbles[i]
+    }
+    #[inline(always)]
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES] {
         // Four 8×8 blocks; block (i, j) goes to (j, i). Loops, not closures: those would not be inlined.
         let mut out = rows;
@@ -301,5 +326,46 @@ fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
             out[4 + i] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[4 + i]);
         }
         out
+    }
+}
+
+/// Byte 0, 1, 2, 3 of each of sixteen floats, in both halves of a register.
+#[inline(always)]
+fn planes(table: [__m256; 2]) -> [__m256i; 4] {
+    // SAFETY: called by the words above alone; they hold an `Avx2`.
+    unsafe {
+        // Quads of byte 0, of byte 1, … of floats 0..4 and 4..8, then of 8..12 and 12..16.
+        let q = each!(2, h => by_byte(_mm256_castps_si256(table[h])));
+        // From four quads (two registers) the same byte of all sixteen.
+        let pick = each!(4, j => _mm256_permutevar8x32_epi32(q[0], _mm256_setr_epi32(j, j + 4, j, j + 4, j, j + 4, j, j + 4)));
+        let rest = each!(4, j => _mm256_permutevar8x32_epi32(q[1], _mm256_setr_epi32(j, j + 4, j, j + 4, j, j + 4, j, j + 4)));
+        each!(4, j => _mm256_unpacklo_epi64(pick[j], rest[j]))
+    }
+}
+
+/// In each half, four words to: byte 0 of each, byte 1 of each, byte 2, byte 3.
+#[inline(always)]
+fn by_byte(words: __m256i) -> __m256i {
+    // SAFETY: called by the words above alone; they hold an `Avx2`.
+    unsafe {
+        let order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(order))
+    }
+}
+
+/// 32 floats, looked up by 32 bytes below 16: result j has those of bytes 4j..4j + 4 of each half.
+#[inline(always)]
+fn lookup(planes: [__m256i; 4], index: __m256i) -> [__m256; 4] {
+    // SAFETY: called by the words above alone; they hold an `Avx2`.
+    unsafe {
+        let b = each!(4, j => _mm256_shuffle_epi8(planes[j], index));
+        let (low01, high01) = (_mm256_unpacklo_epi8(b[0], b[1]), _mm256_unpackhi_epi8(b[0], b[1]));
+        let (low23, high23) = (_mm256_unpacklo_epi8(b[2], b[3]), _mm256_unpackhi_epi8(b[2], b[3]));
+        [
+            _mm256_castsi256_ps(_mm256_unpacklo_epi16(low01, low23)),
+            _mm256_castsi256_ps(_mm256_unpackhi_epi16(low01, low23)),
+            _mm256_castsi256_ps(_mm256_unpacklo_epi16(high01, high23)),
+            _mm256_castsi256_ps(_mm256_unpackhi_epi16(high01, high23)),
+        ]
     }
 }

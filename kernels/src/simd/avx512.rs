@@ -37,6 +37,7 @@ impl Simd for Avx512 {
     type I32 = __m512i;
     type F64 = [__m512d; 2];
     type Mask = __mmask16;
+    type Nibbles = __m512i;
     const TILE: (usize, usize) = (12, 2);
 
     lanewise! {
@@ -131,6 +132,11 @@ impl Simd for Avx512 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
+    fn prefetch_far<T>(self, p: *const T) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     fn mask_and(self, a: __mmask16, b: __mmask16) -> __mmask16 {
         a & b
     }
@@ -210,6 +216,16 @@ impl Simd for Avx512 {
             let half = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
             _mm256_storeu_si256(out.as_mut_ptr().cast(), half);
         }
+    }
+    #[inline(always)]
+    fn nibbles(self, words: Self::I32, _: Self::F32) -> Self::Nibbles {
+        words
+    }
+    #[inline(always)]
+    fn nibble(self, words: &mut Self::Nibbles, table: Self::F32, _: usize) -> Self::F32 {
+        let found = self.lut16(*words, table);
+        *words = self.shr::<4>(*words);
+        found
     }
     #[inline(always)]
     fn transpose(self, r: [__m512; LANES]) -> [__m512; LANES] {

@@ -58,6 +58,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type F64: Copy;
     /// Sixteen yes-or-no.
     type Mask: Copy;
+    /// Eight nibbles a lane, on their way through a look-up.
+    type Nibbles: Copy;
     /// Shape of the matrix tile that fits the registers: rows, and panels of 16 columns.
     const TILE: (usize, usize);
 
@@ -97,6 +99,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the cache line at `p`; never faults, never changes a result.
     #[inline(always)]
     fn prefetch<T>(self, _p: *const T) {}
+    /// The same, for later: into the second level of the caches.
+    #[inline(always)]
+    fn prefetch_far<T>(self, _p: *const T) {}
 
     // ---- arithmetic: each rounded once, to nearest even
     /// `a + b`
@@ -202,6 +207,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn lut16(self, index: Self::I32, table: Self::F32) -> Self::F32;
     /// Neighbours change places: lane l of the result is lane `l ^ 1` of `a`.
     fn swap(self, a: Self::F32) -> Self::F32;
+    /// Prepares the eight nibbles of each word for [`Simd::nibble`]: a tier whose look-up needs more than one
+    /// instruction does all eight here, cheaper than one by one.
+    fn nibbles(self, words: Self::I32, table: Self::F32) -> Self::Nibbles;
+    /// `table[word >> 4i & 15]` in every lane; i = 0, 1, … 7 in this order, with the table of before.
+    fn nibble(self, nibbles: &mut Self::Nibbles, table: Self::F32, i: usize) -> Self::F32;
     /// Rows to columns: lane c of row r becomes lane r of row c.
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES];
 

@@ -36,6 +36,7 @@ impl Simd for Neon {
     type I32 = [int32x4_t; 4];
     type F64 = [float64x2_t; 8];
     type Mask = [uint32x4_t; 4];
+    type Nibbles = [int32x4_t; 4];
     const TILE: (usize, usize) = (6, 1);
 
     lanewise! {
@@ -219,6 +220,16 @@ impl Simd for Neon {
                 vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_s32(byte)))
             })
         }
+    }
+    #[inline(always)]
+    fn nibbles(self, words: Self::I32, _: Self::F32) -> Self::Nibbles {
+        words
+    }
+    #[inline(always)]
+    fn nibble(self, words: &mut Self::Nibbles, table: Self::F32, _: usize) -> Self::F32 {
+        let found = self.lut16(*words, table);
+        *words = self.shr::<4>(*words);
+        found
     }
     #[inline(always)]
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES] {

@@ -63,6 +63,12 @@ pub fn fma(a: f32, b: f32, mut c: f32) -> f32 {
     c
 }
 
+/// The word: a function of its own, since it may be twenty instructions a lane, in every loop of every kernel.
+#[inline(never)]
+fn fma_lanes(a: &Floats, b: &Floats, c: &Floats) -> Floats {
+    from_fn(|i| fma(a[i], b[i], c[i]))
+}
+
 /// `√a`, correctly rounded.
 #[inline(always)]
 pub fn sqrt(a: f32) -> f32 {
@@ -100,8 +106,8 @@ pub fn sqrt64(a: f64) -> f64 {
 
 /// Defines lane-wise words: `name(a, b) = expression over one lane`.
 macro_rules! lanewise {
-    ($($name:ident($($x:ident: $t:ident),+) -> $r:ident = $e:expr;)*) => {$(
-        #[inline(always)]
+    (#[$inline:meta] $($name:ident($($x:ident: $t:ident),+) -> $r:ident = $e:expr;)*) => {$(
+        #[$inline]
         fn $name(self, $($x: Self::$t),+) -> Self::$r { from_fn(|i| { $(let $x = $x[i];)+ $e }) }
     )*};
 }
@@ -111,15 +117,33 @@ impl Simd for Scalar {
     type I32 = [i32; LANES];
     type F64 = [f64; LANES];
     type Mask = [bool; LANES];
+    type Nibbles = [i32; LANES];
     const TILE: (usize, usize) = (2, 1);
 
     lanewise! {
+        #[inline(always)]
         add(a: F32, b: F32) -> F32 = a + b;
         sub(a: F32, b: F32) -> F32 = a - b;
         mul(a: F32, b: F32) -> F32 = a * b;
+        mask_and(a: Mask, b: Mask) -> Mask = a & b;
+        mask_or(a: Mask, b: Mask) -> Mask = a | b;
+        add_i(a: I32, b: I32) -> I32 = a.wrapping_add(b);
+        sub_i(a: I32, b: I32) -> I32 = a.wrapping_sub(b);
+        and_i(a: I32, b: I32) -> I32 = a & b;
+        or_i(a: I32, b: I32) -> I32 = a | b;
+        xor_i(a: I32, b: I32) -> I32 = a ^ b;
+        bits(a: F32) -> I32 = a.to_bits() as i32;
+        of_bits(a: I32) -> F32 = f32::from_bits(a as u32);
+        add_d(a: F64, b: F64) -> F64 = a + b;
+        sub_d(a: F64, b: F64) -> F64 = a - b;
+        mul_d(a: F64, b: F64) -> F64 = a * b;
+    }
+    // Each a function of its own: lane by lane these are long, and inlined into every loop they would be most
+    // of the binary.
+    lanewise! {
+        #[inline(never)]
         div(a: F32, b: F32) -> F32 = a / b;
         sqrt(a: F32) -> F32 = sqrt(a);
-        fma(a: F32, b: F32, c: F32) -> F32 = fma(a, b, c);
         max(a: F32, b: F32) -> F32 = if a > b { a } else { b };
         min(a: F32, b: F32) -> F32 = if a < b { a } else { b };
         round(a: F32) -> F32 = round(a);
@@ -128,24 +152,12 @@ impl Simd for Scalar {
         eq(a: F32, b: F32) -> Mask = a == b;
         unordered(a: F32, b: F32) -> Mask = a.is_nan() || b.is_nan();
         select(m: Mask, a: F32, b: F32) -> F32 = if m { a } else { b };
-        mask_and(a: Mask, b: Mask) -> Mask = a & b;
-        mask_or(a: Mask, b: Mask) -> Mask = a | b;
-        add_i(a: I32, b: I32) -> I32 = a.wrapping_add(b);
-        sub_i(a: I32, b: I32) -> I32 = a.wrapping_sub(b);
-        and_i(a: I32, b: I32) -> I32 = a & b;
-        or_i(a: I32, b: I32) -> I32 = a | b;
-        xor_i(a: I32, b: I32) -> I32 = a ^ b;
         gt_i(a: I32, b: I32) -> Mask = a > b;
         select_i(m: Mask, a: I32, b: I32) -> I32 = if m { a } else { b };
-        bits(a: F32) -> I32 = a.to_bits() as i32;
-        of_bits(a: I32) -> F32 = f32::from_bits(a as u32);
         to_i(a: F32) -> I32 = round_big(a);
         of_i(a: I32) -> F32 = a as f32;
         widen(a: F32) -> F64 = a as f64;
         narrow(a: F64) -> F32 = a as f32;
-        add_d(a: F64, b: F64) -> F64 = a + b;
-        sub_d(a: F64, b: F64) -> F64 = a - b;
-        mul_d(a: F64, b: F64) -> F64 = a * b;
     }
     #[inline(always)]
     fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output {
@@ -154,6 +166,10 @@ impl Simd for Scalar {
             kernel.run(s)
         }
         enter(kernel, self)
+    }
+    #[inline(always)]
+    fn fma(self, a: Floats, b: Floats, c: Floats) -> Floats {
+        fma_lanes(&a, &b, &c)
     }
     #[inline(always)]
     fn splat(self, x: f32) -> Floats {
@@ -226,6 +242,16 @@ impl Simd for Scalar {
     #[inline(always)]
     fn swap(self, a: Floats) -> Floats {
         from_fn(|l| a[l ^ 1])
+    }
+    #[inline(always)]
+    fn nibbles(self, words: Self::I32, _: Self::F32) -> Self::Nibbles {
+        words
+    }
+    #[inline(always)]
+    fn nibble(self, words: &mut Self::Nibbles, table: Self::F32, _: usize) -> Self::F32 {
+        let found = self.lut16(*words, table);
+        *words = self.shr::<4>(*words);
+        found
     }
     #[inline(always)]
     fn transpose(self, rows: [Floats; LANES]) -> [Floats; LANES] {

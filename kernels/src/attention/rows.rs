@@ -1,0 +1,121 @@
+//! How keys, values and queries are read: where they lie, if their components lie side by side.
+
+use super::{BLOCK, words};
+use crate::simd::Simd;
+use crate::view::MatRef;
+use crate::{LANES, Line};
+use core::array::from_fn;
+
+/// Components that a row of values must have to be read in place: the most that a register tile takes.
+pub(super) const MIN_VALUES: usize = 8;
+
+/// The part of the scratch that stands in for rows.
+pub(super) struct Spare<'s> {
+    /// A row of zeros, for keys that no row sees.
+    zeros: &'s [f32],
+    /// 64 keys and 64 values, where they cannot be read in place.
+    k: &'s mut [f32],
+    v: &'s mut [f32],
+}
+
+/// Floats of a row of values as it is read.
+const fn value_width(v_dim: usize) -> usize {
+    if v_dim < MIN_VALUES { MIN_VALUES } else { v_dim }
+}
+
+impl<'s> Spare<'s> {
+    /// Lines that [`Spare::new`] takes.
+    pub(super) const fn len(qk_dim: usize, v_dim: usize) -> usize {
+        let (k, v) = (words(qk_dim), words(value_width(v_dim)));
+        BLOCK * (k + v) + if k > v { k } else { v }
+    }
+
+    pub(super) fn new(scratch: &mut &'s mut [Line], qk_dim: usize, v_dim: usize) -> Self {
+        let (k, v) = (words(qk_dim), words(value_width(v_dim)));
+        let zeros = carve(scratch, k.max(v));
+        zeros.fill(Line::ZERO);
+        Spare {
+            zeros: Line::floats(zeros),
+            k: Line::floats_mut(carve(scratch, BLOCK * k)),
+            v: Line::floats_mut(carve(scratch, BLOCK * v)),
+        }
+    }
+
+    /// The keys and values of the block from row `start` on; zeros where `any` has no bit and past 64.
+    #[inline(always)]
+    pub(super) fn block<'b, const N: usize>(
+        &'b mut self,
+        k: MatRef<'b>,
+        v: MatRef<'b>,
+        start: usize,
+        any: u64,
+    ) -> Rows<'b, N> {
+        let mut to = Rows { k: [self.zeros; N], v: [self.zeros; BLOCK] };
+        rows(k, start, any, self.k, 0, &mut to.k);
+        rows(v, start, any, self.v, MIN_VALUES, &mut to.v);
+        to
+    }
+}
+
+/// A block of keys, `N` rows, and its values.
+pub(super) struct Rows<'b, const N: usize> {
+    pub k: [&'b [f32]; N],
+    pub v: [&'b [f32]; BLOCK],
+}
+
+/// Takes `n` lines off the front of the scratch.
+pub(super) fn carve<'s>(scratch: &mut &'s mut [Line], n: usize) -> &'s mut [Line] {
+    scratch.split_off_mut(..n).expect("scratch_len covers every part")
+}
+
+/// Puts rows `start..` of `x` where `any` has a bit: in place if they have at least `least` floats side by
+/// side, else copied. `to` holds zeros before, which are cut to the rows' length.
+#[inline(always)]
+fn rows<'b, const N: usize>(
+    x: MatRef<'b>,
+    start: usize,
+    any: u64,
+    spare: &'b mut [f32],
+    least: usize,
+    to: &mut [&'b [f32]; N],
+) {
+    let zeros = to[0];
+    if x.cols() >= least && (x.rows() == 0 || x.row(0).is_some()) {
+        to.fill(&zeros[..x.cols()]);
+        for (j, to) in to.iter_mut().enumerate().take(BLOCK) {
+            if any >> j & 1 == 1 {
+                *to = x.row(start + j).unwrap_or(&[]);
+            }
+        }
+        return;
+    }
+    let width = (words(x.cols().max(least)) * LANES).max(1);
+    to.fill(&zeros[..width]);
+    for (j, (row, to)) in spare.chunks_exact_mut(width).zip(to).enumerate() {
+        if any >> j & 1 == 1 {
+            row.fill(0.0);
+            row.iter_mut().zip(0..x.cols()).for_each(|(to, c)| *to = x.get(start + j, c));
+            *to = row;
+        }
+    }
+}
+
+/// Sixteen components of row `r` from `c` on, +0 past its end.
+#[inline(always)]
+pub(super) fn read<S: Simd>(s: S, x: MatRef<'_>, r: usize, c: usize) -> S::F32 {
+    let n = LANES.min(x.cols() - c);
+    match x.row(r) {
+        Some(row) => word(s, row, c),
+        None => s.load(&from_fn(|i| if i < n { x.get(r, c + i) } else { 0.0 })),
+    }
+}
+
+/// Sixteen floats of a row from `c` on, +0 past its end.
+#[inline(always)]
+pub(super) fn word<S: Simd>(s: S, row: &[f32], c: usize) -> S::F32 {
+    let rest = &row[c..];
+    match rest.first_chunk() {
+        Some(word) => s.load(word),
+        None => s.load_tail(rest, 0.0),
+    }
+}

@@ -1,0 +1,77 @@
+//! Attention: prefill and decode, patterns, masks and biases.
+
+use super::{Golden, Hash, Random};
+use crate::Cpu;
+use crate::kernels::Line;
+use crate::kernels::attention::{
+    Additive, Align, Attention, Keep, Options, Pattern, Sequences, Span, alibi_slopes, attention, scratch_len,
+};
+use crate::kernels::view::{HeadsMut, HeadsRef};
+
+pub const CASES: &[Golden] = &[
+    Golden {
+        name: "attention/full",
+        hash: 0x3e64cdb7617c2359,
+        run: |cpu| run(cpu, [4, 4, 70, 150, 32, 32], plain()),
+    },
+    Golden {
+        name: "attention/causal, groups",
+        hash: 0x23887e6ed652b35e,
+        run: |cpu| run(cpu, [6, 2, 40, 130, 21, 9], Options { pattern: Pattern::Causal, ..plain() }),
+    },
+    Golden {
+        name: "attention/decode, window",
+        hash: 0x6d835f4c1fe9626e,
+        run: |cpu| run(cpu, [8, 2, 1, 333, 64, 80], Options { pattern: Pattern::Window(200), ..plain() }),
+    },
+    Golden { name: "attention/biases and masks", hash: 0x71e8d03f9040d114, run: biased },
+];
+
+fn plain() -> Options<'static> {
+    Options::new(0.25)
+}
+
+/// heads, kv_heads, Lq, Lk, qk_dim, v_dim of two batch rows: the hash of `out` and the log-sum-exp.
+fn run(cpu: Cpu, [h, kv, lq, lk, d, v_dim]: [usize; 6], options: Options<'_>) -> u64 {
+    let mut random = Random::new(8);
+    let q = random.normal(2 * h * lq * d);
+    let k = random.normal(2 * kv * lk * d);
+    let v = random.normal(2 * kv * lk * v_dim);
+    let (mut out, mut lse) = (vec![0.0; 2 * h * lq * v_dim], vec![0.0; 2 * h * lq]);
+    let problem = Attention {
+        q: HeadsRef::new(&q, [2, h, lq, d]),
+        k: HeadsRef::new(&k, [2, kv, lk, d]),
+        v: HeadsRef::new(&v, [2, kv, lk, v_dim]),
+        out: HeadsMut::new(&mut out, [2, h, lq, v_dim]),
+        lse: Some(HeadsMut::new(&mut lse, [2, h, lq, 1])),
+        options,
+    };
+    attention(cpu, problem, &mut vec![Line::ZERO; scratch_len(d, v_dim)]);
+    Hash::default().floats(&out).floats(&lse).0
+}
+
+/// Padding on the left and right, a keep mask, a bias, ALiBi, softcap and sinks.
+fn biased(cpu: Cpu) -> u64 {
+    let (h, lq, lk) = (3, 30, 90);
+    let mut random = Random::new(9);
+    let keep: Vec<u8> = (0..lq * lk).map(|_| (random.below(9) != 0) as u8).collect();
+    let bias: Vec<f32> =
+        random.normal(lk).iter().map(|&x| if x > 2.0 { f32::NEG_INFINITY } else { x }).collect();
+    let mut slopes = [0.0; 3];
+    alibi_slopes(8.0, &mut slopes);
+    let sinks = [0.5, -1.0, 2.0];
+    let options = Options {
+        align: Align::TopLeft,
+        sequences: Sequences::Padded {
+            queries: None,
+            keys: &[Span { start: 0, len: 80 }, Span { start: 7, len: 83 }],
+        },
+        keep: Some(Keep(HeadsRef::strided(&keep, 0, [2, h, lq, lk], [0, 0, lk as isize, 1]))),
+        additive: Some(Additive(HeadsRef::strided(&bias, 0, [2, h, lq, lk], [0, 0, 0, 1]))),
+        softcap: Some(3.0),
+        alibi: Some(&slopes),
+        sinks: Some(&sinks),
+        ..plain()
+    };
+    run(cpu, [h, h, lq, lk, 16, 16], options)
+}
