@@ -7,7 +7,7 @@ mod twin;
 use common::{Random, U, assert_same, cpus, slow};
 use samebits::kernels::attention::{Align, Pattern, Span, alibi_slopes, scratch_len};
 use samebits::pool::Pool;
-use twin::{Array, ORDERS, Problem, Tokens, twin};
+use twin::{Array, ORDERS, Order, Problem, Tokens, twin};
 
 #[track_caller]
 fn check(problem: &Problem, what: impl std::fmt::Display) {
@@ -85,6 +85,13 @@ fn draw(seed: u64) -> Problem {
         }
         _ => {}
     }
+    draw_biases(&mut r, &mut p, mask_order);
+    p
+}
+
+/// The masks and biases of a problem drawn at random.
+fn draw_biases(r: &mut Random, p: &mut Problem, mask_order: Order) {
+    let ([b, h, lq, _], lk) = (p.q.shape, p.k.shape[2]);
     let rows = if matches!(p.tokens, Tokens::Packed { .. }) { 3 } else { b };
     if r.below(3) == 0 {
         let odds = [2, 10, 300][r.below(3)];
@@ -100,7 +107,6 @@ fn draw(seed: u64) -> Problem {
     p.softcap = (r.below(4) == 0).then_some(1.5);
     p.alibi = (r.below(4) == 0).then(|| (0..h).map(|h| 1.0 / (h + 2) as f32).collect());
     p.sinks = (r.below(4) == 0).then(|| r.normal(h));
-    p
 }
 
 #[test]

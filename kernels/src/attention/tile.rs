@@ -103,10 +103,14 @@ pub(super) fn values<S: Simd, const MR: usize, const NP: usize>(
 ) {
     for (c, skip) in cuts::<MR>(o.len()) {
         let acc = chains::<S, MR, NP>(s, v, weights, c);
-        for (o, acc) in o[c..].iter_mut().zip(acc).skip(skip) {
-            for p in 0..NP {
-                let new = s.fma(s.load(&o[p]), alpha[p], acc[p]);
-                s.store(&mut o[p], new);
+        // Numbered, not iterated over: the sums never leave their registers.
+        let o = &mut o[c..];
+        for r in 0..MR {
+            if (skip..o.len()).contains(&r) {
+                for p in 0..NP {
+                    let new = s.fma(s.load(&o[r][p]), alpha[p], acc[r][p]);
+                    s.store(&mut o[r][p], new);
+                }
             }
         }
     }
@@ -139,13 +143,16 @@ pub(super) fn mixed_values<S: Simd, const MR: usize, const NP: usize>(
         if (0..NP).any(|p| s.mask_bits(plain[p]) != u32::from(mixed.seen[p])) {
             acc = masked_chains::<S, MR, NP>(s, v, weights, c, mixed);
         }
-        for (o, acc) in o[c..].iter_mut().zip(acc).skip(skip) {
-            for p in 0..NP {
-                // Masked keys after the last seen one add +0 × +0: once does for all.
-                let acc = if keys.end < BLOCK { s.add(acc[p], zero) } else { acc[p] };
-                let old = s.load(&o[p]);
-                let new = s.fma(old, alpha[p], acc);
-                s.store(&mut o[p], s.select(seen[p], new, old));
+        let o = &mut o[c..];
+        for r in 0..MR {
+            if (skip..o.len()).contains(&r) {
+                for p in 0..NP {
+                    // Masked keys after the last seen one add +0 × +0: once does for all.
+                    let sum = if keys.end < BLOCK { s.add(acc[r][p], zero) } else { acc[r][p] };
+                    let old = s.load(&o[r][p]);
+                    let new = s.fma(old, alpha[p], sum);
+                    s.store(&mut o[r][p], s.select(seen[p], new, old));
+                }
             }
         }
     }
