@@ -94,7 +94,8 @@ fn generic_over_simd_means_inline_always() {
     let mut seen = 0;
     for file in sources("kernels/src") {
         // A table's own methods, and everything in an `impl` block that is generic over the tier.
-        let table = file.path.starts_with("kernels/src/simd/");
+        // The scalar table needs no instructions: its long words are functions of their own, to be small.
+        let table = file.path.starts_with("kernels/src/simd/") && !file.path.ends_with("/scalar.rs");
         let mut generic_until = None;
         let functions = file.functions();
         for (number, line) in file.code() {
