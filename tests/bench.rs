@@ -279,6 +279,8 @@ fn peaks_do_all_their_work() {
         eprintln!("skipped: needs a release build on a real machine");
         return;
     }
+    /// Folded work takes the same time, real work four times; a busy machine may blur the four, not the order.
+    const MORE: f64 = 1.7;
     let pool = Pool::new(1);
     let best = |run: &mut dyn FnMut()| {
         let once = |()| {
@@ -296,7 +298,7 @@ fn peaks_do_all_their_work() {
             })
         };
         let ratio = chains(80_000) / chains(20_000);
-        assert!((3.0..5.0).contains(&ratio), "{}: multiply-adds, four times the steps: {ratio}", cpu.tier());
+        assert!(ratio > MORE, "{}: multiply-adds, four times the steps: {ratio}", cpu.tier());
         for access in [Access::Read, Access::Write, Access::Copy, Access::Update] {
             let mut pass = |passes| {
                 best(&mut || {
@@ -306,7 +308,7 @@ fn peaks_do_all_their_work() {
             };
             let ratio = pass(8000) / pass(2000);
             let (tier, name) = (cpu.tier(), access.name());
-            assert!((3.0..5.0).contains(&ratio), "{tier}: {name}, four times the passes: {ratio}");
+            assert!(ratio > MORE, "{tier}: {name}, four times the passes: {ratio}");
         }
     }
 }
