@@ -80,7 +80,7 @@ pub struct Measured {
     pub tier: Tier,
     /// Seconds a call.
     pub seconds: Summary,
-    /// GFLOP/s or GB/s, as [`Work::unit`] says.
+    /// GFLOP/s or GB/s, as `Work::unit` says.
     pub rate: Summary,
     /// The ceiling that binds, in the same unit.
     pub peak: Summary,

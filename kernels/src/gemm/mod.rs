@@ -23,7 +23,7 @@
 //!
 //! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. Packing costs about half a
 //! cycle an element of A and of B, once each.
-//! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see [`few`]).
+//! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see `few.rs`).
 //!
 //! **Error.**  ≤ (min(k, 256) + ⌈k/256⌉ + 2) u Σ|a||b|, in practice ≤ 32 u Σ|a||b| (tests/gemm.rs).
 //! **Reference.**  Goto, van de Geijn 2008 (the loops); Van Zee, van de Geijn 2015 (BLIS).  **Next.**  `tile.rs`.

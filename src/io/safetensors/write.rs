@@ -8,10 +8,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A file in memory. See [`write`].
+/// A file in memory. See [`write()`].
 ///
 /// # Errors
-/// As [`write`], without the file system's.
+/// As [`write()`], without the file system's.
 pub fn to_bytes(tensors: &[TensorView<'_>], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
     let (head, ordered) = prepare(tensors, metadata)?;
     let mut out = Vec::with_capacity(head.len() + ordered.iter().map(|t| t.bytes.len()).sum::<usize>());
