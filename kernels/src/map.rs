@@ -154,33 +154,30 @@ fn zip_block<S: Simd, F: Pairwise>(s: S, block: Zip<F>, buffers: &mut [[f32; BLO
     let [a_buffer, b_buffer, y_buffer] = buffers;
     let Zip { f, a, b, mut y } = block;
     let n = y.cols();
-    let b = side_by_side(&b, b_buffer);
-    let Some(a) = a else { return zip_row_in_place(s, f, b, y, y_buffer) };
-    let a = side_by_side(&a, a_buffer);
-    if let Some(y) = y.row(0) {
-        words(s, f, a, b, y);
-        return;
+    let a = match a {
+        Some(a) => side_by_side(a, a_buffer),
+        None => {
+            copy(y.as_ref(), &mut a_buffer[..n]);
+            &a_buffer[..n]
+        }
+    };
+    let b = side_by_side(b, b_buffer);
+    let apart = y.row(0).is_none();
+    let to = match y.row(0) {
+        Some(row) => row,
+        None => &mut y_buffer[..n],
+    };
+    words(s, f, a, b, to);
+    if apart {
+        scatter(&y_buffer[..n], y);
     }
-    words(s, f, a, b, &mut y_buffer[..n]);
-    scatter(&y_buffer[..n], &mut y);
 }
 
-/// y = f(y, b) for one row, brought side by side where it is not.
-#[inline(always)]
-fn zip_row_in_place<S: Simd, F: Pairwise>(s: S, f: F, b: &[f32], mut y: MatMut, buffer: &mut [f32; BLOCK]) {
-    if let Some(y) = y.row(0) {
-        words_in_place(s, f, y, b);
-        return;
-    }
-    let buffer = &mut buffer[..y.cols()];
-    copy(&y.as_ref(), buffer);
-    words_in_place(s, f, buffer, b);
-    scatter(buffer, &mut y);
-}
+// No word of the vocabulary is said in these three: as functions of their own they stand once in the program.
 
 /// The only row of `x`, in its own place or copied to `buffer`.
-#[inline(always)]
-fn side_by_side<'a>(x: &MatRef<'a>, buffer: &'a mut [f32; BLOCK]) -> &'a [f32] {
+#[inline(never)]
+fn side_by_side<'a>(x: MatRef<'a>, buffer: &'a mut [f32; BLOCK]) -> &'a [f32] {
     match x.row(0) {
         Some(row) => row,
         None => {
@@ -190,8 +187,9 @@ fn side_by_side<'a>(x: &MatRef<'a>, buffer: &'a mut [f32; BLOCK]) -> &'a [f32] {
     }
 }
 
-#[inline(always)]
-fn copy(x: &MatRef, out: &mut [f32]) {
+/// The only row of `x`.
+#[inline(never)]
+fn copy(x: MatRef, out: &mut [f32]) {
     match x.row(0) {
         Some(row) => out.copy_from_slice(row),
         None if x.col_stride() == 0 => out.fill(x.get(0, 0)),
@@ -200,24 +198,10 @@ fn copy(x: &MatRef, out: &mut [f32]) {
 }
 
 /// The only row of `y`.
-#[inline(always)]
-fn scatter(from: &[f32], y: &mut MatMut) {
+#[inline(never)]
+fn scatter(from: &[f32], mut y: MatMut) {
     for (c, &value) in from.iter().enumerate() {
         *y.at(0, c) = value;
-    }
-}
-
-#[inline(always)]
-fn words_in_place<S: Simd, F: Pairwise>(s: S, f: F, y: &mut [f32], b: &[f32]) {
-    let (b, b_tail) = b[..y.len()].as_chunks::<LANES>();
-    let (y, y_tail) = y.as_chunks_mut::<LANES>();
-    for (y, b) in y.iter_mut().zip(b) {
-        let v = f.of(s, s.load(y), s.load(b));
-        s.store(y, v);
-    }
-    if !y_tail.is_empty() {
-        let v = f.of(s, s.load_tail(y_tail, 0.0), s.load_tail(b_tail, 0.0));
-        s.store_tail(y_tail, v);
     }
 }
 

@@ -202,10 +202,7 @@ impl Strided<'_> {
     }
     #[inline(always)]
     fn scatter<S: Simd>(&mut self, s: S, i: usize, v: S::F32) {
-        let start = i * LANES;
-        for (l, v) in s.to_array(v).into_iter().take(self.out.cols() - start).enumerate() {
-            *self.out.at(self.r, start + l) = v;
-        }
+        scatter(&mut self.out, self.r, i * LANES, &s.to_array(v));
     }
 }
 
@@ -240,12 +237,21 @@ impl Row for Strided<'_> {
     }
 }
 
-/// Up to sixteen elements of row `r` from column `start` on; the rest is `fill`.
-#[inline(always)]
+/// Up to sixteen elements of row `r` from column `start` on; the rest is `fill`. No word of the vocabulary is
+/// said here, so it need not be inlined: that would put it into every kernel.
+#[inline(never)]
 pub(crate) fn gather(x: &MatRef, r: usize, start: usize, fill: f32) -> Floats {
     let mut word = [fill; LANES];
     for (l, w) in word.iter_mut().take(x.cols() - start).enumerate() {
         *w = x.get(r, start + l);
     }
     word
+}
+
+/// Puts up to sixteen elements to row `r` from column `start` on.
+#[inline(never)]
+fn scatter(out: &mut MatMut, r: usize, start: usize, word: &Floats) {
+    for (l, &v) in word.iter().take(out.cols() - start).enumerate() {
+        *out.at(r, start + l) = v;
+    }
 }

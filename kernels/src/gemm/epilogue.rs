@@ -154,6 +154,23 @@ impl Target<'_, '_> {
     }
 }
 
+/// [`Target::begin`] as a function of its own.
+pub(super) struct Begin<'f, 't, 'a> {
+    pub target: &'f Target<'t, 'a>,
+    /// Row and column of C.
+    pub at: (usize, usize),
+    pub np: usize,
+    pub sums: &'f mut [Line],
+}
+
+impl Kernel for Begin<'_, '_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.target.begin(s, self.at, self.np, self.sums);
+    }
+}
+
 /// Sends the finished sums of a tile, `np` lines a row, through the epilogue to C.
 pub(super) struct Finish<'f, 't, 'a> {
     pub target: &'f mut Target<'t, 'a>,

@@ -6,7 +6,7 @@
 //! **Cost.**  k·n weights read once: memory binds. At m = 1 the tile does one load, one broadcast (shared by
 //! four panels) and one FMA a line: L2 binds where the weights lie in it.
 
-use super::epilogue::{Finish, Target};
+use super::epilogue::{Begin, Finish, Target};
 use super::many::add_to;
 use super::pack;
 use super::tile::chain;
@@ -57,7 +57,8 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
     for col in (0..n).step_by(NP * LANES) {
         // Past the last panel: any other, its sums go nowhere.
         let b: [W::Panel; NP] = core::array::from_fn(|p| job.b.panel((col / LANES + p).min(panels - 1)));
-        target.begin(s, (0, col), NP, &mut sums[..m.next_multiple_of(MR) * NP]);
+        let lines = m.next_multiple_of(MR) * NP;
+        s.outline(Begin { target: &target, at: (0, col), np: NP, sums: &mut sums[..lines] });
         for (block, k0) in (0..k).step_by(K_BLOCK).enumerate() {
             let steps = K_BLOCK.min(k - k0);
             for r in (0..m).step_by(MR) {
@@ -80,7 +81,7 @@ fn packed_a<'a, S: Simd, const MR: usize>(s: S, a: MatRef<'a>, room: &'a mut [f3
         return row.as_chunks().0;
     }
     for (i, r) in (0..m).step_by(MR).enumerate() {
-        pack::tile::<S, MR>(s, a.sub(r..(r + MR).min(m), 0..k), &mut room[i * MR * k..]);
+        s.outline(pack::Tile::<MR>(a.sub(r..(r + MR).min(m), 0..k), &mut room[i * MR * k..]));
     }
     room.as_chunks().0
 }
@@ -105,7 +106,7 @@ pub(super) fn run_rows<S: Simd, W: Weights>(s: S, mut job: Gemm<'_, W>, scratch:
     let panels = n.div_ceil(LANES);
     for p in (0..panels).step_by(NP) {
         let here = p..(p + NP).min(panels);
-        target.begin(s, (0, p * LANES), NP, &mut sums[..NP]);
+        s.outline(Begin { target: &target, at: (0, p * LANES), np: NP, sums: &mut sums[..NP] });
         for k0 in (0..k).step_by(K_BLOCK) {
             let ks = k0..(k0 + K_BLOCK).min(k);
             let depth = ks.len().div_ceil(GROUP);

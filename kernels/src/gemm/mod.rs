@@ -38,7 +38,7 @@ mod weights;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
-pub use weights::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights};
+pub use weights::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply};
 
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, Line, simd::Simd};
@@ -99,7 +99,7 @@ impl<'a, W: Weights> Gemm<'a, W> {
         self.check();
         let need = self.scratch_len();
         assert!(scratch.len() >= need, "gemm: {} lines of scratch, {need} needed", scratch.len());
-        cpu.run(Whole { job: self, scratch });
+        W::multiply(self, cpu, scratch);
     }
 
     /// The same product as pieces, each with its own part of C; how many is a matter of the shape alone.
@@ -230,9 +230,10 @@ impl<'a, W: Weights> Iterator for Pieces<'a, W> {
     }
 }
 
-struct Whole<'a, 's, W> {
-    job: Gemm<'a, W>,
-    scratch: &'s mut [Line],
+/// The body of [`Weights::multiply`]: which of the four ways this product goes.
+pub(crate) struct Whole<'a, 's, W> {
+    pub job: Gemm<'a, W>,
+    pub scratch: &'s mut [Line],
 }
 
 impl<W: Weights> Kernel for Whole<'_, '_, W> {
@@ -271,17 +272,7 @@ fn run_many<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Line]) {
 /// # Panics
 /// As [`Gemm::run`], for each.
 pub fn gemm_each<'a, W: Weights>(cpu: Cpu, jobs: impl Iterator<Item = Gemm<'a, W>>, scratch: &mut [Line]) {
-    struct Each<'s, I>(I, &'s mut [Line]);
-    impl<'a, W: Weights, I: Iterator<Item = Gemm<'a, W>>> Kernel for Each<'_, I> {
-        type Output = ();
-        #[inline(always)]
-        fn run<S: Simd>(self, s: S) {
-            for job in self.0 {
-                job.check();
-                assert!(self.1.len() >= job.scratch_len(), "gemm_each: scratch too short");
-                Whole { job, scratch: &mut *self.1 }.run(s);
-            }
-        }
+    for job in jobs {
+        job.run(cpu, scratch);
     }
-    cpu.run(Each(jobs, scratch));
 }

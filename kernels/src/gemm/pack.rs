@@ -153,6 +153,17 @@ fn sixteen_steps<S: Simd, const N: usize>(s: S, rows: &[&[f32]; N], n: usize, at
     s.transpose(lines)
 }
 
+/// [`tile`] as a function of its own.
+pub(super) struct Tile<'a, 'o, const MR: usize>(pub MatRef<'a>, pub &'o mut [f32]);
+
+impl<const MR: usize> Kernel for Tile<'_, '_, MR> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        tile::<S, MR>(s, self.0, self.1);
+    }
+}
+
 /// `a` (rows ≤ MR, k) as a tile: `out[k·MR + r]`; rows that are not there become +0. `out` has 16 floats more
 /// than the tile, which are overwritten.
 #[inline(always)]

@@ -9,7 +9,7 @@
 //!   └───────────────┘        └──┘└──┘└──┘
 //! ```
 
-use super::{FEW, pack};
+use super::{FEW, Gemm, Whole, pack};
 use crate::view::MatRef;
 use crate::{Cpu, LANES, Line, simd::Simd};
 use core::ops::Range;
@@ -45,6 +45,15 @@ pub trait Weights: Copy + Send + Sync {
     fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
     /// Otherwise: packs or decodes them, panel after panel, into `room`.
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]);
+    /// The checked product: [`multiply`] of this very type, in a function that is no generic one, so that it is
+    /// compiled once, here, and not again in every crate that multiplies.
+    fn multiply(job: Gemm<'_, Self>, cpu: Cpu, scratch: &mut [Line]);
+}
+
+/// The body of [`Weights::multiply`].
+#[inline]
+pub fn multiply<W: Weights>(job: Gemm<'_, W>, cpu: Cpu, scratch: &mut [Line]) {
+    cpu.run(Whole { job, scratch });
 }
 
 /// One panel of 16 columns.
@@ -67,6 +76,8 @@ pub trait Element: Copy + Send + Sync + Sized + 'static {
     fn load<S: Simd>(s: S, group: &Self::Group, i: usize) -> S::F32;
     /// The f32 lines themselves, where that is what is stored.
     fn as_lines(groups: &[Self::Group]) -> Option<&[[Line; GROUP]]>;
+    /// [`Weights::multiply`] of a matrix of these.
+    fn multiply(job: Gemm<'_, PackedMatrix<'_, Self>>, cpu: Cpu, scratch: &mut [Line]);
     /// Writes one element of a group.
     fn put(group: &mut Self::Group, i: usize, lane: usize, x: Self);
     /// Fills one panel from `b` (k, ≤ 16 columns); what is not there becomes +0.
@@ -122,6 +133,10 @@ impl Element for f32 {
     fn as_lines(groups: &[Self::Group]) -> Option<&[[Line; GROUP]]> {
         Some(groups)
     }
+    #[inline(never)]
+    fn multiply(job: Gemm<'_, PackedMatrix<'_, Self>>, cpu: Cpu, scratch: &mut [Line]) {
+        multiply(job, cpu, scratch);
+    }
     #[inline(always)]
     fn put(group: &mut Self::Group, i: usize, lane: usize, x: f32) {
         group[i][lane] = x;
@@ -142,6 +157,10 @@ impl Element for Bf16 {
     fn as_lines(_: &[HalfGroup]) -> Option<&[[Line; GROUP]]> {
         None
     }
+    #[inline(never)]
+    fn multiply(job: Gemm<'_, PackedMatrix<'_, Self>>, cpu: Cpu, scratch: &mut [Line]) {
+        multiply(job, cpu, scratch);
+    }
     #[inline(always)]
     fn put(group: &mut HalfGroup, i: usize, lane: usize, x: Bf16) {
         group.0[i][lane] = x.0;
@@ -158,6 +177,10 @@ impl Element for F16 {
     #[inline(always)]
     fn as_lines(_: &[HalfGroup]) -> Option<&[[Line; GROUP]]> {
         None
+    }
+    #[inline(never)]
+    fn multiply(job: Gemm<'_, PackedMatrix<'_, Self>>, cpu: Cpu, scratch: &mut [Line]) {
+        multiply(job, cpu, scratch);
     }
     #[inline(always)]
     fn put(group: &mut HalfGroup, i: usize, lane: usize, x: F16) {
@@ -204,6 +227,11 @@ impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
 
     fn shape(&self) -> (usize, usize) {
         (self.k, self.n)
+    }
+
+    #[inline(always)]
+    fn multiply(job: Gemm<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
+        E::multiply(job, cpu, scratch);
     }
 
     fn columns(self, cols: Range<usize>) -> Self {
@@ -279,6 +307,11 @@ impl<'a> Weights for Strided<'a> {
 
     fn shape(&self) -> (usize, usize) {
         (self.0.rows(), self.0.cols())
+    }
+
+    #[inline(never)]
+    fn multiply(job: Gemm<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
+        multiply(job, cpu, scratch);
     }
 
     fn as_rows(&self) -> Option<MatRef<'_>> {

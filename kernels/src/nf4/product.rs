@@ -29,7 +29,7 @@
 
 use super::LEVELS;
 use super::pack::{CodeLine, PackedNf4};
-use crate::gemm::{GROUP, Gemm, Panel, Weights};
+use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply};
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Line, simd::Simd};
 use core::ops::Range;
@@ -75,6 +75,11 @@ impl<'a> Weights for PackedNf4<'a> {
 
     fn shape(&self) -> (usize, usize) {
         (self.k(), self.n())
+    }
+
+    #[inline(never)]
+    fn multiply(job: Gemm<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
+        multiply(job, cpu, scratch);
     }
 
     fn columns(self, cols: Range<usize>) -> Self {
