@@ -119,6 +119,22 @@ fn a_file_that_is_wrong_is_named_with_its_fault() {
     }
 }
 
+#[test]
+fn inspect_reads_gguf() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/gguf/package.gguf");
+    let table = run(["inspect", file]);
+    let text = out(&table);
+    for part in
+        ["f16     F16", "(2, 3, 32)", "metadata  a.strings = [4 string]", "metadata  a.string = héllo\\n"]
+    {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let json = run(["inspect", "--json", file]);
+    let value = json::parse(&json.stdout).expect("JSON");
+    let tensors = value.get("tensors").and_then(|v| v.elements()).expect("tensors");
+    assert_eq!(tensors.count(), 6);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_a_failure_and_a_closed_pipe_is_not() {

@@ -81,7 +81,7 @@ fn inspect_shows_ranges_and_nans() {
     let text = run([OsStr::new("inspect"), folder.0.as_os_str()]);
     assert_eq!(text.status.code(), Some(0));
     let last = out(&text).lines().last().expect("a line");
-    assert_eq!(last, "2 tensors (1 I64, 1 F32), 1003 elements, 3.9 KiB, 2 NaN");
+    assert_eq!(last, "2 tensors (1 F32, 1 I64), 1003 elements, 3.9 KiB, 2 NaN");
     assert!(out(&text).contains("metadata  format = pt"), "{}", out(&text));
 
     let output = run([OsStr::new("inspect"), folder.path("m.safetensors").as_os_str(), OsStr::new("--json")]);

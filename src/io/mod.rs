@@ -6,5 +6,10 @@
 #[cfg(feature = "std")]
 pub mod atomic;
 pub mod bitsandbytes;
+#[cfg(feature = "std")]
+pub mod bytes;
+pub mod gguf;
 pub mod json;
+mod kind;
+mod nearest;
 pub mod safetensors;

@@ -24,7 +24,6 @@
 
 mod dtype;
 mod header;
-mod kind;
 mod write;
 
 #[cfg(feature = "std")]
@@ -40,10 +39,10 @@ pub use write::to_bytes;
 #[cfg(feature = "std")]
 pub use write::write;
 
+use crate::io::nearest::no_tensor;
 use crate::tensor::{self, Buffer, Shape, Tensor};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use header::{Entry, Header, LENGTH_BYTES};
@@ -64,12 +63,14 @@ pub struct TensorView<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A file, whole in memory; its data start at a multiple of 64.
+/// A file, whole in memory, its data at a multiple of 64; or mapped.
 pub struct SafeTensors {
     /// Where it came from, for errors; empty if not from a file.
     name: String,
     header: Header,
     data: Arc<Buffer>,
+    /// Where the data begin in it.
+    base: usize,
 }
 
 impl SafeTensors {
@@ -83,7 +84,12 @@ impl SafeTensors {
         let header = Header::parse(text, data.len())?;
         let mut buffer = Buffer::zeroed(data.len())?;
         buffer.elements_mut().copy_from_slice(data);
-        Ok(SafeTensors { name: String::new(), header, data: Arc::new(buffer) })
+        Ok(SafeTensors { name: String::new(), header, data: Arc::new(buffer), base: 0 })
+    }
+
+    /// The memory that holds the data: [`Buffer::check`] says whether a mapping is still whole.
+    pub const fn data(&self) -> &Arc<Buffer> {
+        &self.data
     }
 
     /// Number of tensors.
@@ -147,30 +153,7 @@ impl SafeTensors {
     }
 
     fn view<'a>(&'a self, e: &'a Entry) -> TensorView<'a> {
-        let bytes = &self.data.elements()[e.bytes.clone()];
+        let bytes = &self.data.elements()[self.base..][e.bytes.clone()];
         TensorView { name: &e.name, dtype: e.dtype, shape: &e.shape, bytes }
     }
-}
-
-fn no_tensor<'a>(file: &str, name: &str, names: impl Iterator<Item = &'a str>) -> Error {
-    let nearest = names.map(|n| (distance(name, n), n)).min().filter(|&(d, _)| d <= 2 + name.len() / 4);
-    Error::NoTensor { file: file.into(), name: name.into(), nearest: nearest.map(|(_, n)| n.into()) }
-}
-
-/// Levenshtein's distance in bytes, for hints; long names count as far apart.
-fn distance(a: &str, b: &str) -> usize {
-    const LONGEST: usize = 256;
-    if a.len().max(b.len()) > LONGEST {
-        return usize::MAX;
-    }
-    let mut row: Box<[usize]> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = core::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

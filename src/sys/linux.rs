@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use super::INTERRUPTED;
 
+#[path = "lost_pages.rs"]
+mod lost_pages;
+pub use lost_pages::catch_lost_pages;
+
 unsafe extern "C" {
     fn signal(number: c_int, handler: usize) -> usize;
     fn _exit(status: c_int) -> !;
@@ -25,6 +29,8 @@ const SIGINT: c_int = 2;
 const SIG_IGN: usize = 1;
 const SC_PAGESIZE: c_int = 30;
 const MADV_HUGEPAGE: c_int = 14;
+const PROT_READ_WRITE: c_int = 1 | 2;
+const MAP_PRIVATE_ANONYMOUS: c_int = 0x02 | 0x20;
 
 /// The end of a pipe that the handler rings.
 static ALARM: AtomicI32 = AtomicI32::new(-1);
@@ -99,8 +105,6 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 
 /// Anonymous memory, zeroed, in huge pages where the system has them to give.
 pub fn map_memory(len: usize) -> io::Result<*mut u8> {
-    const PROT_READ_WRITE: c_int = 1 | 2;
-    const MAP_PRIVATE_ANONYMOUS: c_int = 0x02 | 0x20;
     // SAFETY: a new mapping, wherever the system likes.
     let at = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0) };
     let at = mapped(at)?;
@@ -127,13 +131,12 @@ pub fn use_huge_pages(at: *mut u8, len: usize) {
     }
 }
 
-/// The first `len` bytes of a file, to read.
+/// The first `len` bytes of a file; what is written there does not reach it.
 pub fn map_file(file: &std::fs::File, len: usize) -> io::Result<*mut u8> {
     use std::os::fd::AsRawFd;
-    const PROT_READ: c_int = 1;
     const MAP_PRIVATE: c_int = 0x02;
     // SAFETY: a new mapping, wherever the system likes, of a file that is open.
-    let at = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ, MAP_PRIVATE, file.as_raw_fd(), 0) };
+    let at = unsafe { mmap(std::ptr::null_mut(), len, PROT_READ_WRITE, MAP_PRIVATE, file.as_raw_fd(), 0) };
     mapped(at)
 }
 

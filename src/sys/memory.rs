@@ -1,13 +1,10 @@
 //! Memory from the system itself: huge pages, and files as memory.
 
-use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
 use std::ptr::NonNull;
 
 use super::system;
-use crate::Error;
 use crate::kernels::Line;
 
 /// Lines of zeroed memory, page-aligned, in huge pages where the system has them: on large buffers a read
@@ -81,61 +78,11 @@ pub fn use_huge_pages<T>(memory: &mut [T]) {
     }
 }
 
-/// A file as memory: only what is touched is read. Reading a file into memory is the default everywhere;
-/// this is for files that are larger than it.
-pub struct Map {
-    at: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: a `Map` is read-only memory of its own.
-unsafe impl Send for Map {}
-// SAFETY: likewise.
-unsafe impl Sync for Map {}
-
-impl Map {
-    /// Maps the whole of a regular file, as long as it is now.
-    ///
-    /// # Safety
-    /// Until the map is dropped nobody writes to the file or shortens it: bytes would change under a
-    /// shared borrow, and a page past the new end would end the process (SIGBUS).
-    ///
-    /// # Errors
-    /// Where the file cannot be opened or mapped, or is not a regular file.
-    pub unsafe fn open(path: &Path) -> Result<Map, Error> {
-        let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
-        if !metadata.is_file() {
-            return Err(Error::io(path, "map", io::ErrorKind::InvalidInput.into()));
-        }
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let len = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
-        let len =
-            usize::try_from(len).map_err(|_| Error::io(path, "map", io::ErrorKind::OutOfMemory.into()))?;
-        if len == 0 {
-            return Ok(Map { at: NonNull::dangling(), len });
-        }
-        let at = system::map_file(&file, len).map_err(|e| Error::io(path, "map", e))?;
-        let at = NonNull::new(at).ok_or_else(|| Error::io(path, "map", io::ErrorKind::OutOfMemory.into()))?;
-        Ok(Map { at, len })
-    }
-}
-
-impl Deref for Map {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `len` bytes of a mapping of our own (or none); `open`'s caller keeps the file as it is.
-        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        if self.len > 0 {
-            // SAFETY: the mapping made by `open`, and nothing borrows from a value that is dropped.
-            unsafe { system::unmap(self.at.as_ptr(), self.len) };
-        }
-    }
-}
+#[path = "map.rs"]
+mod map;
+pub use map::Map;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub(super) use map::PLACES;
 
 #[cfg(test)]
 mod tests {
@@ -150,16 +97,5 @@ mod tests {
         assert_eq!(buffer[999].0[15], 1.0);
         assert!(HugeBuf::new(0).expect("nothing").is_empty());
         assert!(HugeBuf::new(usize::MAX / 64).is_err());
-    }
-
-    #[test]
-    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-    fn a_map_holds_the_file() {
-        // SAFETY: nobody writes to the sources while tests run.
-        let map = unsafe { Map::open(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))) };
-        assert!(map.expect("our own manifest").starts_with(b"["));
-        // SAFETY: a folder and a missing file are not mapped at all.
-        let (folder, missing) = unsafe { (Map::open(Path::new("/")), Map::open(Path::new("/no/such"))) };
-        assert!(folder.is_err() && missing.is_err());
     }
 }

@@ -40,6 +40,9 @@ pub fn map_file(_file: &std::fs::File, _len: usize) -> io::Result<*mut u8> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Nothing to catch where files are not mapped.
+pub fn catch_lost_pages() {}
+
 /// Gives the memory back.
 ///
 /// # Safety

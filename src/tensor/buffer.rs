@@ -2,7 +2,7 @@
 
 use crate::kernels::{Line, Plain};
 #[cfg(feature = "std")]
-use crate::sys::memory::HugeBuf;
+use crate::sys::memory::{HugeBuf, Map};
 use crate::{Error, Result};
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
@@ -22,6 +22,9 @@ enum Memory {
     Heap(Vec<Line>),
     #[cfg(feature = "std")]
     System(HugeBuf),
+    /// A mapped file, and its name.
+    #[cfg(feature = "std")]
+    File(Map, alloc::string::String),
 }
 
 impl Buffer {
@@ -40,6 +43,31 @@ impl Buffer {
         lines.try_reserve_exact(count).map_err(|_| too_large(len))?;
         lines.resize(count, Line::ZERO);
         Ok(Buffer { memory: Memory::Heap(lines), len })
+    }
+
+    /// The bytes of a file as long as it is now: mapped, so that only what is touched is read. What is written to
+    /// the buffer does not reach the file. Nobody should change it meanwhile: see [`Buffer::check`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the system does not map it.
+    #[cfg(feature = "std")]
+    pub fn map(file: std::fs::File, path: &std::path::Path) -> Result<Buffer> {
+        let map = Map::new(file).map_err(|e| Error::io(path, "map", e))?;
+        let len = map.file_len();
+        Ok(Buffer { memory: Memory::File(map, alloc::format!("{}", path.display())), len })
+    }
+
+    /// An error where the buffer is a mapped file that was changed since: what was computed from it may be
+    /// anything (a page that the file has lost reads as zeros). Ask before a result is shown.
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names the file.
+    pub fn check(&self) -> Result<()> {
+        match &self.memory {
+            #[cfg(feature = "std")]
+            Memory::File(map, name) => map.check().map_err(|e| Error::io(name, "go on using it", e)),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes in use.
@@ -77,6 +105,8 @@ impl Deref for Memory {
             Memory::Heap(lines) => lines,
             #[cfg(feature = "std")]
             Memory::System(lines) => lines,
+            #[cfg(feature = "std")]
+            Memory::File(lines, _) => lines,
         }
     }
 }
@@ -87,6 +117,8 @@ impl DerefMut for Memory {
             Memory::Heap(lines) => lines,
             #[cfg(feature = "std")]
             Memory::System(lines) => lines,
+            #[cfg(feature = "std")]
+            Memory::File(lines, _) => lines,
         }
     }
 }

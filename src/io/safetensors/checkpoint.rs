@@ -4,9 +4,11 @@
 //! names come from outside: each must be a plain file name, so that an index cannot reach out of its folder
 //! (a symbolic link in the folder is its owner's affair: local model caches are made of them).
 
-use super::file::open_regular;
-use super::{SafeTensors, TensorView, no_tensor};
+use super::{SafeTensors, TensorView};
+use crate::io::bytes::{Access, open_regular};
 use crate::io::json::{self, Excerpt, Value};
+use crate::io::kind::other_kind;
+use crate::io::nearest::no_tensor;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -37,13 +39,21 @@ impl Checkpoint {
     /// Where a file is missing or malformed, where an index names anything but plain files, or where index
     /// and shards disagree on which tensor is where.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
+        Checkpoint::open_with(path, Access::Read)
+    }
+
+    /// [`Checkpoint::open`], the files read into memory or mapped.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(path: impl AsRef<Path>, how: Access) -> Result<Checkpoint> {
         let path = path.as_ref();
         let target = if path.is_dir() { in_folder(path)? } else { path.to_path_buf() };
         if target.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
-            return open_shards(&target);
+            return open_shards(&target, how);
         }
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Checkpoint::new(target.clone(), vec![(name, SafeTensors::open(&target)?)]))
+        Ok(Checkpoint::new(target.clone(), vec![(name, SafeTensors::open_with(&target, how)?)]))
     }
 
     fn new(path: PathBuf, files: Vec<(String, SafeTensors)>) -> Checkpoint {
@@ -62,6 +72,15 @@ impl Checkpoint {
     /// The files and their names, in the order of names.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&str, &SafeTensors)> {
         self.files.iter().map(|(name, file)| (name.as_str(), file))
+    }
+
+    /// An error where a mapped file was changed since it was opened: see
+    /// [`Buffer::check`](crate::tensor::Buffer::check).
+    ///
+    /// # Errors
+    /// [`Error::Io`] that names the file.
+    pub fn check(&self) -> Result<()> {
+        self.files.iter().try_for_each(|(_, file)| file.data().check())
     }
 
     /// Number of tensors.
@@ -123,13 +142,13 @@ fn in_folder(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Opens every shard once and compares what they hold with the index.
-fn open_shards(index: &Path) -> Result<Checkpoint> {
+fn open_shards(index: &Path, how: Access) -> Result<Checkpoint> {
     let map = read_index(index)?;
     let folder = index.parent().unwrap_or(Path::new(""));
     let mut names: Vec<&String> = map.values().collect();
     names.sort_unstable();
     names.dedup();
-    let open = |name: &String| Ok((name.clone(), SafeTensors::open(folder.join(name))?));
+    let open = |name: &String| Ok((name.clone(), SafeTensors::open_with(folder.join(name), how)?));
     let files = names.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     compare(&map, &files).map_err(|e| e.in_file(index.display()))?;
     Ok(Checkpoint::new(index.to_path_buf(), files))
@@ -176,7 +195,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 fn parse_index(text: &[u8]) -> Result<BTreeMap<String, String>> {
-    let root = json::parse(text).map_err(|e| super::kind::other_kind(text).unwrap_or(e))?;
+    let root = json::parse(text).map_err(|e| other_kind(text, "a safetensors file").unwrap_or(e))?;
     let map = root.get("weight_map").ok_or_else(|| Error::invalid("no \"weight_map\" in the index"))?;
     let entries = map.entries().ok_or_else(|| map.expected("an object for weight_map"))?;
     entries.map(|(tensor, file)| Ok((tensor.into_owned(), shard_name(file)?))).collect()

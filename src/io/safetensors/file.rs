@@ -2,7 +2,8 @@
 
 use super::SafeTensors;
 use super::header::{self, Header, LENGTH_BYTES};
-use super::kind::LOOK;
+use crate::io::bytes::{Access, open_regular};
+use crate::io::kind::LOOK;
 use crate::tensor::Buffer;
 use crate::{Error, Result};
 use std::fs::File;
@@ -17,20 +18,19 @@ impl SafeTensors {
     /// Where the system refuses, where it is not a regular file (a pipe would wait for ever), or where a rule
     /// of the format is broken.
     pub fn open(path: impl AsRef<Path>) -> Result<SafeTensors> {
+        SafeTensors::open_with(path, Access::Read)
+    }
+
+    /// [`SafeTensors::open`], or the same with the file mapped: then only what is touched is read.
+    ///
+    /// # Errors
+    /// As [`SafeTensors::open`].
+    pub fn open_with(path: impl AsRef<Path>, how: Access) -> Result<SafeTensors> {
         let path = path.as_ref();
         let file = open_regular(path)?;
-        let read = read(file).map_err(|e| e.into_error(path))?;
+        let read = read(file, path, how).map_err(|e| e.into_error(path))?;
         Ok(SafeTensors { name: path.display().to_string(), ..read })
     }
-}
-
-/// Opens a regular file to read. Its kind is asked first, since opening a pipe may already wait.
-pub(super) fn open_regular(path: &Path) -> Result<File> {
-    let is_file = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.is_file();
-    if !is_file {
-        return Err(Error::invalid("not a regular file").in_file(path.display()));
-    }
-    File::open(path).map_err(|e| Error::io(path, "open", e))
 }
 
 /// Either kind of failure while reading, the file not yet named.
@@ -60,22 +60,33 @@ impl Failure {
     }
 }
 
-fn read(mut file: File) -> Result<SafeTensors, Failure> {
+fn read(mut file: File, path: &Path, how: Access) -> Result<SafeTensors, Failure> {
     let file_len = file.metadata()?.len();
     let mut start = Vec::with_capacity(LOOK);
     file.by_ref().take(LOOK as u64).read_to_end(&mut start)?;
     let len = header::header_len(&start, file_len)?;
 
+    // Read even where the data are mapped: others could write to a map after it was checked.
     file.seek(SeekFrom::Start(LENGTH_BYTES))?;
     let mut text = vec![0; len];
     file.read_exact(&mut text)?;
-    let data_len = usize::try_from(file_len - LENGTH_BYTES - len as u64).map_err(|_| {
+    let before = LENGTH_BYTES + len as u64;
+    let data_len = usize::try_from(file_len - before).map_err(|_| {
         Error::invalid(format!("a file of {file_len} bytes is larger than the address space"))
     })?;
     let header = Header::parse(&text, data_len)?;
     drop(text);
 
-    let mut data = Buffer::zeroed(data_len)?;
-    file.read_exact(data.elements_mut())?;
-    Ok(SafeTensors { name: String::new(), header, data: Arc::new(data) })
+    let (data, base) = match how {
+        Access::Read => {
+            let mut data = Buffer::zeroed(data_len)?;
+            file.read_exact(data.elements_mut())?;
+            (data, 0)
+        }
+        Access::Map => (Buffer::map(file, path)?, before as usize),
+    };
+    if data.len() - base.min(data.len()) != data_len {
+        return Err(Error::invalid("the file changed while it was opened").into());
+    }
+    Ok(SafeTensors { name: String::new(), header, data: Arc::new(data), base })
 }

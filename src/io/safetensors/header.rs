@@ -1,8 +1,8 @@
 //! The header: which tensors a file holds and where, with every rule of the format checked.
 
 use super::Dtype;
-use super::kind::other_kind;
 use crate::io::json::{self, Excerpt, Kind, Value};
+use crate::io::kind::other_kind;
 use crate::tensor::{MAX_RANK, Shape};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
@@ -37,7 +37,7 @@ pub(super) struct Header {
 /// The length of the header of a file of `file_len` bytes that begins with `start` (64 bytes suffice).
 pub(super) fn header_len(start: &[u8], file_len: u64) -> Result<usize> {
     // The beginnings of other kinds of files, read as a length, are past any limit.
-    length_field(start, file_len).map_err(|e| other_kind(start).unwrap_or(e))
+    length_field(start, file_len).map_err(|e| other_kind(start, "a safetensors file").unwrap_or(e))
 }
 
 fn length_field(start: &[u8], file_len: u64) -> Result<usize> {

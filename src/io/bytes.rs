@@ -1,0 +1,49 @@
+//! The bytes of a file: read into memory, or mapped.
+
+use crate::tensor::Buffer;
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// How a file's bytes are come by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Read into memory, in huge pages where there are any. Nothing that happens to the file matters afterwards.
+    #[default]
+    Read,
+    /// Mapped: only what is touched is read. Nobody should change the file meanwhile; [`Buffer::check`] tells.
+    Map,
+}
+
+/// All bytes of the file at `path`, as long as it is now.
+///
+/// # Errors
+/// Where the system refuses, or where it is not a regular file (a pipe would wait for ever).
+pub fn open(path: &Path, how: Access) -> Result<Buffer> {
+    from_file(open_regular(path)?, path, how)
+}
+
+/// All bytes of a file that is open.
+pub(crate) fn from_file(mut file: File, path: &Path, how: Access) -> Result<Buffer> {
+    if how == Access::Map {
+        return Buffer::map(file, path);
+    }
+    let len = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+    let len = usize::try_from(len).map_err(|_| {
+        Error::invalid(format!("a file of {len} bytes is larger than the address space"))
+            .in_file(path.display())
+    })?;
+    let mut data = Buffer::zeroed(len).map_err(|e| e.in_file(path.display()))?;
+    file.read_exact(data.elements_mut()).map_err(|e| Error::io(path, "read", e))?;
+    Ok(data)
+}
+
+/// Opens a regular file to read. Its kind is asked first, since opening a pipe may already wait.
+pub(crate) fn open_regular(path: &Path) -> Result<File> {
+    let is_file = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?.is_file();
+    if !is_file {
+        return Err(Error::invalid("not a regular file").in_file(path.display()));
+    }
+    File::open(path).map_err(|e| Error::io(path, "open", e))
+}
