@@ -17,8 +17,10 @@ pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
 pub mod io;
+pub mod nn;
 #[cfg(feature = "std")]
 pub mod pool;
+pub mod run;
 #[cfg(feature = "std")]
 pub mod sys;
 pub mod tensor;

@@ -35,7 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::{Error, kernels::Line};
+use crate::Error;
+pub use crate::run::Scratch;
 
 mod mode;
 mod shared;
@@ -51,22 +52,8 @@ const SPINS: u32 = 1000;
 /// Pieces that a thread takes at a time, at most: the lock is then rarely contended for short pieces.
 const MAX_TAKE: usize = 16;
 
-/// Memory of one thread for the pieces that it runs: grown on demand, reused from call to call.
-#[derive(Debug, Default)]
-pub struct Scratch(Vec<Line>);
-
-impl Scratch {
-    /// `len` lines. What they hold is unspecified.
-    pub fn lines(&mut self, len: usize) -> &mut [Line] {
-        if self.0.len() < len {
-            self.0.resize(len, Line::ZERO);
-        }
-        &mut self.0[..len]
-    }
-}
-
 thread_local! {
-    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch(Vec::new())) };
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch::new()) };
 }
 
 /// Runs `f` with this thread's scratch; a call inside `f` gets another.

@@ -209,3 +209,17 @@ pub fn gated(cpu: Cpu, f: Activation, gate: MatRef, up: MatRef, y: MatMut) {
     }
     f.choose(Zip(cpu, gate, up, y));
 }
+
+/// `gate = f(gate) · up`: [`gated`] where the gate lies.
+///
+/// # Panics
+/// Where the shapes differ.
+pub fn gated_in_place(cpu: Cpu, f: Activation, gate: MatMut, up: MatRef) {
+    struct Zip<'a>(Cpu, MatMut<'a>, MatRef<'a>);
+    impl Job for Zip<'_> {
+        fn with<F: Lanewise>(self, f: F) {
+            map::zip_in_place(self.0, Gated(f), self.1, self.2);
+        }
+    }
+    f.choose(Zip(cpu, gate, up));
+}

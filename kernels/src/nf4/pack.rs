@@ -25,7 +25,7 @@
 //! **Cost.**  Once a model: each word is read from a row and written to its line.
 //! **Reference.**  The panel packing of BLIS (Van Zee, van de Geijn 2015).   **Next.**  `gemv.rs`
 
-use super::{ZERO_CODE, block_count, code_bytes};
+use super::{LEVELS, ZERO_CODE, block_count, code_bytes};
 use crate::gemm::GROUP;
 use crate::{LANES, Line};
 use core::ops::Range;
@@ -71,6 +71,16 @@ impl<'a> RowNf4<'a> {
     pub fn new(n: usize, k: usize, blocksize: usize, codes: &'a [u8], absmax: &'a [f32]) -> Self {
         check_rows(n, k, blocksize, codes.len(), absmax.len());
         RowNf4 { n, k, blocksize, codes, absmax }
+    }
+
+    /// (n, k): output features, input features.
+    pub const fn shape(&self) -> (usize, usize) {
+        (self.n, self.k)
+    }
+
+    /// Consecutive elements that share an absmax.
+    pub const fn blocksize(&self) -> usize {
+        self.blocksize
     }
 
     /// The eight codes from element `at` on, the first in the lowest nibble; past `len` of them zeros.
@@ -176,6 +186,16 @@ impl<'a> PackedNf4<'a> {
         let (j, at) = (at / self.k, at % self.k);
         let word = self.lines(j / LANES).0[at / GROUP].0[j % LANES];
         (word as u32 >> (4 * (at % GROUP)) & 15) as u8
+    }
+
+    /// The weight of output `j` and input `i`, decoded: level × absmax.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn get(&self, j: usize, i: usize) -> f32 {
+        assert!(j < self.n && i < self.k, "element ({j}, {i}) of ({}, {})", self.n, self.k);
+        let scale = self.lines(j / LANES).1[i / self.step][j % LANES];
+        LEVELS[usize::from(self.code(j * self.k + i))] * scale
     }
 
     /// Output features.

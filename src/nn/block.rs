@@ -1,0 +1,203 @@
+//! One block of a transformer: attention and a feed-forward network, each with a norm and a residual.
+//!
+//! ```text
+//!   Pre       x += attn(norm₁(x));        x += ffn(norm₂(x))          GPT-2, Llama
+//!   Post      x = norm₁(x + attn(x));     x = norm₂(x + ffn(x))       BERT
+//!   Parallel  x += attn(norm₁(x)) + ffn(norm₂(x))                     GPT-J, GPT-NeoX, Phi
+//! ```
+//! With `after` norms a branch's result is normed before it is added (Gemma 2: before and after).
+
+use super::attention::{KeyValues, MultiHeadAttention};
+use super::feed_forward::FeedForwardNetwork;
+use super::norm::Norm;
+use super::room::Room;
+use crate::kernels::elementwise::{self, Binary};
+use crate::kernels::rope::Rope;
+use crate::kernels::view::{MatMut, MatRef};
+use crate::run::Run;
+
+/// Where the norms stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Before attention and network; the residual stream itself is never normed (Xiong et al. 2020,
+    /// arXiv:2002.04745).
+    #[default]
+    Pre,
+    /// After each residual addition (Vaswani et al. 2017, arXiv:1706.03762).
+    Post,
+    /// Before, and both branches from the same input.
+    Parallel,
+}
+
+/// Attention to another sequence, between self-attention and network: a decoder of an encoder-decoder.
+#[derive(Clone, Debug)]
+pub struct CrossAttention {
+    /// Its norm, placed as the block's others are.
+    pub norm: Norm,
+    /// Queries from this sequence, keys and values from the other.
+    pub attention: MultiHeadAttention,
+}
+
+/// A transformer block.
+#[derive(Clone, Debug)]
+pub struct TransformerBlock {
+    /// Where the norms stand.
+    pub placement: Placement,
+    /// Of the attention.
+    pub attention_norm: Norm,
+    /// Self-attention.
+    pub attention: MultiHeadAttention,
+    /// A norm of the attention's result, before it is added.
+    pub attention_after: Option<Norm>,
+    /// Attention to an encoder's output.
+    pub cross: Option<CrossAttention>,
+    /// Of the network. In a parallel block `None`: the attention's serves both.
+    pub network_norm: Option<Norm>,
+    /// The feed-forward network.
+    pub network: FeedForwardNetwork,
+    /// A norm of the network's result, before it is added.
+    pub network_after: Option<Norm>,
+}
+
+/// Keys and values of an encoder's output for one block's cross-attention, each (tokens, kv_heads · head_dim).
+pub type Memory<'a> = (&'a [f32], &'a [f32]);
+
+/// Floats that a piece of an addition has at least.
+const PIECE: usize = 1 << 15;
+
+impl TransformerBlock {
+    /// Features of a row.
+    pub const fn features(&self) -> usize {
+        self.attention.q.in_features()
+    }
+
+    /// Lines of room for `rows` rows.
+    pub fn room_len(&self, rows: usize) -> usize {
+        let one = Room::len(rows * self.features());
+        let cross = self.cross.as_ref().map_or(0, |c| c.attention.room_len(rows));
+        let inner = self.attention.room_len(rows).max(self.network.room_len(rows)).max(cross);
+        2 * one + inner
+    }
+
+    /// Rewrites the rows `x` (rows, features).
+    ///
+    /// # Panics
+    /// Where the shapes disagree, the block has cross-attention and there is no `memory` or the other way
+    /// round, or the room is shorter than [`TransformerBlock::room_len`].
+    pub fn forward(
+        &self,
+        run: &Run<'_>,
+        x: &mut [f32],
+        rope: Option<&Rope<'_>>,
+        keys: &mut KeyValues<'_, '_>,
+        memory: Option<Memory<'_>>,
+        mut room: Room<'_>,
+    ) {
+        assert!(self.cross.is_some() == memory.is_some(), "cross-attention and a memory go together");
+        let (h, y) = (room.floats(x.len()), room.floats(x.len()));
+        let mut pass = Pass { block: self, run, rope, room };
+        match self.placement {
+            Placement::Pre => pass.pre(x, h, y, keys, memory),
+            Placement::Post => pass.post(x, y, keys, memory),
+            Placement::Parallel => pass.parallel(x, h, y, keys),
+        }
+    }
+}
+
+/// What all branches of a block share.
+struct Pass<'b, 'r, 'm> {
+    block: &'b TransformerBlock,
+    run: &'b Run<'r>,
+    rope: Option<&'b Rope<'b>>,
+    room: Room<'m>,
+}
+
+impl Pass<'_, '_, '_> {
+    /// out = attention(h) + x, the attention's result normed first where the block says so.
+    fn attend(&mut self, h: &[f32], x: &[f32], keys: &mut KeyValues<'_, '_>, out: &mut [f32]) {
+        let (attention, room) = (&self.block.attention, self.room.rest());
+        match &self.block.attention_after {
+            None => attention.forward(self.run, h, self.rope, keys, Some(x), out, room),
+            Some(norm) => {
+                attention.forward(self.run, h, self.rope, keys, None, out, room);
+                norm.forward_in_place(self.run, out);
+                add(self.run, out, x);
+            }
+        }
+    }
+
+    /// out = network(h) + x, likewise.
+    fn feed(&mut self, h: &[f32], x: &[f32], out: &mut [f32]) {
+        let (network, room) = (&self.block.network, self.room.rest());
+        match &self.block.network_after {
+            None => network.forward(self.run, h, Some(x), out, room),
+            Some(norm) => {
+                network.forward(self.run, h, None, out, room);
+                norm.forward_in_place(self.run, out);
+                add(self.run, out, x);
+            }
+        }
+    }
+
+    fn pre(
+        &mut self,
+        x: &mut [f32],
+        h: &mut [f32],
+        y: &mut [f32],
+        keys: &mut KeyValues<'_, '_>,
+        memory: Option<Memory<'_>>,
+    ) {
+        let run = self.run;
+        self.block.attention_norm.forward(run, x, h);
+        self.attend(h, x, keys, y);
+        if let (Some(cross), Some(memory)) = (&self.block.cross, memory) {
+            cross.norm.forward(run, y, h);
+            cross.attention.forward_cross(run, h, memory, Some(y), x, self.room.rest());
+            y.copy_from_slice(x);
+        }
+        self.network_norm().forward(run, y, h);
+        self.feed(h, y, x);
+    }
+
+    fn post(
+        &mut self,
+        x: &mut [f32],
+        y: &mut [f32],
+        keys: &mut KeyValues<'_, '_>,
+        memory: Option<Memory<'_>>,
+    ) {
+        let run = self.run;
+        self.attend(x, x, keys, y);
+        self.block.attention_norm.forward_in_place(run, y);
+        if let (Some(cross), Some(memory)) = (&self.block.cross, memory) {
+            cross.attention.forward_cross(run, y, memory, Some(y), x, self.room.rest());
+            cross.norm.forward_in_place(run, x);
+            y.copy_from_slice(x);
+        }
+        self.feed(y, y, x);
+        self.network_norm().forward_in_place(run, x);
+    }
+
+    fn parallel(&mut self, x: &mut [f32], h: &mut [f32], y: &mut [f32], keys: &mut KeyValues<'_, '_>) {
+        let run = self.run;
+        self.block.attention_norm.forward(run, x, h);
+        self.attend(h, x, keys, y);
+        if let Some(norm) = &self.block.network_norm {
+            norm.forward(run, x, h);
+        }
+        self.feed(h, y, x);
+    }
+
+    fn network_norm(&self) -> &Norm {
+        self.block.network_norm.as_ref().unwrap_or(&self.block.attention_norm)
+    }
+}
+
+/// x += y
+fn add(run: &Run<'_>, x: &mut [f32], y: &[f32]) {
+    let cpu = run.cpu();
+    run.pieces(x.chunks_mut(PIECE).zip(y.chunks(PIECE)), |(x, y), _| {
+        let n = x.len();
+        elementwise::binary_in_place(cpu, Binary::Add, MatMut::new(x, 1, n), MatRef::new(y, 1, n));
+    });
+}

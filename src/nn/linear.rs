@@ -1,0 +1,103 @@
+//! y = x Wᵀ + b, with what may follow it.
+
+use super::weight::{Job, Weight, run_all};
+use crate::kernels::activation::Activation;
+use crate::kernels::gemm::{Accumulate, Epilogue};
+use crate::kernels::view::{MatMut, MatRef};
+use crate::run::Run;
+use alloc::vec::Vec;
+
+/// An affine map of rows, (…, in) → (…, out).
+///
+/// ```
+/// use samebits::{Cpu, kernels::view::{MatMut, MatRef}, nn::{Linear, Weight}, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let w = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // (out, in) = (2, 3)
+/// let layer = Linear::new(Weight::from_f32(run.cpu(), MatRef::new(&w, 2, 3)), Some(vec![0.5, -0.5]));
+/// let mut y = [0.0; 2];
+/// layer.forward(&run, MatRef::new(&[1.0, 1.0, 1.0], 1, 3), MatMut::new(&mut y, 1, 2));
+/// assert_eq!(y, [6.5, 14.5]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// W, (out, in).
+    pub weight: Weight,
+    /// b, (out).
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Linear {
+    /// A layer of these parameters.
+    ///
+    /// # Panics
+    /// Where the bias is not (out).
+    pub fn new(weight: Weight, bias: Option<Vec<f32>>) -> Linear {
+        if let Some(bias) = &bias {
+            assert!(bias.len() == weight.out_features(), "bias of {} for {weight:?}", bias.len());
+        }
+        Linear { weight, bias }
+    }
+
+    /// Features of a row of the input.
+    pub const fn in_features(&self) -> usize {
+        self.weight.in_features()
+    }
+
+    /// Features of a row of the output.
+    pub const fn out_features(&self) -> usize {
+        self.weight.out_features()
+    }
+
+    /// `out` (rows, out) from `x` (rows, in).
+    ///
+    /// # Panics
+    /// Where the shapes disagree.
+    pub fn forward(&self, run: &Run<'_>, x: MatRef<'_>, out: MatMut<'_>) {
+        products(run, [self.product(x, out)]);
+    }
+
+    /// The same, to be given an activation or a residual, or to be run beside others.
+    pub fn product<'a>(&'a self, x: MatRef<'a>, out: MatMut<'a>) -> Product<'a> {
+        Product { layer: self, x, out, activation: Activation::Identity, residual: None }
+    }
+}
+
+/// One product to be computed: out = activation(x Wᵀ + b) + residual.
+pub struct Product<'a> {
+    layer: &'a Linear,
+    x: MatRef<'a>,
+    out: MatMut<'a>,
+    activation: Activation,
+    residual: Option<MatRef<'a>>,
+}
+
+impl<'a> Product<'a> {
+    /// What is applied to the biased sum.
+    #[must_use]
+    pub fn then(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// What is added last, (rows, out).
+    #[must_use]
+    pub fn plus(mut self, residual: MatRef<'a>) -> Self {
+        self.residual = Some(residual);
+        self
+    }
+}
+
+/// Runs products that do not need each other's results, as one job for all threads.
+///
+/// # Panics
+/// Where the shapes of one disagree.
+pub fn products<'a, const N: usize>(run: &Run<'_>, products: [Product<'a>; N]) {
+    let threads = run.threads();
+    run_all(
+        run,
+        products.map(|Product { layer, x, out, activation, residual }| {
+            let epilogue = Epilogue { bias: layer.bias.as_deref(), activation, residual };
+            layer.weight.pieces(Job { x, out, accumulate: Accumulate::Overwrite, epilogue }, threads)
+        }),
+    );
+}

@@ -1,0 +1,35 @@
+//! Layers: shapes, weights and calls of kernels; no arithmetic of their own.
+//!
+//! Every layer is usable alone. Activations are rows, (tokens, features), gapless; sequences of a batch lie end
+//! to end. A layer takes a [`Run`](crate::run::Run), which says who computes, reads its input, writes its
+//! output, and takes what it needs in between from a caller's [`Room`]: no file, clock, thread or hidden
+//! allocation. Weights are packed once when a layer is made.
+//!
+//! ```text
+//!   Embedding ─► TransformerBlock × n ─► LayerNorm / RmsNorm ─► Linear (head)
+//!                  │  norm ─► MultiHeadAttention ─┐
+//!                  │  x + … ◄─────────────────────┘
+//!                  │  norm ─► FeedForwardNetwork ─┐
+//!                  │  x + … ◄─────────────────────┘
+//! ```
+//!
+//! **Law.** The kernels'. Rows never meet but in attention, and there only rows of one sequence: so a batch, a
+//! split of the prompt or a cache cannot change a bit.
+
+mod attention;
+mod block;
+mod embedding;
+mod feed_forward;
+mod linear;
+mod norm;
+mod room;
+mod weight;
+
+pub use attention::{KeyValueStore, KeyValues, Mixing, MultiHeadAttention, scaled_dot_product_attention};
+pub use block::{CrossAttention, Memory, Placement, TransformerBlock};
+pub use embedding::Embedding;
+pub use feed_forward::FeedForwardNetwork;
+pub use linear::{Linear, Product, products};
+pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use room::Room;
+pub use weight::{Stored, Weight};
