@@ -11,6 +11,7 @@
 //! assert_eq!(m.t().get(2, 1), 6.0);
 //! ```
 
+use crate::gemm::{Bf16, F16};
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -98,6 +99,22 @@ impl Layout {
         let ok = apart(self.rows, r) && apart(self.cols, c) && (over(cols, rows) || over(rows, cols));
         let empty = self.rows == 0 || self.cols == 0;
         assert!(empty || ok, "writable view {self:?} has two elements in one place");
+    }
+}
+
+impl<'a> MatRef<'a, u16> {
+    /// The same bits as bfloat16 numbers.
+    pub const fn as_bf16(self) -> MatRef<'a, Bf16> {
+        let MatRef { base, rows, cols, row_stride, col_stride, .. } = self;
+        // `Bf16` is `repr(transparent)` over `u16`.
+        MatRef { base: base.cast(), rows, cols, row_stride, col_stride, life: PhantomData }
+    }
+
+    /// The same bits as IEEE halves.
+    pub const fn as_f16(self) -> MatRef<'a, F16> {
+        let MatRef { base, rows, cols, row_stride, col_stride, .. } = self;
+        // `F16` is `repr(transparent)` over `u16`.
+        MatRef { base: base.cast(), rows, cols, row_stride, col_stride, life: PhantomData }
     }
 }
 

@@ -17,15 +17,17 @@ use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Cpu, LANES, Line, half, nf4};
 use crate::run::{Run, Scratch};
+use crate::tensor::{Dtype, Tensor};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// A weight (out, in), packed for products.
+/// A weight (out, in), packed for products. Clones share it.
 #[derive(Clone)]
 pub struct Weight {
     n: usize,
     k: usize,
-    form: Form,
+    form: Arc<Form>,
 }
 
 /// What a [`Weight`] is stored as.
@@ -41,7 +43,6 @@ pub enum Stored {
     Nf4,
 }
 
-#[derive(Clone)]
 enum Form {
     F32(Vec<[Line; GROUP]>),
     Bf16(Vec<HalfGroup>),
@@ -52,17 +53,17 @@ enum Form {
 impl Weight {
     /// A weight (out, in) of floats, any strides.
     pub fn from_f32(cpu: Cpu, w: MatRef<'_>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Form::F32(packed(cpu, w)) }
+        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F32(packed(cpu, w))) }
     }
 
     /// A weight (out, in) of bfloat16, any strides.
     pub fn from_bf16(cpu: Cpu, w: MatRef<'_, Bf16>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Form::Bf16(packed(cpu, w)) }
+        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::Bf16(packed(cpu, w))) }
     }
 
     /// A weight (out, in) of halves, any strides.
     pub fn from_f16(cpu: Cpu, w: MatRef<'_, F16>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Form::F16(packed(cpu, w)) }
+        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F16(packed(cpu, w))) }
     }
 
     /// A weight (out, in) in NF4 as bitsandbytes stores it.
@@ -72,7 +73,21 @@ impl Weight {
         let mut codes = filled(CodeLine::ZERO, PackedNf4::code_lines(n, k));
         let mut scales = filled(Line::ZERO, PackedNf4::scale_lines(n, k, blocksize));
         PackedNf4::pack(weight, &mut codes, &mut scales);
-        Weight { n, k, form: Form::Nf4 { codes, scales, blocksize } }
+        Weight { n, k, form: Arc::new(Form::Nf4 { codes, scales, blocksize }) }
+    }
+
+    /// A matrix (out, in) of f32, bf16 or f16, any strides.
+    ///
+    /// # Panics
+    /// Where the tensor has another type or not two axes.
+    #[track_caller]
+    pub fn from_tensor(cpu: Cpu, w: &Tensor) -> Weight {
+        match w.dtype() {
+            Dtype::F32 => Weight::from_f32(cpu, w.as_matrix()),
+            Dtype::BF16 => Weight::from_bf16(cpu, w.as_matrix::<u16>().as_bf16()),
+            Dtype::F16 => Weight::from_f16(cpu, w.as_matrix::<u16>().as_f16()),
+            other => panic!("a weight of {other}"),
+        }
     }
 
     /// The same weight in NF4, each `blocksize` consecutive elements of its rows with one scale.
@@ -101,8 +116,8 @@ impl Weight {
     }
 
     /// What it is stored as.
-    pub const fn stored(&self) -> Stored {
-        match self.form {
+    pub fn stored(&self) -> Stored {
+        match *self.form {
             Form::F32(_) => Stored::F32,
             Form::Bf16(_) => Stored::Bf16,
             Form::F16(_) => Stored::F16,
@@ -112,7 +127,7 @@ impl Weight {
 
     /// Bytes in memory: what a pass over it reads.
     pub fn bytes(&self) -> usize {
-        match &self.form {
+        match &*self.form {
             Form::F32(groups) => size_of_val(&groups[..]),
             Form::Bf16(groups) | Form::F16(groups) => size_of_val(&groups[..]),
             Form::Nf4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
@@ -128,7 +143,7 @@ impl Weight {
         let (first, lane) = (r / LANES * self.k.div_ceil(GROUP), r % LANES);
         for (g, out) in out.chunks_mut(GROUP).enumerate() {
             for (i, out) in out.iter_mut().enumerate() {
-                *out = match &self.form {
+                *out = match &*self.form {
                     Form::F32(groups) => groups[first + g][i][lane],
                     Form::Bf16(groups) => half::bf16_to_f32(groups[first + g].0[i][lane]),
                     Form::F16(groups) => half::f16_to_f32(groups[first + g].0[i][lane]),
@@ -153,7 +168,7 @@ impl Weight {
     /// The product as pieces; see [`Gemm::pieces`].
     pub(super) fn pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
-        match &self.form {
+        match &*self.form {
             Form::F32(groups) => Cut::F32(job.cut(PackedMatrix::new(groups, k, n), threads)),
             Form::Bf16(groups) => Cut::Bf16(job.cut(PackedMatrix::new(groups, k, n), threads)),
             Form::F16(groups) => Cut::F16(job.cut(PackedMatrix::new(groups, k, n), threads)),

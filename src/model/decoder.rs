@@ -1,0 +1,256 @@
+//! A decoder: tokens in, the logits of the next token out.
+//!
+//! ```text
+//!   sequences   s₀: t t t t │ s₁: t │ s₂: t t          rows laid end to end; each sequence has its own cache
+//!                   │
+//!   embedding ─► blocks ─► norm of the last rows ─► head ─► logits (sequences, vocab)
+//! ```
+//!
+//! **Law.** A row meets others in attention only, and there only those of its own sequence in the blocks of
+//! clause 8. So the logits of a sequence have the same bits in any batch, for any split of its tokens over
+//! calls, and on a restored cache.
+
+use super::cache::KvCache;
+use super::config::{Architecture, DecoderConfig};
+use super::load::{Loader, Source};
+use super::rotary::{Rotary, RotaryTable};
+use crate::kernels::elementwise::{self, Binary, Unary};
+use crate::kernels::rope::Rope;
+use crate::kernels::view::{Layout, MatMut, MatRef};
+use crate::kernels::{Cpu, Line};
+use crate::nn::{Embedding, KeyValueStore, KeyValues, Linear, Norm, Room, TransformerBlock};
+use crate::run::Run;
+use crate::{Error, Result};
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+mod build;
+
+/// A causal language model.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    embedding: Embedding,
+    positions: Option<Embedding>,
+    rotary: Option<Rotary>,
+    blocks: Vec<TransformerBlock>,
+    norm: Norm,
+    head: Linear,
+}
+
+/// New tokens of a sequence, and what the model knows of those before.
+pub struct Sequence<'a> {
+    /// At least one token.
+    pub tokens: &'a [u32],
+    /// Keys and values of the tokens before; these are added.
+    pub cache: &'a mut KvCache,
+}
+
+/// Memory that a model computes in; grown on demand and used again.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    lines: Vec<Line>,
+    table: RotaryTable,
+}
+
+impl Workspace {
+    /// Nothing yet.
+    pub fn new() -> Workspace {
+        Workspace::default()
+    }
+
+    /// `n` lines. What they hold is unspecified.
+    pub(super) fn lines(&mut self, n: usize) -> &mut [Line] {
+        if self.lines.len() < n {
+            self.lines.resize(n, Line::ZERO);
+        }
+        &mut self.lines[..n]
+    }
+}
+
+impl Decoder {
+    /// Builds the model of `config` from a source's tensors.
+    ///
+    /// # Errors
+    /// Where a tensor is missing, has another shape or type than the configuration says, or is left over.
+    pub fn load(cpu: Cpu, config: DecoderConfig, source: &dyn Source) -> Result<Decoder> {
+        let mut loader = Loader::new(cpu, source);
+        let model = match config.architecture {
+            Architecture::Gpt2 => build::gpt2(&mut loader, config)?,
+            _ => build::llama(&mut loader, config)?,
+        };
+        loader.finish()?;
+        Ok(model)
+    }
+
+    /// What it is made of.
+    pub const fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Bytes of weights that one token reads.
+    pub fn weight_bytes(&self) -> usize {
+        let block = |b: &TransformerBlock| {
+            let a = &b.attention;
+            let network = [&b.network.gate].into_iter().flatten().chain([&b.network.up, &b.network.down]);
+            network.chain([&a.q, &a.k, &a.v, &a.o]).map(|l| l.weight.bytes()).sum::<usize>()
+        };
+        self.blocks.iter().map(block).sum::<usize>() + self.head.weight.bytes()
+    }
+
+    /// An empty cache with room for `capacity` tokens.
+    pub fn cache(&self, capacity: usize) -> KvCache {
+        KvCache::new(self.config.kv_heads, self.config.head_dim, &self.config.windows, capacity)
+    }
+
+    /// Runs new tokens of some sequences; `logits` (sequences, vocab) are those after each one's last token.
+    ///
+    /// # Errors
+    /// Where a token is not in the vocabulary, a sequence has none, or its position is past the table of
+    /// learned ones. Then no cache was changed.
+    ///
+    /// # Panics
+    /// Where `logits` has another shape.
+    pub fn forward(
+        &self,
+        run: &Run<'_>,
+        batch: &mut [Sequence<'_>],
+        logits: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        assert!(logits.len() == batch.len() * self.config.vocab, "logits of {} floats", logits.len());
+        let last: Vec<usize> = batch
+            .iter()
+            .scan(0, |end, s| {
+                *end += s.tokens.len();
+                Some(end.wrapping_sub(1))
+            })
+            .collect();
+        self.forward_rows(run, batch, &last, logits, workspace)
+    }
+
+    /// The same, with the logits after every token: (tokens of all sequences, vocab).
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`].
+    ///
+    /// # Panics
+    /// Where `logits` has another shape.
+    pub fn forward_all(
+        &self,
+        run: &Run<'_>,
+        batch: &mut [Sequence<'_>],
+        logits: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        let rows = batch.iter().map(|s| s.tokens.len()).sum();
+        assert!(
+            logits.len() == rows * self.config.vocab,
+            "logits of {} floats for {rows} rows",
+            logits.len()
+        );
+        self.forward_rows(run, batch, &(0..rows).collect::<Vec<_>>(), logits, workspace)
+    }
+
+    /// Logits after the rows `wanted` of the batch.
+    fn forward_rows(
+        &self,
+        run: &Run<'_>,
+        batch: &mut [Sequence<'_>],
+        wanted: &[usize],
+        logits: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        self.check(batch)?;
+        let dim = self.config.dim;
+        let tokens: Vec<u32> = batch.iter().flat_map(|s| s.tokens.iter().copied()).collect();
+        let positions: Vec<u32> =
+            batch.iter().flat_map(|s| (s.cache.len()..).take(s.tokens.len()).map(|p| p as u32)).collect();
+        let rows = tokens.len();
+        let blocks = self.blocks.iter().map(|b| b.room_len(rows)).max().unwrap_or(0);
+        let need = Room::len(rows * dim) + blocks.max(Room::len(wanted.len() * dim));
+        workspace.lines(need);
+        let Workspace { lines, table } = workspace;
+        let mut room = Room::new(lines);
+        let x = room.floats(rows * dim);
+        self.embed(run.cpu(), &tokens, &positions, x);
+        let rope = self.rotary.as_ref().map(|rotary| rotary.rope(table, &positions));
+        self.run_blocks(run, batch, rope.as_ref(), x, &mut room);
+        let h = room.floats(wanted.len() * dim);
+        for (h, &row) in h.chunks_exact_mut(dim).zip(wanted) {
+            h.copy_from_slice(&x[row * dim..][..dim]);
+        }
+        self.norm.forward_in_place(run, h);
+        let (n, vocab) = (wanted.len(), self.config.vocab);
+        self.head.forward(run, MatRef::new(h, n, dim), MatMut::new(&mut *logits, n, vocab));
+        if let Some(cap) = self.config.logit_cap {
+            scale(run.cpu(), Binary::Div, cap, logits);
+            elementwise::unary_in_place(run.cpu(), Unary::Tanh, MatMut::new(&mut *logits, n, vocab));
+            scale(run.cpu(), Binary::Mul, cap, logits);
+        }
+        Ok(())
+    }
+
+    fn run_blocks(
+        &self,
+        run: &Run<'_>,
+        batch: &mut [Sequence<'_>],
+        rope: Option<&Rope<'_>>,
+        x: &mut [f32],
+        room: &mut Room<'_>,
+    ) {
+        let mut ends = vec![0];
+        for sequence in batch.iter() {
+            ends.push(ends[ends.len() - 1] + sequence.tokens.len());
+        }
+        for (i, block) in self.blocks.iter().enumerate() {
+            let layers = batch.iter_mut().map(|s| s.cache.layer(i) as &mut dyn KeyValueStore);
+            let mut caches: Vec<_> = layers.collect();
+            let mut keys = KeyValues::Cached { ends: &ends, caches: &mut caches };
+            block.forward(run, x, rope, &mut keys, None, room.rest());
+        }
+        batch.iter_mut().for_each(|s| s.cache.advance(s.tokens.len()));
+    }
+
+    fn check(&self, batch: &[Sequence<'_>]) -> Result<()> {
+        for sequence in batch {
+            if sequence.tokens.is_empty() {
+                return Err(Error::invalid("a sequence without new tokens"));
+            }
+            if let Some(t) = sequence.tokens.iter().find(|&&t| t as usize >= self.config.vocab) {
+                let vocab = self.config.vocab;
+                return Err(Error::invalid(format!("token {t} of a vocabulary of {vocab}")));
+            }
+            let end = sequence.cache.len() + sequence.tokens.len();
+            let most = self.positions.as_ref().map_or(1 << 24, Embedding::entries);
+            if end > most {
+                return Err(Error::invalid(format!("{end} tokens, the model has {most} positions")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first rows (tokens, dim).
+    fn embed(&self, cpu: Cpu, tokens: &[u32], positions: &[u32], x: &mut [f32]) {
+        self.embedding.forward(tokens, x);
+        if let Some(factor) = self.config.embedding_scale {
+            scale(cpu, Binary::Mul, factor, x);
+        }
+        if let Some(table) = &self.positions {
+            let mut row = vec![0.0; self.config.dim];
+            for (x, &p) in x.chunks_exact_mut(self.config.dim).zip(positions) {
+                table.forward(&[p], &mut row);
+                let n = row.len();
+                elementwise::binary_in_place(cpu, Binary::Add, MatMut::new(x, 1, n), MatRef::new(&row, 1, n));
+            }
+        }
+    }
+}
+
+/// x = x ∘ factor
+fn scale(cpu: Cpu, op: Binary, factor: f32, x: &mut [f32]) {
+    let n = x.len();
+    let same = Layout { rows: 1, cols: n, row_stride: 0, col_stride: 0 };
+    elementwise::binary_in_place(cpu, op, MatMut::new(x, 1, n), MatRef::strided(&[factor], 0, same));
+}

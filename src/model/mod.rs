@@ -1,0 +1,18 @@
+//! Models: decoders that continue text and encoders that embed it, built of [`nn`](crate::nn)'s layers.
+//!
+//! A model is its configuration and its layers. It is made from a [`Source`] of named tensors (a folder of
+//! Hugging Face, a GGUF or llama2.c file), computes on a [`Run`](crate::run::Run), and keeps what a
+//! conversation needs in a [`KvCache`]. Nothing here touches a file, a thread or a clock.
+
+mod cache;
+mod config;
+mod decoder;
+mod encoder;
+mod load;
+mod rotary;
+
+pub use cache::{KvCache, LayerCache};
+pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
+pub use decoder::{Decoder, Sequence, Workspace};
+pub use encoder::Encoder;
+pub use load::{Loader, Source};
