@@ -8,6 +8,9 @@ mod cache;
 mod config;
 mod decoder;
 mod encoder;
+#[cfg(feature = "std")]
+mod files;
+mod gguf;
 mod load;
 mod rotary;
 
@@ -15,4 +18,7 @@ pub use cache::{KvCache, LayerCache};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 pub use decoder::{Decoder, Sequence, Workspace};
 pub use encoder::Encoder;
+#[cfg(feature = "std")]
+pub use files::{Model, SentenceEncoder};
+pub use gguf::GgufTensors;
 pub use load::{Loader, Source};

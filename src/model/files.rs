@@ -1,0 +1,200 @@
+//! Models on disk: a folder of Hugging Face, or a GGUF file.
+
+use super::config::{Architecture, DecoderConfig, EncoderConfig, Pooling};
+use super::decoder::Decoder;
+use super::encoder::Encoder;
+use super::gguf::GgufTensors;
+use super::load::Source;
+use crate::io::bitsandbytes::{Absmax, Nf4};
+use crate::io::bytes::Access;
+use crate::io::gguf::Gguf;
+use crate::io::json;
+use crate::io::safetensors::{Checkpoint, SafeTensors};
+use crate::kernels::nf4::RowNf4;
+use crate::nn::Weight;
+use crate::tensor::Tensor;
+use crate::{Cpu, Error, Result};
+use std::path::{Path, PathBuf};
+
+/// A model of either kind.
+pub enum Model {
+    /// Continues a text.
+    Decoder(Box<Decoder>),
+    /// Turns a text into a vector.
+    Encoder(Box<SentenceEncoder>),
+}
+
+/// An encoder and how its folder says that vectors are made.
+pub struct SentenceEncoder {
+    /// The layers.
+    pub encoder: Encoder,
+    /// How rows become a vector.
+    pub pooling: Pooling,
+    /// Whether vectors are scaled to length 1.
+    pub normalize: bool,
+    /// Tokens that a text is cut to.
+    pub max_tokens: usize,
+}
+
+impl Model {
+    /// Opens what stands at `path`: a folder with `config.json` and safetensors, or a GGUF file.
+    ///
+    /// # Errors
+    /// Where a file is missing or malformed, or describes what is not known.
+    pub fn open(path: impl AsRef<Path>, cpu: Cpu) -> Result<Model> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            return open_folder(path, cpu);
+        }
+        let file = Gguf::open(path, Access::Read)?;
+        let config = DecoderConfig::from_gguf(&file)?;
+        let decoder = Decoder::load(cpu, config.clone(), &GgufTensors::new(&file, &config));
+        decoder.map(|d| Model::Decoder(Box::new(d))).map_err(|e| e.in_file(path.display()))
+    }
+}
+
+fn open_folder(folder: &Path, cpu: Cpu) -> Result<Model> {
+    let path = folder.join("config.json");
+    let text = read(&path)?;
+    let in_config = |e: Error| e.in_file(path.display());
+    if !Architecture::of_config(&text).map_err(in_config)?.is_encoder() {
+        let config = DecoderConfig::from_hf(&text).map_err(in_config)?;
+        let weights = Checkpoint::open(folder)?;
+        return Ok(Model::Decoder(Box::new(Decoder::load(cpu, config, &weights)?)));
+    }
+    let config = EncoderConfig::from_hf(&text).map_err(in_config)?;
+    let encoder = Encoder::load(cpu, config, &Checkpoint::open(folder)?)?;
+    let max_tokens = max_tokens(folder, &encoder)?;
+    let (pooling, normalize) = pooling(folder)?;
+    Ok(Model::Encoder(Box::new(SentenceEncoder { encoder, pooling, normalize, max_tokens })))
+}
+
+/// What sentence-transformers' own file says, else the positions of the model.
+fn max_tokens(folder: &Path, encoder: &Encoder) -> Result<usize> {
+    let path = folder.join("sentence_bert_config.json");
+    let context = encoder.config().context();
+    if !path.exists() {
+        return Ok(context);
+    }
+    let text = read(&path)?;
+    let config = json::parse(&text).map_err(|e| e.in_file(path.display()))?;
+    Ok(config.get("max_seq_length").and_then(|v| v.as_usize()).map_or(context, |n| n.min(context)))
+}
+
+/// `modules.json` lists what follows the encoder: pooling, perhaps a normalisation.
+fn pooling(folder: &Path) -> Result<(Pooling, bool)> {
+    let path = folder.join("modules.json");
+    if !path.exists() {
+        return match folder.join("1_Pooling/config.json") {
+            alone if alone.exists() => Ok((pooling_of(&alone)?, false)),
+            _ => Ok((Pooling::Mean, false)),
+        };
+    }
+    let text = read(&path)?;
+    let bad = |e: Error| e.in_file(path.display());
+    let modules = json::parse(&text).map_err(bad)?;
+    let list = modules.elements().ok_or_else(|| bad(modules.expected("a list of modules")))?;
+    let (mut pooling, mut normalize) = (Pooling::Mean, false);
+    for module in list {
+        let kind = module.get("type").and_then(|v| v.as_str()).unwrap_or_default();
+        let place = module.get("path").and_then(|v| v.as_str()).unwrap_or_default();
+        match kind.rsplit('.').next().unwrap_or_default() {
+            "Transformer" => {}
+            "Pooling" => pooling = pooling_of(&inside(folder, &place).map_err(bad)?.join("config.json"))?,
+            "Normalize" => normalize = true,
+            _ => return Err(bad(Error::invalid(format!("module {kind:?} is not known")))),
+        }
+    }
+    Ok((pooling, normalize))
+}
+
+/// A folder in `folder`, by a plain name.
+fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
+    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':']);
+    if plain {
+        Ok(folder.join(name))
+    } else {
+        Err(Error::invalid(format!("module path {name:?} is not plain")))
+    }
+}
+
+fn pooling_of(path: &Path) -> Result<Pooling> {
+    const KEYS: [(&str, Pooling); 4] = [
+        ("pooling_mode_cls_token", Pooling::Cls),
+        ("pooling_mode_mean_tokens", Pooling::Mean),
+        ("pooling_mode_max_tokens", Pooling::Max),
+        ("pooling_mode_lasttoken", Pooling::Last),
+    ];
+    let text = read(path)?;
+    let config = json::parse(&text).map_err(|e| e.in_file(path.display()))?;
+    let on = |key: &str| config.get(key).and_then(|v| v.as_bool()).unwrap_or(false);
+    let chosen: Vec<_> = KEYS.into_iter().filter(|(key, _)| on(key)).collect();
+    let others = ["pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens"];
+    match (&chosen[..], others.into_iter().find(|key| on(key))) {
+        ([(_, pooling)], None) => Ok(*pooling),
+        (_, Some(key)) => Err(Error::invalid(format!("{key} is not known")).in_file(path.display())),
+        (all, None) => {
+            Err(Error::invalid(format!("{} poolings are on, expected one", all.len()))
+                .in_file(path.display()))
+        }
+    }
+}
+
+/// A small file, whole.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read;
+    /// Configurations have some thousand bytes.
+    const MOST: u64 = 16 << 20;
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let mut text = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "read", e))?;
+    if text.len() as u64 > MOST {
+        return Err(
+            Error::invalid(format!("a configuration of more than {MOST} bytes")).in_file(path.display())
+        );
+    }
+    Ok(text)
+}
+
+impl Source for Checkpoint {
+    fn file(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tensors().map(|t| t.name.to_string()).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        self.load(name)
+    }
+
+    fn stored(&self, cpu: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {
+        let Some((_, file)) = self.files().find(|(_, file)| file.tensor(name).is_ok()) else {
+            return Ok(None);
+        };
+        stored_nf4(file, cpu, name)
+    }
+}
+
+/// A weight in bitsandbytes' NF4, and the names of the tensors that stand for it.
+fn stored_nf4(file: &SafeTensors, cpu: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {
+    let Some(nf4) = Nf4::read(file, name)? else { return Ok(None) };
+    let own = format!("{name}.");
+    let around = file.tensors().map(|t| t.name).filter(|t| t.starts_with(&own)).map(Into::into);
+    let around: Vec<String> = around.collect();
+    let &[n, k] = &nf4.shape[..] else {
+        return Err(Error::Shape {
+            file: String::new(),
+            name: name.into(),
+            shape: nf4.shape.clone(),
+            expected: "a matrix".into(),
+        });
+    };
+    let absmax = match &nf4.absmax {
+        Absmax::Plain(absmax) => absmax.clone(),
+        nested => nested.decode(cpu),
+    };
+    let weight = Weight::from_nf4(RowNf4::new(n, k, nf4.blocksize, &nf4.codes, &absmax));
+    Ok(Some((weight, around.into_iter().chain([name.into()]).collect())))
+}
