@@ -13,3 +13,4 @@ pub mod json;
 mod kind;
 mod nearest;
 pub mod safetensors;
+pub mod tokenizer;
