@@ -10,6 +10,7 @@ mod attention;
 mod gemm;
 mod math;
 mod nf4;
+mod position;
 mod rope;
 mod rows;
 
@@ -26,7 +27,7 @@ pub struct Golden {
 /// Every case, kernel by kernel.
 pub fn cases() -> impl Iterator<Item = &'static Golden> {
     const FAMILIES: &[&[Golden]] =
-        &[attention::CASES, gemm::CASES, nf4::CASES, rows::CASES, math::CASES, rope::CASES];
+        &[attention::CASES, gemm::CASES, nf4::CASES, rows::CASES, math::CASES, rope::CASES, position::CASES];
     FAMILIES.iter().copied().flatten()
 }
 

@@ -22,7 +22,9 @@ mod embedding;
 mod feed_forward;
 mod linear;
 mod norm;
+pub mod position;
 mod room;
+pub mod rotary;
 mod weight;
 
 pub use attention::{KeyValueStore, KeyValues, Mixing, MultiHeadAttention, scaled_dot_product_attention};
@@ -31,5 +33,7 @@ pub use embedding::Embedding;
 pub use feed_forward::FeedForwardNetwork;
 pub use linear::{Linear, Product, products};
 pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use position::sinusoidal_positional_encoding;
 pub use room::Room;
+pub use rotary::{RopeScaling, RotaryConfig, RotaryEmbedding, RotaryTable, rotary_positional_embedding};
 pub use weight::{Stored, Weight};
