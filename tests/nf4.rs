@@ -203,7 +203,7 @@ fn nan_and_infinity_are_errors_that_name_the_element() {
         let mut half = vec![0x3c00u16; 50];
         half[33] = 0x7c00;
         let got = nf4::quantize_f16(cpu, &half, 64, &mut [0; 25], &mut [0.0]);
-        assert_eq!(got.unwrap_err().to_string(), "element 33 is NaN or infinite and has no NF4 code");
+        assert_eq!(got.unwrap_err().to_string(), "element 33 is NaN or infinite: no code stands for it");
     }
 }
 

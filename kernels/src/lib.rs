@@ -36,6 +36,7 @@ pub mod cpu;
 pub mod dot;
 pub mod elementwise;
 pub mod gemm;
+pub mod ggml;
 pub mod half;
 pub mod line;
 pub mod map;

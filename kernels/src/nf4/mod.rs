@@ -96,7 +96,7 @@ pub struct NotFinite {
 
 impl core::fmt::Display for NotFinite {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "element {} is NaN or infinite and has no NF4 code", self.index)
+        write!(f, "element {} is NaN or infinite: no code stands for it", self.index)
     }
 }
 
