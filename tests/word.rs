@@ -148,7 +148,11 @@ impl Words {
         for i in 0..8 {
             all.push(("nibble", floats(s.to_array(s.nibble(&mut nibbles, table, i)))));
         }
-        for (name, v) in [("load_u8", s.load_u8(&bytes)), ("load_u16", s.load_u16(&halves))] {
+        for (name, v) in [
+            ("load_u8", s.load_u8(&bytes)),
+            ("load_i8", s.load_i8(&bytes)),
+            ("load_u16", s.load_u16(&halves)),
+        ] {
             let mut x = [0; 16];
             s.store_i(&mut x, v);
             all.push((name, x.iter().map(|&x| x as u64).collect()));

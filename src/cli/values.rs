@@ -111,16 +111,20 @@ fn of_weights(cpu: Cpu, dtype: Dtype, bytes: &[u8], scratch: &mut Scratch) -> Ex
         let n = bytes.len() * 8 / dtype.bits();
         let floats = &mut Line::floats_mut(scratch.lines(n.div_ceil(LANES)))[..n];
         decode(cpu, dtype, bytes, floats);
-        let (low, high) = (reduce::min(cpu, floats), reduce::max(cpu, floats));
-        // A NaN anywhere makes both NaN; then one looks closer.
-        all = all.join(if high.is_nan() {
-            of_floats(floats.iter().map(|&x| f64::from(x)))
-        } else {
-            let number = |x: f32| Number::Float(f64::from(x));
-            Extremes { range: Some((number(low), number(high))), nans: 0 }
-        });
+        all = all.join(of_singles(cpu, floats));
     }
     all
+}
+
+/// The extremes of floats, at least one.
+pub fn of_singles(cpu: Cpu, floats: &[f32]) -> Extremes {
+    let (low, high) = (reduce::min(cpu, floats), reduce::max(cpu, floats));
+    // A NaN anywhere makes both NaN; then one looks closer.
+    if high.is_nan() {
+        return of_floats(floats.iter().map(|&x| f64::from(x)));
+    }
+    let number = |x: f32| Number::Float(f64::from(x));
+    Extremes { range: Some((number(low), number(high))), nans: 0 }
 }
 
 fn of_doubles(bytes: &[u8]) -> Extremes {

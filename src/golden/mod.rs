@@ -8,6 +8,7 @@ use crate::Cpu;
 
 mod attention;
 mod gemm;
+mod ggml;
 mod math;
 mod nf4;
 mod position;
@@ -26,8 +27,16 @@ pub struct Golden {
 
 /// Every case, kernel by kernel.
 pub fn cases() -> impl Iterator<Item = &'static Golden> {
-    const FAMILIES: &[&[Golden]] =
-        &[attention::CASES, gemm::CASES, nf4::CASES, rows::CASES, math::CASES, rope::CASES, position::CASES];
+    const FAMILIES: &[&[Golden]] = &[
+        attention::CASES,
+        gemm::CASES,
+        ggml::CASES,
+        nf4::CASES,
+        rows::CASES,
+        math::CASES,
+        rope::CASES,
+        position::CASES,
+    ];
     FAMILIES.iter().copied().flatten()
 }
 

@@ -31,6 +31,7 @@
 //!
 //! Reference: github.com/ggml-org/ggml, `docs/gguf.md`, `src/gguf.cpp`.
 
+mod decode;
 mod ggml_type;
 mod header;
 mod value;

@@ -134,6 +134,20 @@ fn files_of_the_python_package() {
     );
     assert_eq!(file.load("i32").unwrap().to_vec::<i32>(), [0, 1, 2, 3, 4]);
     assert_eq!(file.tensor("q8_0").unwrap().shape, [3, 64]);
+    let mut decoded = ["f32", "f16", "bf16", "q8_0", "q4_0"].map(|name| {
+        let mut out = vec![f32::NAN; 192];
+        file.tensor(name).unwrap().decode(samebits::Cpu::detect(), &mut out).unwrap();
+        out
+    });
+    let (exact, others) = decoded.split_first_mut().unwrap();
+    for (other, most) in others.iter().zip([0.002, 0.01, 0.02, 0.4]) {
+        assert!(exact.iter().zip(other).all(|(x, y)| (x - y).abs() <= most), "{other:?}");
+    }
+    let refused = file.tensor("i32").unwrap().decode(samebits::Cpu::detect(), &mut [0.0; 5]).unwrap_err();
+    assert!(
+        refused.to_string().starts_with("\"i32\" has dtype I32, expected F32, F16, BF16, Q4_0"),
+        "{refused}"
+    );
 
     let pairs: Vec<_> = file.metadata().map(|e| (e.key, e.value)).collect();
     let ours = gguf::to_bytes(&pairs, &file.tensors().collect::<Vec<_>>()).unwrap();

@@ -86,11 +86,12 @@ fn packed_a<'a, S: Simd, const MR: usize>(s: S, a: MatRef<'a>, room: &'a mut [f3
     room.as_chunks().0
 }
 
-/// Whether this is a vector times weights (n, k) as they lie row by row in memory: `Linear` without packing.
+/// Whether this is a vector times weights (n, k) as they lie row by row in memory, as floats or in blocks: `Linear`
+/// without packing.
 #[inline(always)]
 pub(super) fn takes_rows<W: Weights>(job: &Gemm<'_, W>) -> bool {
     let by_rows = |b: MatRef<'_>| b.row_stride() == 1 && b.rows() > 1;
-    job.a.rows() == 1 && job.a.row(0).is_some() && job.b.as_rows().is_some_and(by_rows)
+    job.a.rows() == 1 && job.a.row(0).is_some() && (W::BY_ROWS || job.b.as_rows().is_some_and(by_rows))
 }
 
 /// Such a product: thirty-two weight rows at a time, over all of k, so that memory is read in long runs; each

@@ -38,6 +38,7 @@ mod weights;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
+pub(crate) use weights::Lines;
 pub use weights::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply};
 
 use crate::view::{MatMut, MatRef};
@@ -178,7 +179,7 @@ pub const fn scratch_len<W: Weights>(m: usize, k: usize) -> usize {
 /// enough that packing its part of A and B is paid back.
 fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
     let (k, n) = b.shape();
-    if b.panels() && m <= FEW {
+    if b.panels() && m <= FEW || W::BY_ROWS && m == 1 {
         // One pass over the weights: cut them into parts of about half a MiB of f32.
         let cols = (1 << 17) / k.max(1);
         return (m.max(1), cols.clamp(64, 1 << 12).next_multiple_of(64));

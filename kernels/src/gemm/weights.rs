@@ -25,6 +25,9 @@ pub trait Weights: Copy + Send + Sync {
     const PANELS: bool;
     /// Up to so many rows that is worth it: on tiers whose tile is 12 × 2, and on others.
     const FEW: [usize; 2] = [FEW; 2];
+    /// Whether one row of A is best multiplied by 32 columns at a time over all of k, filled 256 of k by 256, for
+    /// the columns lie one after the other in memory.
+    const BY_ROWS: bool = false;
     /// What [`Weights::PANELS`] says, of this matrix, where it is not so for every one of its type.
     #[inline(always)]
     fn panels(&self) -> bool {

@@ -50,12 +50,6 @@ pub(super) fn part<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
     block[at..].first_chunk().expect("inside the block")
 }
 
-/// Sixteen signed bytes.
-#[inline(always)]
-pub(super) fn load_i8<S: Simd>(s: S, bytes: &[u8; LANES]) -> S::I32 {
-    s.sar::<24>(s.shl::<24>(s.load_u8(bytes)))
-}
-
 /// d · q, rounded once: in all formats but Q6_K and Q8_K the product is exact.
 #[inline(always)]
 pub(super) fn scaled<S: Simd>(s: S, d: f32, q: S::I32) -> S::F32 {
@@ -151,8 +145,8 @@ impl Block for Q8_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; 34], out: &mut Out<'_>) {
         let d = half(part(block, 0));
-        out.put(s, 0, scaled(s, d, load_i8(s, part(block, 2))));
-        out.put(s, 1, scaled(s, d, load_i8(s, part(block, 18))));
+        out.put(s, 0, scaled(s, d, s.load_i8(part(block, 2))));
+        out.put(s, 1, scaled(s, d, s.load_i8(part(block, 18))));
     }
 }
 
@@ -178,7 +172,7 @@ impl Block for Q8K {
     fn decode<S: Simd>(s: S, block: &[u8; 292], out: &mut Out<'_>) {
         let d = f32::from_le_bytes(*part(block, 0));
         for i in 0..16 {
-            out.put(s, i, scaled(s, d, load_i8(s, part(block, 4 + LANES * i))));
+            out.put(s, i, scaled(s, d, s.load_i8(part(block, 4 + LANES * i))));
         }
     }
 }

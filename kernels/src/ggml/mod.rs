@@ -30,11 +30,15 @@
 mod block;
 mod dequantize;
 mod k_block;
+mod panel;
 mod quantize;
+mod rows;
 
 pub use block::IQ4_NL_LEVELS;
 pub use dequantize::dequantize;
+pub use panel::{Code8, Group4, Group8, HalfLine, Packed4, Packed8, Panel4, Panel8, code_len, scale_len};
 pub use quantize::{quantize_q4_0, quantize_q8_0};
+pub use rows::Rows;
 
 /// A format of blocks, under ggml's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

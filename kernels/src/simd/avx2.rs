@@ -200,6 +200,14 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn load_i8(self, x: &[u8; LANES]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm_loadu_si128(x.as_ptr().cast());
+            [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))]
+        }
+    }
+    #[inline(always)]
     fn load_u16(self, x: &[u16; LANES]) -> Self::I32 {
         let p = x.as_ptr().cast::<__m128i>();
         // SAFETY: as above.

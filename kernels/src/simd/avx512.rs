@@ -190,6 +190,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())) }
     }
     #[inline(always)]
+    fn load_i8(self, x: &[u8; LANES]) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
     fn load_u16(self, x: &[u16; LANES]) -> __m512i {
         // SAFETY: as above.
         unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast())) }

@@ -182,6 +182,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn of_i(self, a: Self::I32) -> Self::F32;
     /// Sixteen bytes, each to an integer 0..=255.
     fn load_u8(self, x: &[u8; LANES]) -> Self::I32;
+    /// Sixteen signed bytes, each to an integer -128..=127.
+    fn load_i8(self, x: &[u8; LANES]) -> Self::I32;
     /// Sixteen half words, each to an integer 0..=65535.
     fn load_u16(self, x: &[u16; LANES]) -> Self::I32;
     /// The low 16 bits of each lane.

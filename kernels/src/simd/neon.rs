@@ -176,6 +176,20 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    fn load_i8(self, x: &[u8; LANES]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe {
+            let x = vreinterpretq_s8_u8(vld1q_u8(x.as_ptr()));
+            let [low, high] = [vmovl_s8(vget_low_s8(x)), vmovl_high_s8(x)];
+            [
+                vmovl_s16(vget_low_s16(low)),
+                vmovl_high_s16(low),
+                vmovl_s16(vget_low_s16(high)),
+                vmovl_high_s16(high),
+            ]
+        }
+    }
+    #[inline(always)]
     fn load_u16(self, x: &[u16; LANES]) -> Self::I32 {
         // SAFETY: as above.
         unsafe { each!(4, q => vreinterpretq_s32_u32(vmovl_u16(vld1_u16(x.as_ptr().add(4 * q))))) }

@@ -220,6 +220,10 @@ impl Simd for Scalar {
         x.map(i32::from)
     }
     #[inline(always)]
+    fn load_i8(self, x: &[u8; LANES]) -> [i32; LANES] {
+        x.map(|x| i32::from(x as i8))
+    }
+    #[inline(always)]
     fn load_u16(self, x: &[u16; LANES]) -> [i32; LANES] {
         x.map(i32::from)
     }

@@ -1,5 +1,7 @@
 //! The element types of ggml.
 
+use crate::kernels::ggml::Format;
+
 /// An element type of ggml: numbers one by one, or blocks of numbers that share scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(non_camel_case_types, missing_docs)] // ggml's own names
@@ -136,6 +138,11 @@ impl GgmlType {
         TABLE.iter().find(|row| row.0 == number).map(|row| row.1)
     }
 
+    /// The blocks, where kernels decode them.
+    pub fn format(self) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.name() == self.name())
+    }
+
     /// The name of a type that once had that number.
     pub(super) fn removed(number: u32) -> Option<&'static str> {
         REMOVED.iter().find(|row| row.0 == number).map(|row| row.1)
@@ -158,6 +165,10 @@ mod tests {
             assert_eq!(row.1 as usize, i, "{}", row.2);
             assert_eq!(GgmlType::from_number(row.0), Some(row.1));
             assert!(GgmlType::removed(row.0).is_none());
+            if let Some(format) = row.1.format() {
+                assert_eq!((format.block_len(), format.block_bytes()), (row.3, row.4), "{format}");
+            }
         }
+        assert_eq!(GgmlType::all().filter_map(GgmlType::format).count(), Format::ALL.len());
     }
 }
