@@ -17,6 +17,7 @@ use crate::{Error, sys};
 pub mod args;
 mod bench;
 pub mod console;
+mod embed;
 mod help;
 mod info;
 mod inspect;
@@ -48,8 +49,15 @@ pub struct Command {
 }
 
 /// Every subcommand, in the order of the help; the first is what runs without a command.
-pub const COMMANDS: &[Command] =
-    &[tour::COMMAND, info::COMMAND, bench::COMMAND, inspect::COMMAND, quantize::COMMAND, help::COMMAND];
+pub const COMMANDS: &[Command] = &[
+    tour::COMMAND,
+    info::COMMAND,
+    bench::COMMAND,
+    inspect::COMMAND,
+    quantize::COMMAND,
+    embed::COMMAND,
+    help::COMMAND,
+];
 
 /// Why a command ended early.
 #[derive(Debug)]

@@ -17,6 +17,14 @@ static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// # Errors
 /// [`Error::Io`] with what the system refused.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    write_seekable(path, |file| fill(file))
+}
+
+/// The same for what goes back to write a head once it knows what follows.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_seekable(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
     let temporary = Temporary::create(path)?;
     let result = temporary.fill(fill).map_err(|e| Error::io(path, "write", e));
     result.and_then(|()| temporary.publish(path))
@@ -56,7 +64,7 @@ impl Temporary {
         }
     }
 
-    fn fill(&self, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    fn fill(&self, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 20, &self.file);
         fill(&mut out)?;
         out.flush()?;

@@ -1,7 +1,7 @@
 //! Models on disk: a folder of Hugging Face, or a GGUF file.
 
 use super::config::{Architecture, DecoderConfig, EncoderConfig, Pooling};
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Workspace};
 use super::encoder::Encoder;
 use super::gguf::GgufTensors;
 use super::load::Source;
@@ -10,8 +10,12 @@ use crate::io::bytes::Access;
 use crate::io::gguf::Gguf;
 use crate::io::json;
 use crate::io::safetensors::{Checkpoint, SafeTensors};
+use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::nf4::RowNf4;
+use crate::kernels::reduce;
+use crate::kernels::view::{Layout, MatMut, MatRef};
 use crate::nn::Weight;
+use crate::run::Run;
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
 use std::path::{Path, PathBuf};
@@ -34,6 +38,39 @@ pub struct SentenceEncoder {
     pub normalize: bool,
     /// Tokens that a text is cut to.
     pub max_tokens: usize,
+}
+
+impl SentenceEncoder {
+    /// One vector a text of token ids, (texts, dim), pooled and scaled as the model says.
+    ///
+    /// # Errors
+    /// As [`Encoder::embed_texts`].
+    ///
+    /// # Panics
+    /// Where `out` has another shape.
+    pub fn embed(
+        &self,
+        run: &Run<'_>,
+        texts: &[&[u32]],
+        out: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        self.encoder.embed_texts(run, texts, self.pooling, out, workspace)?;
+        if self.normalize {
+            out.chunks_exact_mut(self.encoder.config().dim).for_each(|x| to_length_one(run.cpu(), x));
+        }
+        Ok(())
+    }
+}
+
+/// x / max(‖x‖, 10⁻¹²): what PyTorch's `normalize` does.
+fn to_length_one(cpu: Cpu, x: &mut [f32]) {
+    let n = x.len();
+    let norm = reduce::norm2(cpu, x);
+    let norm = if norm < 1e-12 { 1e-12 } else { norm };
+    let same = Layout { rows: 1, cols: n, row_stride: 0, col_stride: 0 };
+    let norm = [norm];
+    elementwise::binary_in_place(cpu, Binary::Div, MatMut::new(x, 1, n), MatRef::strided(&norm, 0, same));
 }
 
 impl Model {
