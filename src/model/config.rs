@@ -3,7 +3,7 @@
 mod hf;
 
 use crate::kernels::activation::Activation;
-use crate::kernels::rope::Pairing;
+use crate::nn::rotary::RotaryConfig;
 use alloc::vec::Vec;
 
 /// Families of models, by the `model_type` of their configuration.
@@ -70,7 +70,10 @@ pub struct DecoderConfig {
     /// Of the feed-forward network.
     pub activation: Activation,
     /// How positions turn queries and keys; `None`: positions are learned.
-    pub rope: Option<RopeConfig>,
+    pub rope: Option<RotaryConfig>,
+    /// The length of text, in tokens, that selects a scaling which depends on it (dynamic NTK, LongRoPE): fixed
+    /// when the model is loaded, so that no split of a text can change a bit.
+    pub length: usize,
     /// What q · k is multiplied by.
     pub scale: f32,
     /// Soft cap of the scores.
@@ -91,19 +94,6 @@ pub struct DecoderConfig {
     pub bos: Option<u32>,
     /// The tokens that end one.
     pub eos: Vec<u32>,
-}
-
-/// Rotary positions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RopeConfig {
-    /// The base of the frequencies.
-    pub theta: f64,
-    /// Components of a head that turn.
-    pub rotary_dim: usize,
-    /// Which two turn together.
-    pub pairing: Pairing,
-    /// How the frequencies were stretched, as `config.json` says; empty: not at all.
-    pub scaling: alloc::string::String,
 }
 
 /// How an encoder's rows become one vector.

@@ -13,11 +13,11 @@
 use super::cache::KvCache;
 use super::config::{Architecture, DecoderConfig};
 use super::load::{Loader, Source};
-use super::rotary::{Rotary, RotaryTable};
 use crate::kernels::elementwise::{self, Binary, Unary};
 use crate::kernels::rope::Rope;
 use crate::kernels::view::{Layout, MatMut, MatRef};
 use crate::kernels::{Cpu, Line};
+use crate::nn::rotary::{RotaryEmbedding, RotaryTable};
 use crate::nn::{Embedding, KeyValueStore, KeyValues, Linear, Norm, Room, TransformerBlock};
 use crate::run::Run;
 use crate::{Error, Result};
@@ -33,7 +33,7 @@ pub struct Decoder {
     config: DecoderConfig,
     embedding: Embedding,
     positions: Option<Embedding>,
-    rotary: Option<Rotary>,
+    rotary: Option<RotaryEmbedding>,
     blocks: Vec<TransformerBlock>,
     norm: Norm,
     head: Linear,
@@ -175,6 +175,12 @@ impl Decoder {
         let mut room = Room::new(lines);
         let x = room.floats(rows * dim);
         self.embed(run.cpu(), &tokens, &positions, x);
+        if let Some(rotary) = &self.rotary {
+            // Some positions ahead: a table that grows token by token would be moved as often.
+            let end = positions.iter().max().map_or(0, |&p| p as usize + 1);
+            table.grow(rotary, end.next_multiple_of(256).min(rotary.positions()));
+        }
+        let table = &*table;
         let rope = self.rotary.as_ref().map(|rotary| rotary.rope(table, &positions));
         self.run_blocks(run, batch, rope.as_ref(), x, &mut room);
         let h = room.floats(wanted.len() * dim);
@@ -223,7 +229,10 @@ impl Decoder {
                 return Err(Error::invalid(format!("token {t} of a vocabulary of {vocab}")));
             }
             let end = sequence.cache.len() + sequence.tokens.len();
-            let most = self.positions.as_ref().map_or(1 << 24, Embedding::entries);
+            let most = self
+                .positions
+                .as_ref()
+                .map_or(self.rotary.as_ref().map_or(1 << 24, RotaryEmbedding::positions), Embedding::entries);
             if end > most {
                 return Err(Error::invalid(format!("{end} tokens, the model has {most} positions")));
             }

@@ -3,12 +3,13 @@
 //! Reference: `llama.cpp`'s `gguf-py` (`constants.py`, `tensor_mapping.py`) and its converter, which permutes q and k
 //! of Llama to the interleaved pairing, and adds 1 to the gains of Gemma.
 
-use super::config::{Architecture, DecoderConfig, NormKind, RopeConfig};
+use super::config::{Architecture, DecoderConfig, NormKind};
 use super::load::Source;
 use crate::io::gguf::{Gguf, ValueType};
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Options;
 use crate::kernels::rope::Pairing;
+use crate::nn::rotary::RotaryConfig;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 use alloc::format;
@@ -117,6 +118,7 @@ fn read(file: &Gguf) -> Result<DecoderConfig> {
         norm_eps: data.f32(eps)?.ok_or_else(|| Error::invalid(format!("no metadata {:?}", data.key(eps))))?,
         activation: if gemma || gpt2 { Activation::GeluTanh } else { Activation::Silu },
         rope: if gpt2 { None } else { Some(rope(&data, architecture, head_dim)?) },
+        length: data.usize("context_length")?,
         scale,
         score_cap: data.f32("attn_logit_softcapping")?,
         logit_cap: data.f32("final_logit_softcapping")?,
@@ -146,9 +148,9 @@ fn windows(data: &Metadata<'_>, architecture: Architecture, layers: usize) -> Re
     })
 }
 
-fn rope(data: &Metadata<'_>, architecture: Architecture, head_dim: usize) -> Result<RopeConfig> {
+fn rope(data: &Metadata<'_>, architecture: Architecture, head_dim: usize) -> Result<RotaryConfig> {
     let rotary_dim = data.maybe_usize("rope.dimension_count")?.unwrap_or(head_dim);
-    let theta = data.f32("rope.freq_base")?.unwrap_or(10_000.0).into();
+    let theta = f64::from(data.f32("rope.freq_base")?.unwrap_or(10_000.0));
     if !rotary_dim.is_multiple_of(2) || rotary_dim > head_dim || theta <= 0.0 {
         let what = format!("{rotary_dim} of {head_dim} components turn, base {theta}");
         return Err(Error::invalid(what));
@@ -162,7 +164,7 @@ fn rope(data: &Metadata<'_>, architecture: Architecture, head_dim: usize) -> Res
         Architecture::Llama => Pairing::Interleaved,
         _ => Pairing::Half,
     };
-    Ok(RopeConfig { theta, rotary_dim, pairing, scaling: String::new() })
+    Ok(RotaryConfig { rotary_dim, ..RotaryConfig::new(head_dim, theta, pairing) })
 }
 
 /// A GGUF file as a source of tensors with Hugging Face's names.

@@ -12,7 +12,6 @@ mod encoder;
 mod files;
 mod gguf;
 mod load;
-mod rotary;
 
 pub use cache::{KvCache, LayerCache};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};

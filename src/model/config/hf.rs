@@ -1,13 +1,12 @@
 //! `config.json` of Hugging Face's transformers.
 
-use super::{Architecture, DecoderConfig, EncoderConfig, NormKind, RopeConfig};
+use super::{Architecture, DecoderConfig, EncoderConfig, NormKind};
 use crate::io::json::{self, Excerpt, Value};
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Options;
-use crate::kernels::rope::Pairing;
+use crate::nn::rotary::RotaryConfig;
 use crate::{Error, Result};
 use alloc::format;
-use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -162,6 +161,7 @@ fn gpt2(config: Object<'_>) -> Result<DecoderConfig> {
         norm_eps: config.f64("layer_norm_epsilon", 1e-5)? as f32,
         activation: config.activation("activation_function", "gelu_new")?,
         rope: None,
+        length: config.usize("n_positions")?,
         scale: Options::for_head_dim(dim / heads).scale,
         score_cap: None,
         logit_cap: None,
@@ -215,7 +215,8 @@ fn llama_like(config: Object<'_>, architecture: Architecture) -> Result<DecoderC
         norm: default_norm,
         norm_eps: config.f64("rms_norm_eps", 1e-6)? as f32,
         activation: activation(config, gemma)?,
-        rope: Some(rope(config, head_dim)?),
+        rope: Some(RotaryConfig::from_json(config.0, None, head_dim, 10_000.0)?),
+        length: config.usize("max_position_embeddings")?,
         scale: (1.0 / crate::kernels::simd::sqrt64(score)) as f32,
         score_cap: if architecture == Gemma2 { cap("attn_logit_softcapping")? } else { None },
         logit_cap: if architecture == Gemma2 { cap("final_logit_softcapping")? } else { None },
@@ -262,25 +263,6 @@ fn windows(config: Object<'_>, architecture: Architecture) -> Result<Vec<Option<
         }
         _ => vec![None; layers],
     })
-}
-
-fn rope(config: Object<'_>, head_dim: usize) -> Result<RopeConfig> {
-    // Newer files gather everything in `rope_parameters`.
-    let parameters = config.get("rope_parameters").map_or(config, Object);
-    let theta = match parameters.get("rope_theta") {
-        Some(_) => parameters.f64("rope_theta", 0.0)?,
-        None => config.f64("rope_theta", 10_000.0)?,
-    };
-    let partial = parameters.f64("partial_rotary_factor", config.f64("partial_rotary_factor", 1.0)?)?;
-    let rotary_dim = (head_dim as f64 * partial) as usize;
-    if !(theta > 0.0 && partial > 0.0 && partial <= 1.0 && rotary_dim.is_multiple_of(2)) {
-        return Err(Error::invalid(format!(
-            "rope_theta {theta}, {rotary_dim} of {head_dim} components turn"
-        )));
-    }
-    let scaling = config.get("rope_scaling").or(config.get("rope_parameters"));
-    let scaling = scaling.map_or("", |value| value.source()).to_string();
-    Ok(RopeConfig { theta, rotary_dim, pairing: Pairing::Half, scaling })
 }
 
 impl EncoderConfig {

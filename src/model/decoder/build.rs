@@ -5,7 +5,7 @@ use crate::Result;
 use crate::kernels::attention::Pattern;
 use crate::model::config::{Architecture, DecoderConfig, NormKind};
 use crate::model::load::Loader;
-use crate::model::rotary::Rotary;
+use crate::nn::rotary::RotaryEmbedding;
 use crate::nn::{Embedding, FeedForwardNetwork, Linear, Mixing, MultiHeadAttention, Norm, TransformerBlock};
 use alloc::format;
 use alloc::string::String;
@@ -23,7 +23,7 @@ pub(super) fn llama(loader: &mut Loader<'_>, config: DecoderConfig) -> Result<De
     } else {
         loader.linear("lm_head", [c.vocab, c.dim], false)?
     };
-    let rotary = config.rope.as_ref().map(Rotary::new);
+    let rotary = c.rope.as_ref().map(|rope| RotaryEmbedding::new(rope, c.length)).transpose()?;
     Ok(Decoder { embedding, positions: None, rotary, blocks, norm, head, config })
 }
 
