@@ -242,14 +242,14 @@ impl Decoder {
 
     /// The first rows (tokens, dim).
     fn embed(&self, cpu: Cpu, tokens: &[u32], positions: &[u32], x: &mut [f32]) {
-        self.embedding.forward(tokens, x);
+        self.embedding.forward(cpu, tokens, x);
         if let Some(factor) = self.config.embedding_scale {
             scale(cpu, Binary::Mul, factor, x);
         }
         if let Some(table) = &self.positions {
             let mut row = vec![0.0; self.config.dim];
             for (x, &p) in x.chunks_exact_mut(self.config.dim).zip(positions) {
-                table.forward(&[p], &mut row);
+                table.forward(cpu, &[p], &mut row);
                 let n = row.len();
                 elementwise::binary_in_place(cpu, Binary::Add, MatMut::new(x, 1, n), MatRef::new(&row, 1, n));
             }

@@ -174,9 +174,9 @@ impl Encoder {
             let first = self.config.first_position;
             let positions: Vec<u32> = (first..first + text.len()).map(|p| p as u32).collect();
             let (out, row) = (&mut out[part.clone()], &mut all[part]);
-            self.words.forward(text, out);
+            self.words.forward(cpu, text, out);
             for (table, ids) in [(&self.segments, segments), (&self.positions, &positions[..])] {
-                table.forward(ids, row);
+                table.forward(cpu, ids, row);
                 let n = row.len();
                 let (to, row) = (MatMut::new(&mut *out, 1, n), MatRef::new(row, 1, n));
                 elementwise::binary_in_place(cpu, Binary::Add, to, row);

@@ -6,9 +6,12 @@
 use super::config::{Architecture, DecoderConfig, NormKind};
 use super::load::Source;
 use crate::io::gguf::{Gguf, ValueType};
+use crate::kernels::Cpu;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Options;
+use crate::kernels::ggml::Rows;
 use crate::kernels::rope::Pairing;
+use crate::nn::Weight;
 use crate::nn::rotary::RotaryConfig;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
@@ -265,10 +268,28 @@ impl Source for GgufTensors<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor> {
-        let tensor = self.file.load(self.inward(name).unwrap_or(name))?;
+        let own = self.inward(name).unwrap_or(name);
+        let view = self.file.tensor(own)?;
+        let tensor = if view.kind.format().is_some() {
+            // Layers that share a tensor of blocks are cut apart as floats.
+            let mut floats = vec![0.0; view.elements()];
+            view.decode(Cpu::detect(), &mut floats)?;
+            Tensor::from_f32(&floats, view.shape)
+        } else {
+            self.file.load(own)?
+        };
         // GPT-2's code stores these (in, out), GGUF all alike (out, in).
         let turned = self.architecture == Architecture::Gpt2
             && ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end));
         Ok(if turned { tensor.t() } else { tensor })
+    }
+
+    fn stored(&self, _: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {
+        let Some(view) = self.inward(name).and_then(|own| self.file.tensor(own).ok()) else {
+            return Ok(None);
+        };
+        let (Some(format), &[n, k]) = (view.kind.format(), view.shape) else { return Ok(None) };
+        let weight = Weight::from_ggml(Rows::new(format, n, k, view.bytes));
+        Ok(Some((weight, vec![name.into()])))
     }
 }

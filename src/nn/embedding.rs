@@ -1,6 +1,7 @@
 //! Rows of a table, chosen by number.
 
 use super::weight::Weight;
+use crate::Cpu;
 
 /// A table (entries, features): token ids, positions or segments to vectors.
 ///
@@ -8,9 +9,10 @@ use super::weight::Weight;
 ///
 /// ```
 /// use samebits::{Cpu, kernels::view::MatRef, nn::{Embedding, Weight}};
-/// let table = Weight::from_f32(Cpu::detect(), MatRef::new(&[1.0, 2.0, 3.0, 4.0], 2, 2));
+/// let cpu = Cpu::detect();
+/// let table = Weight::from_f32(cpu, MatRef::new(&[1.0, 2.0, 3.0, 4.0], 2, 2));
 /// let mut x = [0.0; 4];
-/// Embedding { table }.forward(&[1, 0], &mut x);
+/// Embedding { table }.forward(cpu, &[1, 0], &mut x);
 /// assert_eq!(x, [3.0, 4.0, 1.0, 2.0]);
 /// ```
 #[derive(Clone, Debug)]
@@ -34,12 +36,12 @@ impl Embedding {
     ///
     /// # Panics
     /// Where an id is not in the table or `out` has another shape.
-    pub fn forward(&self, ids: &[u32], out: &mut [f32]) {
+    pub fn forward(&self, cpu: Cpu, ids: &[u32], out: &mut [f32]) {
         let n = self.features();
         assert!(out.len() == ids.len() * n, "{} floats for {} rows of {n}", out.len(), ids.len());
         for (&id, out) in ids.iter().zip(out.chunks_exact_mut(n.max(1))) {
             assert!((id as usize) < self.entries(), "id {id} of a table of {}", self.entries());
-            self.table.row(id as usize, out);
+            self.table.row(cpu, id as usize, out);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! y = x Wᵀ + b, with what may follow it.
 
-use super::weight::{Job, Weight, run_all};
+use super::product::{Job, run_all};
+use super::weight::Weight;
 use crate::kernels::activation::Activation;
 use crate::kernels::gemm::{Accumulate, Epilogue};
 use crate::kernels::view::{MatMut, MatRef};

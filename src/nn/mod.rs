@@ -23,6 +23,7 @@ mod feed_forward;
 mod linear;
 mod norm;
 pub mod position;
+mod product;
 mod room;
 pub mod rotary;
 mod weight;

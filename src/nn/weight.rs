@@ -10,13 +10,12 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
-use crate::kernels::gemm::{
-    Accumulate, Bf16, Element, Epilogue, F16, GROUP, Gemm, HalfGroup, PackedMatrix, Pieces, pack, packed_len,
-};
+use super::product::{Cut, Job};
+use crate::kernels::gemm::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, pack, packed_len};
+use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
 use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};
-use crate::kernels::view::{MatMut, MatRef};
+use crate::kernels::view::MatRef;
 use crate::kernels::{Cpu, LANES, Line, half, nf4};
-use crate::run::{Run, Scratch};
 use crate::tensor::{Dtype, Tensor};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -41,13 +40,35 @@ pub enum Stored {
     F16,
     /// Four-bit NormalFloat with one `f32` scale a block.
     Nf4,
+    /// A block format of ggml.
+    Ggml(Format),
 }
 
 enum Form {
     F32(Vec<[Line; GROUP]>),
     Bf16(Vec<HalfGroup>),
     F16(Vec<HalfGroup>),
-    Nf4 { codes: Vec<CodeLine>, scales: Vec<Line>, blocksize: usize },
+    Nf4 {
+        codes: Vec<CodeLine>,
+        scales: Vec<Line>,
+        blocksize: usize,
+    },
+    /// Q8_0 in panels.
+    Ggml8 {
+        codes: Vec<Code8>,
+        scales: Vec<HalfLine>,
+    },
+    /// Q4_0 or IQ4_NL in panels.
+    Ggml4 {
+        format: Format,
+        codes: Vec<CodeLine>,
+        scales: Vec<HalfLine>,
+    },
+    /// Rows of any other format, as files hold them.
+    Blocks {
+        format: Format,
+        blocks: Vec<u8>,
+    },
 }
 
 impl Weight {
@@ -74,6 +95,28 @@ impl Weight {
         let mut scales = filled(Line::ZERO, PackedNf4::scale_lines(n, k, blocksize));
         PackedNf4::pack(weight, &mut codes, &mut scales);
         Weight { n, k, form: Arc::new(Form::Nf4 { codes, scales, blocksize }) }
+    }
+
+    /// A weight (out, in) in a block format of ggml, as a GGUF file holds it.
+    pub fn from_ggml(weight: Rows<'_>) -> Weight {
+        let (n, k, format) = (weight.n(), weight.k(), weight.format());
+        let (code_len, scale_len) = (ggml::code_len(n, k), ggml::scale_len(n, k));
+        let form = match format {
+            Format::Q8_0 => {
+                let mut codes = filled(Code8::ZERO, code_len);
+                let mut scales = filled(HalfLine::ZERO, scale_len);
+                Packed8::pack(weight, &mut codes, &mut scales);
+                Form::Ggml8 { codes, scales }
+            }
+            Format::Q4_0 | Format::Iq4Nl => {
+                let mut codes = filled(CodeLine::ZERO, code_len);
+                let mut scales = filled(HalfLine::ZERO, scale_len);
+                Packed4::pack(weight, &mut codes, &mut scales);
+                Form::Ggml4 { format, codes, scales }
+            }
+            _ => Form::Blocks { format, blocks: weight.blocks().to_vec() },
+        };
+        Weight { n, k, form: Arc::new(form) }
     }
 
     /// A matrix (out, in) of f32, bf16 or f16, any strides.
@@ -122,6 +165,8 @@ impl Weight {
             Form::Bf16(_) => Stored::Bf16,
             Form::F16(_) => Stored::F16,
             Form::Nf4 { .. } => Stored::Nf4,
+            Form::Ggml8 { .. } => Stored::Ggml(Format::Q8_0),
+            Form::Ggml4 { format, .. } | Form::Blocks { format, .. } => Stored::Ggml(format),
         }
     }
 
@@ -131,6 +176,9 @@ impl Weight {
             Form::F32(groups) => size_of_val(&groups[..]),
             Form::Bf16(groups) | Form::F16(groups) => size_of_val(&groups[..]),
             Form::Nf4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
+            Form::Ggml8 { codes, scales } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
+            Form::Ggml4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
+            Form::Blocks { blocks, .. } => blocks.len(),
         }
     }
 
@@ -138,29 +186,41 @@ impl Weight {
     ///
     /// # Panics
     /// Where there is no such row or `out` is not (in).
-    pub fn row(&self, r: usize, out: &mut [f32]) {
-        assert!(r < self.n && out.len() == self.k, "row {r} of ({}, {}) into {}", self.n, self.k, out.len());
-        let (first, lane) = (r / LANES * self.k.div_ceil(GROUP), r % LANES);
-        for (g, out) in out.chunks_mut(GROUP).enumerate() {
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = match &*self.form {
-                    Form::F32(groups) => groups[first + g][i][lane],
-                    Form::Bf16(groups) => half::bf16_to_f32(groups[first + g].0[i][lane]),
-                    Form::F16(groups) => half::f16_to_f32(groups[first + g].0[i][lane]),
-                    Form::Nf4 { codes, scales, blocksize } => {
-                        let packed = PackedNf4::new(self.n, self.k, *blocksize, codes, scales);
-                        packed.get(r, g * GROUP + i)
-                    }
-                };
+    pub fn row(&self, cpu: Cpu, r: usize, out: &mut [f32]) {
+        let (n, k) = (self.n, self.k);
+        assert!(r < n && out.len() == k, "row {r} of ({n}, {k}) into {}", out.len());
+        let (first, lane) = (r / LANES * k.div_ceil(GROUP), r % LANES);
+        let element = |i: usize| (first + i / GROUP, i % GROUP);
+        match &*self.form {
+            Form::F32(groups) => each(out, |i| groups[element(i).0][element(i).1][lane]),
+            Form::Bf16(groups) => {
+                each(out, |i| half::bf16_to_f32(groups[element(i).0].0[element(i).1][lane]));
+            }
+            Form::F16(groups) => each(out, |i| half::f16_to_f32(groups[element(i).0].0[element(i).1][lane])),
+            Form::Nf4 { codes, scales, blocksize } => {
+                let packed = PackedNf4::new(n, k, *blocksize, codes, scales);
+                each(out, |i| packed.get(r, i));
+            }
+            Form::Ggml8 { codes, scales } => {
+                let packed = Packed8::new(n, k, codes, scales);
+                each(out, |i| packed.get(r, i));
+            }
+            Form::Ggml4 { format, codes, scales } => {
+                let packed = Packed4::new(*format, (n, k), codes, scales);
+                each(out, |i| packed.get(r, i));
+            }
+            Form::Blocks { format, blocks } => {
+                let bytes = format.bytes(k);
+                ggml::dequantize(cpu, *format, &blocks[r * bytes..][..bytes], out);
             }
         }
     }
 
     /// All of it as floats, (out, in) row by row.
-    pub fn to_rows(&self, _: Cpu) -> Vec<f32> {
+    pub fn to_rows(&self, cpu: Cpu) -> Vec<f32> {
         let mut rows = filled(0.0, self.n * self.k);
         for (r, row) in rows.chunks_exact_mut(self.k.max(1)).enumerate() {
-            self.row(r, row);
+            self.row(cpu, r, row);
         }
         rows
     }
@@ -175,6 +235,13 @@ impl Weight {
             Form::Nf4 { codes, scales, blocksize } => {
                 Cut::Nf4(job.cut(PackedNf4::new(n, k, *blocksize, codes, scales), threads))
             }
+            Form::Ggml8 { codes, scales } => Cut::Ggml8(job.cut(Packed8::new(n, k, codes, scales), threads)),
+            Form::Ggml4 { format, codes, scales } => {
+                Cut::Ggml4(job.cut(Packed4::new(*format, (n, k), codes, scales), threads))
+            }
+            Form::Blocks { format, blocks } => {
+                Cut::Blocks(job.cut(Rows::new(*format, n, k, blocks), threads))
+            }
         }
     }
 }
@@ -183,6 +250,11 @@ impl core::fmt::Debug for Weight {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Weight(({}, {}) {:?})", self.n, self.k, self.stored())
     }
+}
+
+/// Element `i` of `out` is `of(i)`.
+fn each(out: &mut [f32], of: impl Fn(usize) -> f32) {
+    out.iter_mut().enumerate().for_each(|(i, x)| *x = of(i));
 }
 
 /// `value`, `n` times, on huge pages where there are some.
@@ -199,87 +271,4 @@ fn packed<E: Element>(cpu: Cpu, w: MatRef<'_, E>) -> Vec<E::Group> {
     let mut groups = filled(E::ZERO, packed_len(w.cols(), w.rows()));
     pack(cpu, w.t(), &mut groups);
     groups
-}
-
-/// A product with a weight, less the weight.
-pub(super) struct Job<'a> {
-    pub x: MatRef<'a>,
-    pub out: MatMut<'a>,
-    pub accumulate: Accumulate,
-    pub epilogue: Epilogue<'a>,
-}
-
-impl<'a> Job<'a> {
-    /// Whole for one thread: a cut product packs the same part of its input more than once.
-    fn cut<W: crate::kernels::gemm::Weights>(self, b: W, threads: usize) -> Parts<'a, W> {
-        let Job { x: a, out: c, accumulate, epilogue } = self;
-        let gemm = Gemm { a, b, c, accumulate, epilogue };
-        if threads == 1 { Parts::Whole(Some(gemm)) } else { Parts::Cut(gemm.pieces()) }
-    }
-}
-
-/// A product, whole or in pieces.
-pub(super) enum Parts<'a, W> {
-    Whole(Option<Gemm<'a, W>>),
-    Cut(Pieces<'a, W>),
-}
-
-impl<'a, W: crate::kernels::gemm::Weights> Iterator for Parts<'a, W> {
-    type Item = Gemm<'a, W>;
-    fn next(&mut self) -> Option<Gemm<'a, W>> {
-        match self {
-            Parts::Whole(gemm) => gemm.take(),
-            Parts::Cut(pieces) => pieces.next(),
-        }
-    }
-}
-
-/// The pieces of a product, one kind for each kind of weight.
-pub(super) enum Cut<'a> {
-    F32(Parts<'a, PackedMatrix<'a>>),
-    Bf16(Parts<'a, PackedMatrix<'a, Bf16>>),
-    F16(Parts<'a, PackedMatrix<'a, F16>>),
-    Nf4(Parts<'a, PackedNf4<'a>>),
-}
-
-/// One piece of a product.
-pub(super) enum Piece<'a> {
-    F32(Gemm<'a, PackedMatrix<'a>>),
-    Bf16(Gemm<'a, PackedMatrix<'a, Bf16>>),
-    F16(Gemm<'a, PackedMatrix<'a, F16>>),
-    Nf4(Gemm<'a, PackedNf4<'a>>),
-}
-
-impl<'a> Iterator for Cut<'a> {
-    type Item = Piece<'a>;
-    fn next(&mut self) -> Option<Piece<'a>> {
-        match self {
-            Cut::F32(parts) => parts.next().map(Piece::F32),
-            Cut::Bf16(parts) => parts.next().map(Piece::Bf16),
-            Cut::F16(parts) => parts.next().map(Piece::F16),
-            Cut::Nf4(parts) => parts.next().map(Piece::Nf4),
-        }
-    }
-}
-
-impl Piece<'_> {
-    /// Computes it with this thread's scratch.
-    pub(super) fn run(self, cpu: Cpu, scratch: &mut Scratch) {
-        fn go<W: crate::kernels::gemm::Weights>(gemm: Gemm<'_, W>, cpu: Cpu, scratch: &mut Scratch) {
-            let need = gemm.scratch_len();
-            gemm.run(cpu, scratch.lines(need));
-        }
-        match self {
-            Piece::F32(gemm) => go(gemm, cpu, scratch),
-            Piece::Bf16(gemm) => go(gemm, cpu, scratch),
-            Piece::F16(gemm) => go(gemm, cpu, scratch),
-            Piece::Nf4(gemm) => go(gemm, cpu, scratch),
-        }
-    }
-}
-
-/// Runs all pieces of some products, as one job for all threads.
-pub(super) fn run_all<'a>(run: &Run<'_>, cuts: impl IntoIterator<Item = Cut<'a>, IntoIter: Send>) {
-    let cpu = run.cpu();
-    run.pieces(cuts.into_iter().flatten(), |piece, scratch| piece.run(cpu, scratch));
 }

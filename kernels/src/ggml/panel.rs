@@ -21,6 +21,7 @@
 use super::block::IQ4_NL_LEVELS;
 use super::{Format, Rows};
 use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply};
+use crate::half::f16_to_f32;
 use crate::nf4::CodeLine;
 use crate::simd::Simd;
 use crate::{Cpu, LANES, Line};
@@ -97,6 +98,13 @@ impl<'a, C> Packed<'a, C> {
         }
     }
 
+    /// The group and the scale of one weight.
+    fn at(&self, j: usize, i: usize) -> (&'a C, f32) {
+        assert!(j < self.n && i < self.k, "element ({j}, {i}) of ({}, {})", self.n, self.k);
+        let (codes, scales) = self.panel(j / LANES);
+        (&codes[i / GROUP], f16_to_f32(scales[i / BLOCK].0[j % LANES]))
+    }
+
     #[inline(always)]
     fn panel(&self, p: usize) -> (&'a [C], &'a [HalfLine]) {
         let (groups, blocks) = (self.k / GROUP, self.k / BLOCK);
@@ -167,6 +175,15 @@ impl<'a> Packed8<'a> {
     /// Where these are not [`code_len`] and [`scale_len`] long.
     pub fn new(n: usize, k: usize, codes: &'a [Code8], scales: &'a [HalfLine]) -> Self {
         Packed8(Packed::new(n, k, codes, scales))
+    }
+
+    /// The weight of output `j` and input `i`, decoded.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn get(&self, j: usize, i: usize) -> f32 {
+        let (codes, scale) = self.0.at(j, i);
+        f32::from(codes.0[i % GROUP][j % LANES] as i8) * scale
     }
 }
 
@@ -274,6 +291,15 @@ impl<'a> Packed4<'a> {
             other => panic!("panels of four bits from {other}"),
         };
         Packed4 { packed: Packed::new(n, k, codes, scales), levels }
+    }
+
+    /// The weight of output `j` and input `i`, decoded.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn get(&self, j: usize, i: usize) -> f32 {
+        let (codes, scale) = self.packed.at(j, i);
+        self.levels[(codes.0[j % LANES] >> (4 * (i % GROUP)) & 15) as usize] * scale
     }
 }
 

@@ -63,6 +63,11 @@ impl<'a> Rows<'a> {
         self.k
     }
 
+    /// The blocks of all rows.
+    pub const fn blocks(&self) -> &'a [u8] {
+        self.blocks
+    }
+
     /// The blocks of row `j`.
     #[inline(always)]
     pub(super) fn row(&self, j: usize) -> &'a [u8] {

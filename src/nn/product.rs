@@ -1,0 +1,103 @@
+//! Products with weights of any form, cut into pieces.
+
+use crate::kernels::Cpu;
+use crate::kernels::gemm::{Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Weights};
+use crate::kernels::ggml::{Packed4, Packed8, Rows};
+use crate::kernels::nf4::PackedNf4;
+use crate::kernels::view::{MatMut, MatRef};
+use crate::run::{Run, Scratch};
+
+/// A product with a weight, less the weight.
+pub(super) struct Job<'a> {
+    pub x: MatRef<'a>,
+    pub out: MatMut<'a>,
+    pub accumulate: Accumulate,
+    pub epilogue: Epilogue<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// Whole for one thread: a cut product packs the same part of its input more than once.
+    pub fn cut<W: Weights>(self, b: W, threads: usize) -> Parts<'a, W> {
+        let Job { x: a, out: c, accumulate, epilogue } = self;
+        let gemm = Gemm { a, b, c, accumulate, epilogue };
+        if threads == 1 { Parts::Whole(Some(gemm)) } else { Parts::Cut(gemm.pieces()) }
+    }
+}
+
+/// A product, whole or in pieces.
+pub(super) enum Parts<'a, W> {
+    Whole(Option<Gemm<'a, W>>),
+    Cut(Pieces<'a, W>),
+}
+
+impl<'a, W: Weights> Iterator for Parts<'a, W> {
+    type Item = Gemm<'a, W>;
+    fn next(&mut self) -> Option<Gemm<'a, W>> {
+        match self {
+            Parts::Whole(gemm) => gemm.take(),
+            Parts::Cut(pieces) => pieces.next(),
+        }
+    }
+}
+
+/// The pieces of a product, one kind for each kind of weight.
+pub(super) enum Cut<'a> {
+    F32(Parts<'a, PackedMatrix<'a>>),
+    Bf16(Parts<'a, PackedMatrix<'a, Bf16>>),
+    F16(Parts<'a, PackedMatrix<'a, F16>>),
+    Nf4(Parts<'a, PackedNf4<'a>>),
+    Ggml8(Parts<'a, Packed8<'a>>),
+    Ggml4(Parts<'a, Packed4<'a>>),
+    Blocks(Parts<'a, Rows<'a>>),
+}
+
+/// One piece of a product.
+pub(super) enum Piece<'a> {
+    F32(Gemm<'a, PackedMatrix<'a>>),
+    Bf16(Gemm<'a, PackedMatrix<'a, Bf16>>),
+    F16(Gemm<'a, PackedMatrix<'a, F16>>),
+    Nf4(Gemm<'a, PackedNf4<'a>>),
+    Ggml8(Gemm<'a, Packed8<'a>>),
+    Ggml4(Gemm<'a, Packed4<'a>>),
+    Blocks(Gemm<'a, Rows<'a>>),
+}
+
+impl<'a> Iterator for Cut<'a> {
+    type Item = Piece<'a>;
+    fn next(&mut self) -> Option<Piece<'a>> {
+        match self {
+            Cut::F32(parts) => parts.next().map(Piece::F32),
+            Cut::Bf16(parts) => parts.next().map(Piece::Bf16),
+            Cut::F16(parts) => parts.next().map(Piece::F16),
+            Cut::Nf4(parts) => parts.next().map(Piece::Nf4),
+            Cut::Ggml8(parts) => parts.next().map(Piece::Ggml8),
+            Cut::Ggml4(parts) => parts.next().map(Piece::Ggml4),
+            Cut::Blocks(parts) => parts.next().map(Piece::Blocks),
+        }
+    }
+}
+
+impl Piece<'_> {
+    /// Computes it with this thread's scratch.
+    pub(super) fn run(self, cpu: Cpu, scratch: &mut Scratch) {
+        fn go<W: Weights>(gemm: Gemm<'_, W>, cpu: Cpu, scratch: &mut Scratch) {
+            let need = gemm.scratch_len();
+            gemm.run(cpu, scratch.lines(need));
+        }
+        match self {
+            Piece::F32(gemm) => go(gemm, cpu, scratch),
+            Piece::Bf16(gemm) => go(gemm, cpu, scratch),
+            Piece::F16(gemm) => go(gemm, cpu, scratch),
+            Piece::Nf4(gemm) => go(gemm, cpu, scratch),
+            Piece::Ggml8(gemm) => go(gemm, cpu, scratch),
+            Piece::Ggml4(gemm) => go(gemm, cpu, scratch),
+            Piece::Blocks(gemm) => go(gemm, cpu, scratch),
+        }
+    }
+}
+
+/// Runs all pieces of some products, as one job for all threads.
+pub(super) fn run_all<'a>(run: &Run<'_>, cuts: impl IntoIterator<Item = Cut<'a>, IntoIter: Send>) {
+    let cpu = run.cpu();
+    run.pieces(cuts.into_iter().flatten(), |piece, scratch| piece.run(cpu, scratch));
+}
