@@ -4,6 +4,7 @@ mod common;
 use common::layouts::{Form, Mat};
 use common::*;
 use samebits::kernels::elementwise::*;
+use samebits::kernels::math::pow64;
 use samebits::kernels::view::{Layout, MatMut, MatRef};
 
 fn twin(op: Binary, a: f32, b: f32) -> f32 {
@@ -27,6 +28,19 @@ fn twin(op: Binary, a: f32, b: f32) -> f32 {
                 b
             }
         }
+        Binary::Pow => power(a, b),
+    }
+}
+
+/// IEEE 754-2019, 9.2.1, from the power of what is not negative.
+fn power(a: f32, b: f32) -> f32 {
+    let size = pow64(f64::from(a.abs()), f64::from(b)) as f32;
+    match a.is_sign_negative() {
+        false => size,
+        true if f64::from(b) % 2.0 == 0.0 || b.is_infinite() => size,
+        true if b.fract() == 0.0 => -size,
+        true if a == 0.0 || a.is_infinite() => size,
+        true => f32::NAN,
     }
 }
 
@@ -174,6 +188,38 @@ fn unary_in_every_layout() {
                     assert_same(&place.values(), &want, format!("{f:?} {cpu:?} ({rows}, {cols}) {from:?}"));
                 }
             }
+        }
+    }
+}
+
+/// Powers against std's `f64`, and every pair of special values against std's `f32`.
+#[test]
+fn pow_truth() {
+    let mut random = Random::new(5);
+    let (cpu, n) = (cpus()[0], if slow() { 2_000 } else { 200_000 });
+    let a: Vec<f32> = (0..n).map(|_| (random.unit() * 40.0).exp2()).collect();
+    let b: Vec<f32> =
+        (0..n).map(|i| if i % 2 == 0 { random.unit() * 8.0 } else { (i % 17) as f32 - 8.0 }).collect();
+    let power = |a: &[f32], b: &[f32]| {
+        let mut out = vec![0.0; a.len()];
+        let shape = (1, a.len());
+        let y = MatMut::new(&mut out, 1, shape.1);
+        binary(cpu, Binary::Pow, MatRef::new(a, 1, shape.1), MatRef::new(b, 1, shape.1), y);
+        out
+    };
+    for (i, y) in power(&a, &b).into_iter().enumerate() {
+        let off = truth::ulps(y, f64::from(a[i]).powf(f64::from(b[i])));
+        assert!(off <= 0.5 + 1.0 / 128.0, "{:e} to the {:e} is {y:e}: {off} ulp", a[i], b[i]);
+    }
+    let exponents =
+        [0.0, -0.0, 0.5, 1.0, -1.0, 2.0, 3.0, -3.0, 1e10, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for a in SPECIALS {
+        for b in exponents {
+            let (y, want) = (power(&[a], &[b])[0], a.powf(b));
+            let near = y == want && y.is_sign_negative() == want.is_sign_negative()
+                || y.is_nan() && want.is_nan()
+                || truth::ulps(y, f64::from(want)) <= 1.0;
+            assert!(near, "{a:e} to the {b:e} is {y:e}, std has {want:e}");
         }
     }
 }

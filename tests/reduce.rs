@@ -4,9 +4,10 @@ mod common;
 use common::chains;
 use common::layouts::{Form, Mat};
 use common::*;
+use samebits::kernels::cumsum::cumsum;
 use samebits::kernels::dot::{dot, dot_rows};
 use samebits::kernels::reduce::*;
-use samebits::kernels::view::MatRef;
+use samebits::kernels::view::{MatMut, MatRef};
 
 const REDUCTIONS: [Reduction; 5] =
     [Reduction::Sum, Reduction::Mean, Reduction::Norm2, Reduction::Max, Reduction::Min];
@@ -187,4 +188,36 @@ fn lengths_must_agree() {
 #[should_panic(expected = "query of 3 elements, rows (2, 4)")]
 fn the_query_must_fit() {
     dot_rows(cpus()[0], &[0.0; 3], MatRef::new(&[0.0; 8], 2, 4), &mut [0.0; 2]);
+}
+
+/// Running sums: the definition, in every layout; what a NaN and an infinity reach.
+#[test]
+fn running_sums() {
+    let mut random = Random::new(21);
+    for (rows, cols) in (0..=67).map(|n| (1, n)).chain([(0, 3), (3, 0), (3, 17), (17, 35)]) {
+        let x = random.normal(rows * cols);
+        let twin = |row: usize| {
+            let prefix =
+                move |n: usize, x: &[f32]| x[..n].iter().fold(0.0, |sum, &x| sum + f64::from(x)) as f32;
+            let row = x[row * cols..][..cols].to_vec();
+            (1..=cols).map(move |n| prefix(n, &row))
+        };
+        let want: Vec<f32> = (0..rows).flat_map(twin).collect();
+        for from in Form::ALL {
+            for to in Form::ALL {
+                let mut out = Mat::new(to, rows, cols, &vec![0.0; rows * cols]);
+                cumsum(Mat::new(from, rows, cols, &x).view(), out.view_mut());
+                assert_same(&out.values(), &want, format!("({rows}, {cols}) {from:?} → {to:?}"));
+            }
+        }
+    }
+    let mut out = [0.0; 5];
+    cumsum(
+        MatRef::new(&[1.0, f32::INFINITY, 1.0, f32::NEG_INFINITY, 1.0], 1, 5),
+        MatMut::new(&mut out, 1, 5),
+    );
+    assert_same(&out, &[1.0, f32::INFINITY, f32::INFINITY, f32::NAN, f32::NAN], "an infinity");
+    // 2²⁴ + 1 is lost in f32, not in the chain.
+    cumsum(MatRef::new(&[16_777_216.0, 1.0, 1.0, 0.0, 0.0], 1, 5), MatMut::new(&mut out, 1, 5));
+    assert_eq!(out[2], 16_777_218.0);
 }

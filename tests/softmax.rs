@@ -196,3 +196,64 @@ fn bands_give_the_same_bits() {
 fn shapes_must_agree() {
     softmax(cpus()[0], MatRef::new(&[0.0; 6], 2, 3), MatMut::new(&mut [0.0; 6], 3, 2));
 }
+
+fn log_sum_exp_twin(x: &[f32]) -> f32 {
+    let mut m = [f32::NEG_INFINITY; 16];
+    for (i, &x) in x.iter().enumerate() {
+        m[i % 16] = if x > m[i % 16] { x } else { m[i % 16] };
+    }
+    let m = chains::fold(m, |a, b| if a > b { a } else { b });
+    let m = if m.is_infinite() { 0.0 } else { m };
+    m + scalar(Unary::Ln, chains::sum_f32(x.iter().map(|x| scalar(Unary::Exp, x - m))))
+}
+
+/// Of every row of a matrix in every layout, of every length.
+#[test]
+fn log_sum_exp_twins() {
+    let mut random = Random::new(11);
+    for cpu in cpus() {
+        for (rows, cols) in
+            (0..=67).map(|n| (1, n)).chain([(0, 3), (5, 1), (3, 17), (4, 48), (17, 35), (1, 1000)])
+        {
+            let x: Vec<f32> = random.normal(rows * cols).iter().map(|x| x * 10.0).collect();
+            let want: Vec<f32> = (0..rows).map(|r| log_sum_exp_twin(&x[r * cols..][..cols])).collect();
+            for form in Form::ALL {
+                let mut out = vec![f32::NAN; rows];
+                log_sum_exp(cpu, Mat::new(form, rows, cols, &x).view(), &mut out);
+                assert_same(&out, &want, format!("log_sum_exp {cpu:?} ({rows}, {cols}) {form:?}"));
+            }
+        }
+    }
+}
+
+/// The header's bound, and what infinities and NaN become.
+#[test]
+fn log_sum_exp_truth() {
+    let mut random = Random::new(12);
+    let cpu = cpus()[0];
+    let one = |x: &[f32]| {
+        let mut y = [0.0];
+        log_sum_exp(cpu, MatRef::new(x, 1, x.len()), &mut y);
+        y[0]
+    };
+    for n in [1, 5, 64, 1000, 4096] {
+        for size in [0.01, 1.0, 30.0, 1e30] {
+            let x: Vec<f32> = random.normal(n).iter().map(|x| x * size).collect();
+            let m = x.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(f64::from(x)));
+            let want = m + x.iter().map(|&x| (f64::from(x) - m).exp()).sum::<f64>().ln();
+            let bound = U * (16.0 + 2.0 * (want - m).abs() + want.abs());
+            let error = (f64::from(one(&x)) - want).abs();
+            assert!(error <= bound, "{n} elements of size {size}: off by {error:e}, bound {bound:e}");
+        }
+    }
+    let infinity = f32::INFINITY;
+    assert_eq!(one(&[]), -infinity);
+    assert_eq!(one(&[-infinity; 20]), -infinity);
+    assert_eq!(one(&[1.0, infinity, -infinity]), infinity);
+    assert_eq!(one(&[-infinity, 3.0]), 3.0);
+    for at in 0..=70 {
+        let mut x = [infinity; 71];
+        x[at] = f32::NAN;
+        assert!(one(&x).is_nan(), "NaN at {at}");
+    }
+}

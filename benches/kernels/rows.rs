@@ -7,7 +7,7 @@ use samebits::kernels::elementwise::{Binary, binary};
 use samebits::kernels::norm::{Gain, LayerNorm, RmsNorm, add_rms_norm, layer_norm, rms_norm};
 use samebits::kernels::reduce::{Reduction, reduce_rows};
 use samebits::kernels::view::{MatMut, MatRef};
-use samebits::kernels::{dot::dot_rows, half, softmax, topk::topk};
+use samebits::kernels::{cumsum, dot::dot_rows, half, softmax, topk::topk};
 use std::hint::black_box;
 
 /// (4096, 1024): 16 MiB in, 16 MiB out.
@@ -27,6 +27,7 @@ const FROM_ROWS_TO_ROWS: &[Kernel] = &[
     ("rms_norm", |cpu, x, y| {
         rms_norm(cpu, x, &RmsNorm { gain: Gain::Weight(&[0.5; COLS]), eps: 1e-6 }, y);
     }),
+    ("cumsum", |_, x, y| cumsum::cumsum(x, y)),
     ("add", |cpu, x, y| binary(cpu, Binary::Add, x, x, y)),
 ];
 
@@ -98,6 +99,9 @@ fn reads(c: &mut Criterion, cpu: Cpu, x: &[f32]) {
             },
         );
     }
+    group.bench_function(BenchmarkId::new(format!("log_sum_exp {ROWS}x{COLS}"), cpu.tier()), |b| {
+        b.iter(|| softmax::log_sum_exp(cpu, MatRef::new(x, ROWS, COLS), &mut out));
+    });
     group.finish();
     let mut group = c.benchmark_group("topk");
     group.throughput(Throughput::Bytes((4 * x.len()) as u64)).sample_size(10);

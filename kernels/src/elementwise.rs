@@ -1,6 +1,6 @@
 //! # Arithmetic of two matrices, functions of one, by name
 //!
-//! **Math.**  out = a ∘ b with ∘ one of + − × ÷ max min;   out = f(x) with f one of −x |x| √x e^x ln tanh σ erf.
+//! **Math.**  out = a ∘ b with ∘ one of + − × ÷ max min pow;   out = f(x) with f one of −x |x| √x e^x ln tanh σ erf.
 //!
 //! **Law.**   Clause 3: exact words, one element at a time. `max` and `min` of a NaN and anything are NaN.
 //!
@@ -10,13 +10,13 @@
 //!
 //! **Registers.**  Two words, and what f needs.  **Cost.**  8 or 12 bytes, one operation an element: memory
 //! binds (functions: see [`crate::math`]).
-//! **Error.**  Each result rounded once; functions within the bounds of `math/`.
+//! **Error.**  Each result rounded once (pow: 0.5 ulp and 2⁻²⁷ of one); functions within the bounds of `math/`.
 //! **Reference.**  IEEE 754-2019, clause 5.  **Next.**  [`crate::reduce`].
 
 use crate::Cpu;
 use crate::map::{self, Lanewise, Pairwise};
-use crate::math::{Erf, Exp, Ln, Sigmoid, Tanh};
-use crate::simd::Simd;
+use crate::math::{Erf, Exp, Ln, Sigmoid, Tanh, pow64};
+use crate::simd::{Floats, Simd};
 use crate::view::{MatMut, MatRef};
 
 /// An operation of two numbers.
@@ -34,6 +34,8 @@ pub enum Binary {
     Max,
     /// The smaller; NaN where either is; b where they are equal.
     Min,
+    /// a^b as IEEE 754's pow: any base where b is an integer; computed in `f64`, number by number, and rounded once.
+    Pow,
 }
 
 /// A function of one number.
@@ -59,8 +61,8 @@ pub enum Unary {
 
 impl Binary {
     /// Every operation.
-    pub const ALL: [Binary; 6] =
-        [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
+    pub const ALL: [Binary; 7] =
+        [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min, Binary::Pow];
 }
 
 impl Unary {
@@ -81,6 +83,7 @@ pub fn binary(cpu: Cpu, op: Binary, a: MatRef, b: MatRef, out: MatMut) {
         Binary::Div => map::zip(cpu, Div, a, b, out),
         Binary::Max => map::zip(cpu, Max, a, b, out),
         Binary::Min => map::zip(cpu, Min, a, b, out),
+        Binary::Pow => map::zip(cpu, Pow, a, b, out),
     }
 }
 
@@ -96,6 +99,7 @@ pub fn binary_in_place(cpu: Cpu, op: Binary, a: MatMut, b: MatRef) {
         Binary::Div => map::zip_in_place(cpu, Div, a, b),
         Binary::Max => map::zip_in_place(cpu, Max, a, b),
         Binary::Min => map::zip_in_place(cpu, Min, a, b),
+        Binary::Pow => map::zip_in_place(cpu, Pow, a, b),
     }
 }
 
@@ -149,7 +153,30 @@ words! {
     Div: Pairwise(a, b) = |s| s.div(a, b);
     Max: Pairwise(a, b) = |s| s.select(s.unordered(a, b), s.add(a, b), s.max(a, b));
     Min: Pairwise(a, b) = |s| s.select(s.unordered(a, b), s.add(a, b), s.min(a, b));
+    Pow: Pairwise(a, b) = |s| s.load(&powers(&s.to_array(a), &s.to_array(b)));
     Neg: Lanewise(x) = |s| s.neg(x);
     Abs: Lanewise(x) = |s| s.abs(x);
     Sqrt: Lanewise(x) = |s| s.sqrt(x);
+}
+
+/// a^b, lane by lane. No word is said here: one copy serves every tier.
+#[inline(never)]
+fn powers(a: &Floats, b: &Floats) -> Floats {
+    let mut out = *a;
+    for (a, b) in out.iter_mut().zip(b) {
+        *a = power(*a, *b);
+    }
+    out
+}
+
+fn power(a: f32, b: f32) -> f32 {
+    // From 2²⁴ on every number is an even integer; the infinities count as such.
+    let whole = b as i32;
+    let (integer, odd) =
+        if b.abs() < 16_777_216.0 { (whole as f32 == b, whole % 2 != 0) } else { (true, false) };
+    if a < 0.0 && (b.is_nan() || !integer && a != f32::NEG_INFINITY) {
+        return f32::NAN;
+    }
+    let size = pow64(f64::from(a.abs()), f64::from(b)) as f32;
+    if odd && a.is_sign_negative() { -size } else { size }
 }

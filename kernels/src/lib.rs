@@ -33,6 +33,7 @@
 pub mod activation;
 pub mod attention;
 pub mod cpu;
+pub mod cumsum;
 pub mod dot;
 pub mod elementwise;
 pub mod gemm;

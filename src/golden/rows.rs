@@ -6,7 +6,7 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::norm::{Gain, LayerNorm, RmsNorm};
 use crate::kernels::reduce::{self, Reduction};
 use crate::kernels::view::{MatMut, MatRef};
-use crate::kernels::{dot, half, norm, softmax, topk};
+use crate::kernels::{cumsum, dot, half, norm, softmax, topk};
 
 pub const CASES: &[Golden] = &[
     Golden { name: "dot/67 lengths", hash: 0x6dd2810691fde2df, run: dots },
@@ -18,7 +18,18 @@ pub const CASES: &[Golden] = &[
     Golden { name: "softmax/log", hash: 0x047cc993df578e81, run: |cpu| rows(cpu, softmax::log_softmax) },
     Golden { name: "norm/layer", hash: 0xe65d5e0fafdd3db4, run: layer_norm },
     Golden { name: "norm/rms", hash: 0xe4b7b32b14eebc2d, run: rms_norm },
-    Golden { name: "elementwise/binary", hash: 0xe604c0bd1d0d4e22, run: binary },
+    Golden {
+        name: "elementwise/binary",
+        hash: 0xe604c0bd1d0d4e22,
+        run: |cpu| binary(cpu, &Binary::ALL[..6]),
+    },
+    Golden { name: "elementwise/pow", hash: 0xa8c922ccdf13bd51, run: |cpu| binary(cpu, &[Binary::Pow]) },
+    Golden { name: "softmax/log-sum-exp", hash: 0xdf4b34975e8339a6, run: log_sum_exp },
+    Golden {
+        name: "cumsum/rows",
+        hash: 0x5b4936394b2e760e,
+        run: |cpu| rows(cpu, |_, x, out| cumsum::cumsum(x, out)),
+    },
     Golden { name: "half/f16 and bf16", hash: 0x0051ebc58975ae4c, run: halves },
 ];
 
@@ -64,6 +75,18 @@ fn rows(cpu: Cpu, kernel: fn(Cpu, MatRef, MatMut)) -> u64 {
     hash(&out)
 }
 
+/// Of the rows and of the columns.
+fn log_sum_exp(cpu: Cpu) -> u64 {
+    let x: Vec<f32> = Random::new(5).normal(9 * 389).iter().map(|x| x * 30.0).collect();
+    let x = MatRef::new(&x, 9, 389);
+    let each = |h: Hash, x: MatRef| {
+        let mut out = vec![0.0; x.rows()];
+        softmax::log_sum_exp(cpu, x, &mut out);
+        h.floats(&out)
+    };
+    [x, x.t()].into_iter().fold(Hash::default(), each).0
+}
+
 fn layer_norm(cpu: Cpu) -> u64 {
     let n = 389;
     let (x, w, b) = (Random::new(6).normal(9 * n), Random::new(7).normal(n), Random::new(8).normal(n));
@@ -85,7 +108,7 @@ fn rms_norm(cpu: Cpu) -> u64 {
     Hash::default().floats(&x).floats(&out).0
 }
 
-fn binary(cpu: Cpu) -> u64 {
+fn binary(cpu: Cpu, operations: &[Binary]) -> u64 {
     let (a, b) = (Random::new(12).normal(37 * 21), Random::new(13).normal(37 * 21));
     let mut out = vec![0.0; a.len()];
     let each = |h: Hash, op| {
@@ -93,7 +116,7 @@ fn binary(cpu: Cpu) -> u64 {
         elementwise::binary(cpu, op, MatRef::new(&a, 37, 21), b, MatMut::new(&mut out, 37, 21));
         h.floats(&out)
     };
-    Binary::ALL.into_iter().fold(Hash::default(), each).0
+    operations.iter().copied().fold(Hash::default(), each).0
 }
 
 /// Every half widened and a sample of floats narrowed.

@@ -88,6 +88,24 @@ impl Tensor {
     pub fn div(&self, cpu: Cpu, other: &Tensor) -> Tensor {
         self.binary(cpu, Binary::Div, other)
     }
+
+    /// a to the power of b. See [`Tensor::binary`].
+    #[track_caller]
+    pub fn pow(&self, cpu: Cpu, other: &Tensor) -> Tensor {
+        self.binary(cpu, Binary::Pow, other)
+    }
+
+    /// Every element brought between `min` and `max`: min(max(x, min), max). NaN stays NaN; where `min` is above
+    /// `max`, everything becomes `max`.
+    ///
+    /// # Panics
+    /// Where the type is not f32.
+    #[track_caller]
+    pub fn clamp(&self, cpu: Cpu, min: f32, max: f32) -> Tensor {
+        let mut out = self.binary(cpu, Binary::Max, &Tensor::scalar(min));
+        out.binary_assign(cpu, Binary::Min, &Tensor::scalar(max));
+        out
+    }
 }
 
 /// The shape that both broadcast to.

@@ -38,6 +38,7 @@ mod walk;
 pub use buffer::Buffer;
 pub use dtype::{Dtype, Element};
 pub use reduce::{Axes, KeepDim};
+pub use rows::Which;
 pub use shape::{MAX_RANK, Shape};
 
 use crate::kernels::view::{Layout, MatRef};

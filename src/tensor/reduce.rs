@@ -6,6 +6,7 @@ use super::walk::Walk;
 use super::{Dtype, Tensor};
 use crate::Cpu;
 use crate::kernels::reduce::{self, Reduction};
+use crate::kernels::softmax;
 use crate::kernels::view::MatRef;
 
 /// What becomes of an axis that is reduced.
@@ -94,34 +95,17 @@ impl Tensor {
     /// three) are copied together first.
     #[track_caller]
     pub fn reduce(&self, cpu: Cpu, reduction: Reduction, axes: Axes<'_>, keep: KeepDim) -> Tensor {
-        let Parted { mut tensor, kept, shape } = self.part(axes, keep);
-        let n: usize = tensor.shape()[kept..].iter().product();
+        let parted = self.part(axes, keep);
         let extreme = matches!(reduction, Reduction::Max | Reduction::Min);
-        assert!(
-            n > 0 || !extreme || shape.elements() == 0,
-            "{reduction:?} of no elements, shape {}",
-            self.shape
-        );
-        let mut out = Target::new(Dtype::F32, shape);
-        if n == 0 {
-            out.elements::<f32>().fill(reduce::reduce(cpu, reduction, &[]));
-            return out.finish();
-        }
-        let mut step = joined(&tensor, kept);
-        if step.is_none() {
-            tensor = tensor.copied();
-            step = Some(1);
-        }
-        let kept_shape = Shape::of(&tensor.shape()[..kept]);
-        let outputs = super::row_major(&kept_shape);
-        let walk = Walk::new(&kept_shape, [(tensor.offset, &tensor.strides()[..kept]), (0, &outputs[..])])
-            .with_rows(n, [step.expect("just set"), 0]);
-        let (from, to) = (tensor.buffer::<f32>(), out.elements::<f32>());
-        walk.for_each(|[at_x, at], [layout, _]| {
-            let x = MatRef::strided(from, at_x, layout);
-            reduce::reduce_rows(cpu, reduction, x, &mut to[at..at + layout.rows]);
-        });
-        out.finish()
+        let some = parted.reduced() > 0 || parted.shape.elements() == 0;
+        assert!(some || !extreme, "{reduction:?} of no elements, shape {}", self.shape);
+        parted.rows(|x, out| reduce::reduce_rows(cpu, reduction, x, out))
+    }
+
+    /// ln Σ e^x over `axes`, without overflow on the way; −∞ for nothing. Panics as [`Tensor::sum`].
+    #[track_caller]
+    pub fn log_sum_exp<'a>(&self, cpu: Cpu, axes: impl Into<Axes<'a>>, keep: KeepDim) -> Tensor {
+        self.part(axes.into(), keep).rows(|x, out| softmax::log_sum_exp(cpu, x, out))
     }
 
     #[track_caller]
@@ -172,6 +156,41 @@ impl Tensor {
             }
         };
         Parted { tensor, kept, shape }
+    }
+}
+
+impl Parted {
+    /// How many elements go into each result.
+    fn reduced(&self) -> usize {
+        self.tensor.shape()[self.kept..].iter().product()
+    }
+
+    /// Calls `f` with the elements of each result as a row, and the place of the results.
+    #[track_caller]
+    fn rows(self, mut f: impl FnMut(MatRef<'_>, &mut [f32])) -> Tensor {
+        let n = self.reduced();
+        let Parted { mut tensor, kept, shape } = self;
+        let mut out = Target::new(Dtype::F32, shape);
+        if n == 0 {
+            let mut nothing = [0.0];
+            f(MatRef::new(&[], 1, 0), &mut nothing);
+            out.elements::<f32>().fill(nothing[0]);
+            return out.finish();
+        }
+        let mut step = joined(&tensor, kept);
+        if step.is_none() {
+            tensor = tensor.copied();
+            step = Some(1);
+        }
+        let kept_shape = Shape::of(&tensor.shape()[..kept]);
+        let outputs = super::row_major(&kept_shape);
+        let walk = Walk::new(&kept_shape, [(tensor.offset, &tensor.strides()[..kept]), (0, &outputs[..])])
+            .with_rows(n, [step.expect("just set"), 0]);
+        let (from, to) = (tensor.buffer::<f32>(), out.elements::<f32>());
+        walk.for_each(|[at_x, at], [layout, _]| {
+            f(MatRef::strided(from, at_x, layout), &mut to[at..at + layout.rows]);
+        });
+        out.finish()
     }
 }
 

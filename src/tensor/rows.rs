@@ -1,12 +1,23 @@
-//! Row functions along an axis: softmax and the norms.
+//! Row functions along an axis: softmax, the norms, running sums, the k largest.
 
 use super::copy::Target;
+use super::shape::Shape;
 use super::walk::Walk;
 use super::{Dtype, Tensor};
 use crate::Cpu;
+use crate::kernels::elementwise::Unary;
 use crate::kernels::norm::{self, LayerNorm, RmsNorm};
-use crate::kernels::softmax;
 use crate::kernels::view::{MatMut, MatRef};
+use crate::kernels::{cumsum, softmax, topk};
+
+/// Which of an axis' elements [`Tensor::topk`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// The largest first.
+    Largest,
+    /// The smallest first.
+    Smallest,
+}
 
 impl Tensor {
     /// Softmax along an axis.
@@ -40,6 +51,42 @@ impl Tensor {
     #[track_caller]
     pub fn rms_norm(&self, cpu: Cpu, norm: &RmsNorm<'_>) -> Tensor {
         self.along(-1, |x, out| norm::rms_norm(cpu, x, norm, out))
+    }
+
+    /// Running sums along an axis, each rounded once from `f64`.
+    ///
+    /// # Panics
+    /// Where there is no such axis, or the type is not f32.
+    #[track_caller]
+    pub fn cumsum(&self, axis: isize) -> Tensor {
+        self.along(axis, cumsum::cumsum)
+    }
+
+    /// The `k` largest or smallest along an axis, best first, and their places as i32. Equals come by place; a
+    /// NaN comes first either way, as it wins [`Tensor::max`] and [`Tensor::min`].
+    ///
+    /// # Panics
+    /// Where there is no such axis, it has fewer than `k` elements, or the type is not f32.
+    #[track_caller]
+    pub fn topk(&self, cpu: Cpu, k: usize, axis: isize, which: Which) -> (Tensor, Tensor) {
+        let x = self.transpose(axis, -1);
+        let (last, n) = (x.rank() - 1, x.shape[x.rank() - 1]);
+        assert!(k <= n, "{k} of the {n} elements of axis {axis} of shape {}", self.shape);
+        assert!(i32::try_from(n).is_ok(), "places along axis {axis} of shape {} do not fit i32", self.shape);
+        // The smallest are the largest of what is negated.
+        let sign = |x: Tensor| if which == Which::Smallest { x.unary(cpu, Unary::Neg) } else { x };
+        let x = sign(x).contiguous();
+        let mut dims = *x.shape.padded();
+        dims[last] = k;
+        let shape = Shape::of(&dims[..=last]);
+        let (mut values, mut places) = (Target::new(Dtype::F32, shape), Target::new(Dtype::I32, shape));
+        let rows = x.as_slice::<f32>().expect("contiguous").chunks_exact(n.max(1));
+        let results =
+            values.elements().chunks_exact_mut(k.max(1)).zip(places.elements().chunks_exact_mut(k.max(1)));
+        for (row, (values, places)) in rows.zip(results) {
+            topk::topk(cpu, row, values, places);
+        }
+        (sign(values.finish()).transpose(axis, -1), places.finish().transpose(axis, -1))
     }
 
     /// Calls `f` with the lines along `axis` as the rows of matrices, and where their results go. Lines whose

@@ -4,6 +4,7 @@
 use super::Tensor;
 use super::shape::{MAX_RANK, Shape, row_major};
 use super::walk::Walk;
+use alloc::vec::Vec;
 use core::ops::{Bound, RangeBounds};
 
 impl Tensor {
@@ -39,6 +40,22 @@ impl Tensor {
         };
         assert!(start <= end && end <= n, "{start}..{end} of axis {axis} of shape {}", self.shape);
         self.window(a, start, end - start, 1)
+    }
+
+    /// The axis cut into parts of these extents, in order: views.
+    ///
+    /// # Panics
+    /// Where there is no such axis, or `extents` do not add up to its own.
+    #[track_caller]
+    pub fn split(&self, axis: isize, extents: &[usize]) -> Vec<Tensor> {
+        let (n, sum) = (self.shape[self.axis(axis)], extents.iter().sum::<usize>());
+        assert!(sum == n, "parts {extents:?} of axis {axis} of shape {}", self.shape);
+        let mut end = 0;
+        let part = |&n| {
+            end += n;
+            self.slice(axis, end - n..end)
+        };
+        extents.iter().map(part).collect()
     }
 
     /// Every `step`-th place of an axis from the first, or, for a negative step, from the last: `x[::step]`.

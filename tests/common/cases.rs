@@ -12,7 +12,9 @@ use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
 use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
-use samebits::kernels::{dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*};
+use samebits::kernels::{
+    cumsum::*, dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*,
+};
 use samebits::kernels::{map, math, nf4};
 
 /// A name, and the kernel over `n` elements a row in guarded memory.
@@ -75,6 +77,13 @@ pub const CASES: &[Case] = &[
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),
     ("dot_rows/columns", |cpu, n, at| dot_rows(cpu, at.floats(5), MatRef::new(at.floats(5 * n), 5, n).t(), at.out(n))),
+    ("cumsum", |_, n, at| cumsum(row(at.floats(n)), row_mut(at.out(n)))),
+    ("log_sum_exp", |cpu, n, at| log_sum_exp(cpu, row(at.floats(n + 1)), at.out(1))),
+    ("log_sum_exp/columns", |cpu, n, at| log_sum_exp(cpu, MatRef::new(at.floats(5 * n), 5, n).t(), at.out(n))),
+    ("pow", |cpu, n, at| {
+        let (a, b) = (positive(cpu, at.out(n)), at.floats(n));
+        binary(cpu, Binary::Pow, row(a), row(b), row_mut(at.out(n)));
+    }),
     ("sum", |cpu, n, at| at.out(1)[0] = sum(cpu, at.floats(n))),
     ("mean", |cpu, n, at| at.out(1)[0] = mean(cpu, at.floats(n + 1))),
     ("norm2", |cpu, n, at| at.out(1)[0] = norm2(cpu, at.floats(n))),

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod picking;
 mod views;
 
 use common::{Random, cpus, slow};
