@@ -21,6 +21,7 @@ pub mod model;
 pub mod nn;
 #[cfg(feature = "std")]
 pub mod pool;
+pub mod random;
 pub mod run;
 #[cfg(feature = "std")]
 pub mod sys;

@@ -14,6 +14,7 @@ mod nf4;
 mod position;
 mod rope;
 mod rows;
+mod sampling;
 
 /// A kernel, a small input, and the hash that its result must have.
 pub struct Golden {
@@ -36,6 +37,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         math::CASES,
         rope::CASES,
         position::CASES,
+        sampling::CASES,
     ];
     FAMILIES.iter().copied().flatten()
 }

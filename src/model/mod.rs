@@ -12,6 +12,7 @@ mod encoder;
 mod files;
 mod gguf;
 mod load;
+pub mod sampling;
 
 pub use cache::{KvCache, LayerCache};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
@@ -21,3 +22,4 @@ pub use encoder::Encoder;
 pub use files::{Model, SentenceEncoder};
 pub use gguf::GgufTensors;
 pub use load::{Loader, Source};
+pub use sampling::{Candidates, Sampler, Settings};
