@@ -257,7 +257,8 @@ const FUNCTION: usize = 60;
 fn files_and_functions_stay_readable() {
     let mut broken = Vec::new();
     for file in sources("kernels/src").iter().chain(&sources("src")).chain(&sources("tests")) {
-        if file.lines.len() > FILE {
+        let written = file.lines.first().is_some_and(|l| l.contains("written by")); // a table, by its script
+        if file.lines.len() > FILE && !written {
             broken.push(format!("{}: {} lines, at most {FILE}", file.path, file.lines.len()));
         }
         if file.path.starts_with("tests/") {

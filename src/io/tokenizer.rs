@@ -9,6 +9,9 @@
 //! |---|---|
 //! | `tokenizer.json` (Hugging Face) | [`Tokenizer::from_json`] |
 //! | `vocab.txt` (BERT) | [`Tokenizer::from_vocab_txt`] |
+//! | `tokenizer.model` (SentencePiece) | [`Tokenizer::from_sentencepiece`] |
+//! | `tokenizer.bin` (llama2.c) | [`Tokenizer::from_llama2c`] |
+//! | GGUF | [`Tokenizer::from_gguf`] |
 //! | any of them, or a folder | [`Tokenizer::open`] |
 //!
 //! The models are byte-pair encoding ([`tokenizers`' and SentencePiece's](merge)), Unigram and WordPiece.
@@ -34,7 +37,9 @@ mod bpe;
 mod charsmap;
 mod decode;
 mod encoding;
+mod gguf;
 mod huggingface;
+mod llama2c;
 mod merge;
 mod normalize;
 #[cfg(feature = "std")]
@@ -42,6 +47,8 @@ mod open;
 mod patterns;
 mod post;
 mod pretokenize;
+mod protobuf;
+mod sentencepiece;
 mod trie;
 mod unicode;
 mod unigram;
@@ -51,6 +58,7 @@ mod wordpiece;
 
 pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
+pub use gguf::GgufVocabulary;
 
 use crate::{Error, Result};
 use added::{Added, Part};
@@ -64,6 +72,7 @@ use merge::Symbol;
 use normalize::Normalizer;
 use post::{Piece, Post};
 use pretokenize::{PreTokenizer, Words};
+use sentencepiece::SpmBpe;
 use unigram::Unigram;
 use vocab::Vocab;
 use wordpiece::{WordLevel, WordPiece};
@@ -91,6 +100,7 @@ enum Model {
     Unigram(Unigram),
     WordPiece(WordPiece),
     WordLevel(WordLevel),
+    SpmBpe(SpmBpe),
 }
 
 impl Model {
@@ -100,6 +110,7 @@ impl Model {
             Model::Unigram(model) => &model.vocab,
             Model::WordPiece(model) => &model.vocab,
             Model::WordLevel(model) => &model.vocab,
+            Model::SpmBpe(model) => &model.vocab,
         }
     }
 }
@@ -323,6 +334,7 @@ impl Tokenizer {
                 Model::Unigram(model) => model.tokenize(word, &mut put)?,
                 Model::WordPiece(model) => model.tokenize(word, &mut put),
                 Model::WordLevel(model) => model.tokenize(word, &mut put),
+                Model::SpmBpe(model) => model.tokenize(word, symbols, &mut put),
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Byte-pair encoding with ranked merges, as `tokenizers` runs it.
 
-use super::merge::{Merges, Symbol, byte_tokens};
+use super::merge::{Merges, Symbol, byte_tokens, join_all};
 use super::vocab::{NONE, Vocab};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
@@ -123,7 +123,7 @@ impl Bpe {
                 id => symbols.push(Symbol { id, start, end }),
             }
         }
-        self.merges.apply(symbols);
+        join_all(&self.merges, symbols);
         symbols.iter().copied().for_each(put);
     }
 

@@ -56,7 +56,6 @@ impl Charsmap {
         }
     }
 
-    #[expect(dead_code, reason = "SentencePiece reads its table so")]
     /// The longest entry that `text` begins with: its length and its replacement.
     pub fn longest(&self, text: &str) -> Option<(usize, &str)> {
         let mut last = None;

@@ -22,14 +22,17 @@ pub(crate) struct Symbol {
     pub end: u32,
 }
 
-/// Which pairs of ids may be joined: their rank, the lower the sooner, and the id of the result.
+/// Which neighbours may be joined.
+pub(crate) trait Joins {
+    /// The rank of a pair, the lower the sooner, and the id of the result.
+    fn joined(&self, left: Symbol, right: Symbol) -> Option<(u32, u32)>;
+}
+
+/// Pairs of ids that may be joined.
 #[derive(Debug)]
 pub(crate) struct Merges {
     pairs: Table<(u32, u32)>,
 }
-
-/// Words of up to so many symbols are scanned.
-const SHORT: usize = 48;
 
 impl Merges {
     /// No pair yet, room for `count`.
@@ -41,44 +44,48 @@ impl Merges {
     pub fn insert(&mut self, left: u32, right: u32, rank: u32, id: u32) {
         self.pairs.insert(pair(left, right), (rank, id));
     }
+}
 
-    /// Rank and result of a pair.
+impl Joins for Merges {
     #[inline]
-    pub fn get(&self, left: u32, right: u32) -> Option<(u32, u32)> {
-        self.pairs.get(pair(left, right))
+    fn joined(&self, left: Symbol, right: Symbol) -> Option<(u32, u32)> {
+        self.pairs.get(pair(left.id, right.id))
     }
+}
 
-    /// Joins what can be joined.
-    pub fn apply(&self, word: &mut Vec<Symbol>) {
-        if word.len() <= SHORT { self.scan(word) } else { Long::new(self, core::mem::take(word)).run(word) }
+/// Words of up to so many symbols are scanned.
+const SHORT: usize = 48;
+
+/// Joins what can be joined in `word`.
+pub(crate) fn join_all(joins: &impl Joins, word: &mut Vec<Symbol>) {
+    if word.len() <= SHORT { scan(joins, word) } else { Long::new(joins, core::mem::take(word)).run(word) }
+}
+
+fn scan(joins: &impl Joins, word: &mut Vec<Symbol>) {
+    let mut pairs = [(NONE, NONE); SHORT]; // rank and result of each symbol with the next
+    for i in 1..word.len() {
+        pairs[i - 1] = joins.joined(word[i - 1], word[i]).unwrap_or((NONE, NONE));
     }
-
-    fn scan(&self, word: &mut Vec<Symbol>) {
-        let mut pairs = [(NONE, NONE); SHORT]; // rank and result of each symbol with the next
-        for i in 1..word.len() {
-            pairs[i - 1] = self.get(word[i - 1].id, word[i].id).unwrap_or((NONE, NONE));
+    while word.len() > 1 {
+        let mut best = 0;
+        for i in 1..word.len() - 1 {
+            if pairs[i].0 < pairs[best].0 {
+                best = i;
+            }
         }
-        while word.len() > 1 {
-            let mut best = 0;
-            for i in 1..word.len() - 1 {
-                if pairs[i].0 < pairs[best].0 {
-                    best = i;
-                }
-            }
-            let (rank, id) = pairs[best];
-            if rank == NONE {
-                return;
-            }
-            word[best] = Symbol { id, start: word[best].start, end: word[best + 1].end };
-            word.remove(best + 1);
-            pairs.copy_within(best + 1.., best);
-            let found = |i: usize| self.get(word[i].id, word[i + 1].id).unwrap_or((NONE, NONE));
-            if best + 1 < word.len() {
-                pairs[best] = found(best);
-            }
-            if best > 0 {
-                pairs[best - 1] = found(best - 1);
-            }
+        let (rank, id) = pairs[best];
+        if rank == NONE {
+            return;
+        }
+        word[best] = Symbol { id, start: word[best].start, end: word[best + 1].end };
+        word.remove(best + 1);
+        pairs.copy_within(best + 1.., best);
+        let found = |i: usize| joins.joined(word[i], word[i + 1]).unwrap_or((NONE, NONE));
+        if best + 1 < word.len() {
+            pairs[best] = found(best);
+        }
+        if best > 0 {
+            pairs[best - 1] = found(best - 1);
         }
     }
 }
@@ -125,8 +132,8 @@ impl Bucket {
 }
 
 /// A long word: a linked list of symbols, and the places to look at by rank.
-struct Long<'a> {
-    merges: &'a Merges,
+struct Long<'a, J> {
+    joins: &'a J,
     /// Those joined to their left neighbour have the id [`NONE`].
     symbols: Vec<Symbol>,
     previous: Vec<u32>,
@@ -138,11 +145,11 @@ struct Long<'a> {
     ranks: BinaryHeap<Reverse<u32>>,
 }
 
-impl<'a> Long<'a> {
-    fn new(merges: &'a Merges, symbols: Vec<Symbol>) -> Self {
+impl<'a, J: Joins> Long<'a, J> {
+    fn new(joins: &'a J, symbols: Vec<Symbol>) -> Self {
         let n = symbols.len() as u32;
         let mut long = Long {
-            merges,
+            joins,
             symbols,
             previous: (0..n).map(|i| i.wrapping_sub(1)).collect(),
             next: (1..n).chain([NONE]).collect(),
@@ -160,7 +167,7 @@ impl<'a> Long<'a> {
             return;
         }
         let right = self.next[left as usize];
-        let found = self.merges.get(self.symbols[left as usize].id, self.symbols[right as usize].id);
+        let found = self.joins.joined(self.symbols[left as usize], self.symbols[right as usize]);
         let Some((rank, _)) = found else { return };
         let index = self.of_rank.get(rank.into()).unwrap_or_else(|| {
             self.of_rank.insert(rank.into(), self.buckets.len() as u32);
@@ -197,7 +204,7 @@ impl<'a> Long<'a> {
             return;
         }
         let j = right as usize;
-        let Some((now, id)) = self.merges.get(self.symbols[i].id, self.symbols[j].id) else { return };
+        let Some((now, id)) = self.joins.joined(self.symbols[i], self.symbols[j]) else { return };
         if now != rank {
             return;
         }

@@ -3,6 +3,7 @@
 use super::aligned::Aligned;
 use super::charsmap::Charsmap;
 use super::patterns::Pattern;
+use super::sentencepiece::SpmNormalizer;
 use super::unicode::{self, Form, Set};
 use alloc::string::String;
 
@@ -30,6 +31,8 @@ pub(crate) enum Normalizer {
     Prepend(String),
     /// SentencePiece's table of replacements, as `tokenizers` applies it.
     Precompiled(Charsmap),
+    /// SentencePiece's own.
+    SentencePiece(SpmNormalizer),
 }
 
 /// What BERT's normaliser does, in this order.
@@ -57,6 +60,7 @@ impl Normalizer {
             Normalizer::Replace(pattern, with) => replace(text, pattern, with),
             Normalizer::Prepend(front) => prepend(text, front),
             Normalizer::Precompiled(map) => map.apply(text),
+            Normalizer::SentencePiece(spm) => spm.apply(text),
         }
     }
 }

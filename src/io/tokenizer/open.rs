@@ -1,17 +1,22 @@
 //! Opening whatever holds a tokenizer.
 
 use super::Tokenizer;
+use super::sentencepiece::template;
 use super::vocab_txt::lines;
+use crate::io::bytes::{self, Access};
+use crate::io::gguf::Gguf;
 use crate::io::json;
+use crate::io::kind::other_kind;
 use crate::{Error, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The files of a model's folder that hold its tokenizer, the best first.
-const NAMES: [&str; 2] = ["tokenizer.json", "vocab.txt"];
+const NAMES: [&str; 5] = ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "tokenizer.bin"];
 
 impl Tokenizer {
-    /// Opens a tokenizer: a file, known by its content, or a model's folder that holds one.
+    /// Opens a tokenizer: a file of any kind, known by its content, or a model's folder that holds one.
     ///
     /// # Errors
     /// Where nothing can be read, or what is read is no tokenizer.
@@ -31,45 +36,66 @@ impl Tokenizer {
 }
 
 fn open_file(path: &Path) -> Result<Tokenizer> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    parse(path, &bytes).map_err(|e| e.in_file(path.display()))
+    let data = bytes::open(path, Access::Read)?;
+    let start: &[u8] = data.elements();
+    let opened = if start.starts_with(b"GGUF") {
+        Gguf::from_buffer(Arc::new(data)).and_then(|file| Tokenizer::from_gguf(&file))
+    } else {
+        parse(path, start)
+    };
+    opened.map_err(|e| e.in_file(path.display()))
 }
 
 /// Reads a file by what it begins with.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Tokenizer> {
-    if let Some(error) = other_kind(bytes) {
+    if let Some(error) = other_kind(bytes, "a tokenizer") {
         return Err(error);
     }
     if bytes.trim_ascii_start().starts_with(b"{") {
         return Tokenizer::from_json(bytes);
     }
+    let config = Config::beside(path)?;
+    // A protocol buffer of pieces begins with one: field 1, a message that begins with field 1, a text.
+    if bytes.starts_with(b"\x0a")
+        && bytes.get(2..).is_some_and(|rest| rest.iter().take(4).any(|&b| b == 0x0a))
+    {
+        let mut tokenizer = Tokenizer::from_sentencepiece(bytes)?;
+        if config.add_bos.is_some() || config.add_eos.is_some() {
+            let begin = tokenizer.bos_id().filter(|_| config.add_bos.unwrap_or(true));
+            let end = tokenizer.eos_id().filter(|_| config.add_eos.unwrap_or(false));
+            tokenizer.posts = template(begin, end);
+        }
+        return Ok(tokenizer);
+    }
     match core::str::from_utf8(bytes) {
-        Ok(text) if text.contains('\n') => match lower_case(path)? {
+        Ok(text) if text.contains('\n') && !text.contains('\0') => match config.lower_case {
             Some(lowercase) => Tokenizer::bert(&lines(text), lowercase),
             None => Tokenizer::from_vocab_txt(text),
         },
+        // The length of the longest piece, the score 0, the length of the first.
+        _ if bytes.get(4..8) == Some(&[0; 4]) => Tokenizer::from_llama2c(bytes),
         _ => Err(Error::invalid("this is no tokenizer of a known kind")),
     }
 }
 
-/// What the `tokenizer_config.json` next to a vocabulary says about capitals.
-fn lower_case(vocab: &Path) -> Result<Option<bool>> {
-    let path = vocab.with_file_name("tokenizer_config.json");
-    let Ok(bytes) = fs::read(&path) else { return Ok(None) };
-    let config = json::parse(&bytes).map_err(|e| e.in_file(path.display()))?;
-    Ok(config.get("do_lower_case").and_then(|value| value.as_bool()))
+/// What the `tokenizer_config.json` next to a tokenizer says.
+#[derive(Default)]
+struct Config {
+    lower_case: Option<bool>,
+    add_bos: Option<bool>,
+    add_eos: Option<bool>,
 }
 
-/// An error that names what the file is, where it is something else that is often found in its place.
-fn other_kind(bytes: &[u8]) -> Option<Error> {
-    let start = bytes[..bytes.len().min(64)].trim_ascii_start();
-    let begins = |with: &[u8]| start.get(..with.len()).is_some_and(|s| s.eq_ignore_ascii_case(with));
-    let (is, hint) = if begins(b"version https://git-lfs.github.com/spec") {
-        ("a git-LFS pointer", "the real file was not fetched: run `git lfs pull`, or download it")
-    } else if begins(b"<!doctype html") || begins(b"<html") {
-        ("an HTML page", "a web page was saved in its place: use the download link of the file")
-    } else {
-        return None;
-    };
-    Some(Error::WrongKind { file: String::new(), is, expected: "a tokenizer", hint })
+impl Config {
+    fn beside(tokenizer: &Path) -> Result<Config> {
+        let path: PathBuf = tokenizer.with_file_name("tokenizer_config.json");
+        let Ok(bytes) = fs::read(&path) else { return Ok(Config::default()) };
+        let config = json::parse(&bytes).map_err(|e| e.in_file(path.display()))?;
+        let flag = |name| config.get(name).and_then(|value| value.as_bool());
+        Ok(Config {
+            lower_case: flag("do_lower_case"),
+            add_bos: flag("add_bos_token"),
+            add_eos: flag("add_eos_token"),
+        })
+    }
 }

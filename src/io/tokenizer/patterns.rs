@@ -53,6 +53,10 @@ impl Pattern {
 
 /// The pattern that ByteLevel uses without naming it.
 pub(crate) const GPT2: Pattern = Pattern::Known(gpt2);
+/// Those of GPT-4 and Llama 3, of Qwen 2, of GPT-4o.
+pub(crate) const CL100K: Pattern = Pattern::Known(cl100k);
+pub(crate) const QWEN2: Pattern = Pattern::Known(qwen2);
+pub(crate) const O200K: Pattern = Pattern::Known(o200k);
 
 /// Every expression known, and who matches it.
 const KNOWN: &[(&str, Matcher)] = &[

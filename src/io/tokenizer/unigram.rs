@@ -14,7 +14,6 @@ use alloc::vec::Vec;
 /// What an unknown character costs beyond the rarest token.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
-#[allow(dead_code, reason = "SentencePiece has them all")]
 /// A token as a file lists it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece {
@@ -163,7 +162,7 @@ impl Unigram {
                 self.offer(&mut best[end], here + self.score(id, end - start), start, id);
             }
             if !single {
-                self.offer(&mut best[one], self.round(here + self.unk_score), start, self.unk);
+                self.offer(&mut best[one], here + self.unk_score, start, self.unk);
             }
         }
         let mut path = Vec::new();
@@ -180,13 +179,14 @@ impl Unigram {
     fn score(&self, id: u32, bytes: usize) -> f64 {
         match self.pieces[id as usize] {
             Piece::Scored(score) => score,
-            _ => self.round(bytes as f64 * self.best_score) - 0.1,
+            _ => self.round(self.round(bytes as f64 * self.best_score) - 0.1),
         }
     }
 
     fn offer(&self, best: &mut Best, score: f64, start: usize, id: u32) {
+        let score = self.round(score);
         if best.start == NONE || score > best.score {
-            *best = Best { score: self.round(score), start: start as u32, id };
+            *best = Best { score, start: start as u32, id };
         }
     }
 

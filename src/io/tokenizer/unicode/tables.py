@@ -2,7 +2,7 @@
 """Writes tables.rs from the Unicode Character Database 16.0.0, as the package unicodedata2 carries it.
 
     pip install unicodedata2==16.0.0
-    python3 src/io/tokenizer/unicode/tables.py > src/io/tokenizer/unicode/tables.rs
+    python3 src/io/tokenizer/unicode/tables.py > src/io/tokenizer/unicode/tables.rs && cargo fmt
 
 Version 16.0 is what the regular expressions of `tokenizers` 0.23 (Oniguruma 6.9.10) are built with.
 """
