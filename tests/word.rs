@@ -217,6 +217,15 @@ impl Words {
         for column in s.transpose(rows) {
             all.push(("transpose", floats(s.to_array(column))));
         }
+        let mut rows_of = [[0.0; 16]; 16];
+        for (r, row) in rows.iter().enumerate() {
+            s.store(&mut rows_of[r], *row);
+        }
+        for (r, acc) in
+            s.fma_rows([a, s.load(&self.c)], &rows_of.each_ref(), [&self.a, &self.b]).iter().enumerate()
+        {
+            all.push((["fma_rows, first", "fma_rows, second"][r], floats(s.to_array(*acc))));
+        }
         all.push(("sum_rows", floats(s.to_array(s.sum_rows(rows)))));
         all.push(("sum_rows is sum", floats(std::array::from_fn(|r| s.sum(rows[r])))));
     }

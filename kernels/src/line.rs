@@ -41,6 +41,36 @@ impl Line {
     }
 }
 
+/// Reads something of each cache line of `x`, so that it is near when it is needed: what a prefetch may leave
+/// undone.
+#[inline(always)]
+pub(crate) fn touch(x: &[f32]) {
+    let n = x.len().div_ceil(LANES);
+    if n == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    // One instruction, again and again: it is by the address of the load that prefetchers know a stream, and
+    // compilers unroll. SAFETY: reads x[0], x[16], … and nothing else, at least once.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            "mov {it:e}, [{end} + {at}]",
+            "add {at}, 64",
+            "jnz 2b",
+            end = in(reg) x.as_ptr().wrapping_add(n * LANES),
+            at = inout(reg) -64 * n as isize => _,
+            it = out(reg) _,
+            options(nostack, readonly)
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for line in x.chunks(LANES) {
+        // SAFETY: the pointer comes from a reference. Volatile, so that the load is made.
+        unsafe { line.as_ptr().read_volatile() };
+    }
+}
+
 /// A number that lines can be read as.
 ///
 /// # Safety

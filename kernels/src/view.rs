@@ -17,8 +17,10 @@ use core::ops::Range;
 
 mod bands;
 mod heads;
+mod strip;
 pub use bands::{Bands, BandsMut};
 pub use heads::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
+pub use strip::Strip;
 
 /// A matrix to read, (rows, cols), any strides.
 #[derive(Clone, Copy)]
@@ -201,6 +203,12 @@ impl<'a, T> MatRef<'a, T> {
         Some(unsafe {
             core::slice::from_raw_parts(self.base.offset(r as isize * self.row_stride), self.cols)
         })
+    }
+
+    /// Whether the elements of a row lie side by side.
+    #[inline(always)]
+    pub const fn has_rows(&self) -> bool {
+        self.col_stride == 1 || self.cols <= 1
     }
 
     /// The whole matrix as one slice, where it is row-major without gaps.

@@ -56,7 +56,7 @@ fn turn(pairing: Pairing, n: usize, at: &mut Guarded) -> Rope<'static> {
 /// `lq` queries of dimension `d` over `n` keys, the last of which stands at the last key.
 fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
     // Enough for d <= 8, checked by the kernel: on the stack, for a case allocates nothing.
-    let mut scratch = [Line::ZERO; 600];
+    let mut scratch = [Line::ZERO; 1000];
     let problem = Attention {
         q: HeadsRef::new(at.floats(lq * d), [1, 1, lq, d]),
         k: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),

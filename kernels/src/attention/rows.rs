@@ -50,10 +50,18 @@ impl<'s> Spare<'s> {
         start: usize,
         any: u64,
     ) -> Rows<'b, N> {
-        let mut to = Rows { k: [self.zeros; N], v: [self.zeros; BLOCK] };
-        rows(k, start, any, self.k, 0, &mut to.k);
-        rows(v, start, any, self.v, MIN_VALUES, &mut to.v);
-        to
+        let k = rows(k, start, any, self.zeros, self.k, 0);
+        Rows { k, v: rows(v, start, any, self.zeros, self.v, MIN_VALUES) }
+    }
+
+    /// The keys of the block from row `start` on that have a bit in `any`, side by side, others zeros.
+    pub(super) fn keys(&mut self, k: MatRef<'_>, start: usize, any: u64) -> MatRef<'_> {
+        copied(k, start, any, self.k, 0)
+    }
+
+    /// The same of values.
+    pub(super) fn values(&mut self, v: MatRef<'_>, start: usize, any: u64) -> MatRef<'_> {
+        copied(v, start, any, self.v, MIN_VALUES)
     }
 }
 
@@ -68,36 +76,41 @@ pub(super) fn carve<'s>(scratch: &mut &'s mut [Line], n: usize) -> &'s mut [Line
     scratch.split_off_mut(..n).expect("scratch_len covers every part")
 }
 
-/// Puts rows `start..` of `x` where `any` has a bit: in place if they have at least `least` floats side by
-/// side, else copied. `to` holds zeros before, which are cut to the rows' length.
+/// Rows `start..` of `x` where `any` has a bit: in place if they have at least `least` floats side by side,
+/// else copied to `spare`. The others are `zeros`.
 #[inline(always)]
 fn rows<'b, const N: usize>(
     x: MatRef<'b>,
     start: usize,
     any: u64,
+    zeros: &'b [f32],
     spare: &'b mut [f32],
     least: usize,
-    to: &mut [&'b [f32]; N],
-) {
-    let zeros = to[0];
-    if x.cols() >= least && (x.rows() == 0 || x.row(0).is_some()) {
-        to.fill(&zeros[..x.cols()]);
-        for (j, to) in to.iter_mut().enumerate().take(BLOCK) {
-            if any >> j & 1 == 1 {
-                *to = x.row(start + j).unwrap_or(&[]);
-            }
-        }
-        return;
-    }
-    let width = (words(x.cols().max(least)) * LANES).max(1);
-    to.fill(&zeros[..width]);
-    for (j, (row, to)) in spare.chunks_exact_mut(width).zip(to).enumerate() {
+) -> [&'b [f32]; N] {
+    let in_place = x.cols() >= least && x.has_rows();
+    let (x, start) = if in_place { (x, start) } else { (copied(x, start, any, spare, least), 0) };
+    let mut to = [&zeros[..x.cols()]; N];
+    for (j, to) in to.iter_mut().enumerate().take(BLOCK) {
         if any >> j & 1 == 1 {
-            row.fill(0.0);
-            row.iter_mut().zip(0..x.cols()).for_each(|(to, c)| *to = x.get(start + j, c));
-            *to = row;
+            *to = x.row(start + j).unwrap_or(&[]);
         }
     }
+    to
+}
+
+/// 64 rows `start..` of `x`, each padded to words and at least `least` floats; zeros where `any` has no bit.
+fn copied<'b>(x: MatRef<'_>, start: usize, any: u64, spare: &'b mut [f32], least: usize) -> MatRef<'b> {
+    let width = words(x.cols().max(least)) * LANES;
+    let spare = &mut spare[..BLOCK * width];
+    spare.fill(0.0);
+    for j in (0..BLOCK).filter(|j| any >> j & 1 == 1) {
+        let to = &mut spare[j * width..][..x.cols()];
+        match x.row(start + j) {
+            Some(row) => to.copy_from_slice(row),
+            None => to.iter_mut().zip(0..).for_each(|(to, c)| *to = x.get(start + j, c)),
+        }
+    }
+    MatRef::new(spare, BLOCK, width)
 }
 
 /// Sixteen components of row `r` from `c` on, +0 past its end.

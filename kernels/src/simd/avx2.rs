@@ -135,11 +135,6 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
-    fn prefetch_far<T>(self, p: *const T) {
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-    }
-    #[inline(always)]
     fn mask_bits(self, m: Self::Mask) -> u32 {
         // SAFETY: as above.
         unsafe { (_mm256_movemask_ps(m[0]) | _mm256_movemask_ps(m[1]) << 8) as u32 }
@@ -284,6 +279,34 @@ impl Simd for Avx2 {
         out
     }
     #[inline(always)]
+    fn fma_rows<const R: usize>(
+        self,
+        mut acc: [Self::F32; R],
+        rows: &[&Floats; LANES],
+        x: [&Floats; R],
+    ) -> [Self::F32; R] {
+        // Four columns of eight rows at a time: what sixteen registers hold. Rows i and i + 4 meet as they are
+        // loaded, so that shuffles stay within halves.
+        for quad in 0..4 {
+            let c = 4 * quad;
+            for h in 0..2 {
+                // SAFETY: `self` proves the features; see the top of this file. Four floats from c <= 12 on.
+                unsafe {
+                    let columns = quads(each!(4, i => {
+                        let low = _mm_loadu_ps(rows[8 * h + i][c..c + 4].as_ptr());
+                        _mm256_set_m128(_mm_loadu_ps(rows[8 * h + 4 + i][c..c + 4].as_ptr()), low)
+                    }));
+                    for r in 0..R {
+                        for i in 0..4 {
+                            acc[r][h] = _mm256_fmadd_ps(columns[i], _mm256_set1_ps(x[r][c + i]), acc[r][h]);
+                        }
+                    }
+                }
+            }
+        }
+        acc
+    }
+    #[inline(always)]
     fn splat_d(self, x: f64) -> Self::F64 {
         // SAFETY: as above.
         unsafe { [_mm256_set1_pd(x); 4] }
@@ -317,23 +340,27 @@ impl Simd for Avx2 {
 
 /// Rows to columns of an 8×8 block: pairs, then quads, then halves.
 #[inline(always)]
-fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
+fn transpose8([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
+    let (q, p, mut out) = (quads([a, b, c, d]), quads([e, f, g, h]), [a; 8]);
+    for i in 0..4 {
+        // SAFETY: called by the words above alone; they hold an `Avx2`.
+        unsafe {
+            out[i] = _mm256_permute2f128_ps::<0x20>(q[i], p[i]);
+            out[4 + i] = _mm256_permute2f128_ps::<0x31>(q[i], p[i]);
+        }
+    }
+    out
+}
+
+/// Rows to columns of 4×4 blocks, one in each half.
+#[inline(always)]
+fn quads([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
     // SAFETY: called by the words above alone; they hold an `Avx2`.
     unsafe {
-        let (mut quads, mut out) = (r, r);
-        for g in [0, 4] {
-            let (ab, cd) = (_mm256_unpacklo_ps(r[g], r[g + 1]), _mm256_unpacklo_ps(r[g + 2], r[g + 3]));
-            let (ab2, cd2) = (_mm256_unpackhi_ps(r[g], r[g + 1]), _mm256_unpackhi_ps(r[g + 2], r[g + 3]));
-            quads[g] = _mm256_shuffle_ps::<0x44>(ab, cd);
-            quads[g + 1] = _mm256_shuffle_ps::<0xee>(ab, cd);
-            quads[g + 2] = _mm256_shuffle_ps::<0x44>(ab2, cd2);
-            quads[g + 3] = _mm256_shuffle_ps::<0xee>(ab2, cd2);
-        }
-        for i in 0..4 {
-            out[i] = _mm256_permute2f128_ps::<0x20>(quads[i], quads[4 + i]);
-            out[4 + i] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[4 + i]);
-        }
-        out
+        let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+        let (ab2, cd2) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+        let (first, second) = (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+        [first, second, _mm256_shuffle_ps::<0x44>(ab2, cd2), _mm256_shuffle_ps::<0xee>(ab2, cd2)]
     }
 }
 

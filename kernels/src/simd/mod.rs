@@ -99,9 +99,6 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the cache line at `p`; never faults, never changes a result.
     #[inline(always)]
     fn prefetch<T>(self, _p: *const T) {}
-    /// The same, for later: into the second level of the caches.
-    #[inline(always)]
-    fn prefetch_far<T>(self, _p: *const T) {}
 
     // ---- arithmetic: each rounded once, to nearest even
     /// `a + b`
@@ -216,6 +213,28 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn nibble(self, nibbles: &mut Self::Nibbles, table: Self::F32, i: usize) -> Self::F32;
     /// Rows to columns: lane c of row r becomes lane r of row c.
     fn transpose(self, rows: [Self::F32; LANES]) -> [Self::F32; LANES];
+
+    /// Sixteen steps of sixteen chains, for each of `R` vectors: lane l of `acc[r]` becomes
+    /// `fma(rows[l][i], x[r][i], …)`, i = 0, 1, … 15.
+    #[inline(always)]
+    fn fma_rows<const R: usize>(
+        self,
+        mut acc: [Self::F32; R],
+        rows: &[&Floats; LANES],
+        x: [&Floats; R],
+    ) -> [Self::F32; R] {
+        let mut columns = [self.splat(0.0); LANES];
+        for l in 0..LANES {
+            columns[l] = self.load(rows[l]);
+        }
+        let columns = self.transpose(columns);
+        for r in 0..R {
+            for i in 0..LANES {
+                acc[r] = self.fma(columns[i], self.splat(x[r][i]), acc[r]);
+            }
+        }
+        acc
+    }
 
     /// `a × 2^n`, rounded once, subnormals and overflow included; 1/4 <= |a| <= 4 and `n` an integer in
     /// -248..=248, or both a NaN, which stays one.

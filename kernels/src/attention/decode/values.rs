@@ -1,0 +1,140 @@
+//! Values: all rows × a few words of components in registers, 64 values deep.
+
+use super::super::{BLOCK, rows::read};
+use super::{Ahead, Block, Scores};
+use crate::simd::{Floats, Simd};
+use crate::view::MatRef;
+use crate::{Kernel, LANES, Line};
+
+/// Rows between two looks ahead.
+const STEP: usize = 8;
+
+/// o = α·o + the chain of p·v over a block: by tiles of all rows × `NV` words where every row sees every key.
+pub(super) struct Values<'a, 'x, const R: usize, const NV: usize> {
+    /// (R, v_dim), padded to words
+    pub o: &'a mut [Line],
+    /// p of the block.
+    pub p: &'a [Scores; R],
+    pub alpha: [f32; LANES],
+    /// The values are its rows from `first` on.
+    pub v: MatRef<'a>,
+    pub first: usize,
+    pub ahead: &'a mut Ahead<'x>,
+}
+
+impl<const R: usize, const NV: usize> Kernel for Values<'_, '_, R, NV> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (width, whole) = (self.o.len() / R, self.v.cols() / LANES);
+        let mut w = 0;
+        // A tile that takes whole rows reads them in order; else the first shows memory that order.
+        if NV < width && NV <= whole {
+            w += self.early_tile(s);
+        }
+        while w < width {
+            w += match whole.saturating_sub(w) {
+                8.. if NV >= 8 => self.tile::<S, 8>(s, w),
+                4.. if NV >= 4 => self.tile::<S, 4>(s, w),
+                2.. if NV >= 2 => self.tile::<S, 2>(s, w),
+                1.. => self.tile::<S, 1>(s, w),
+                0 => self.tail(s, w),
+            };
+        }
+    }
+}
+
+impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
+    /// `N` words from `w` on. Returns `N`.
+    #[inline(always)]
+    fn tile<S: Simd, const N: usize>(&mut self, s: S, w: usize) -> usize {
+        let (p, v) = (self.p, self.v.strip::<BLOCK>(self.first));
+        let mut acc = [[s.splat(0.0); N]; R];
+        for j in 0..BLOCK {
+            add_products(s, p, j, v.row(j, w), &mut acc);
+        }
+        self.add(s, acc, w)
+    }
+
+    /// The first `NV` words; rows are touched some rows before. Returns `NV`.
+    #[inline(always)]
+    fn early_tile<S: Simd>(&mut self, s: S) -> usize {
+        let (p, v) = (self.p, self.v.strip::<BLOCK>(self.first));
+        let mut acc = [[s.splat(0.0); NV]; R];
+        for first in (0..BLOCK).step_by(STEP) {
+            self.ahead.reach(self.first + first + self.ahead.early(STEP));
+            for j in first..first + STEP {
+                add_products(s, p, j, v.row(j, 0), &mut acc);
+            }
+        }
+        self.add(s, acc, 0)
+    }
+
+    /// The same for components that do not fill a word.
+    #[inline(always)]
+    fn tail<S: Simd>(&mut self, s: S, w: usize) -> usize {
+        let mut acc = [[s.splat(0.0); 1]; R];
+        for j in 0..BLOCK {
+            let value = read(s, self.v, self.first + j, w * LANES);
+            for r in 0..R {
+                let weight = s.splat(self.p[r][j / LANES][j % LANES]);
+                acc[r][0] = s.fma(weight, value, acc[r][0]);
+            }
+        }
+        self.add(s, acc, w)
+    }
+
+    /// o = fma(o, α, acc)
+    #[inline(always)]
+    fn add<S: Simd, const N: usize>(&mut self, s: S, acc: [[S::F32; N]; R], w: usize) -> usize {
+        let width = self.o.len() / R;
+        for r in 0..R {
+            for n in 0..N {
+                let o = &mut self.o[r * width + w + n];
+                let new = s.fma(s.load(o), s.splat(self.alpha[r]), acc[r][n]);
+                s.store(o, new);
+            }
+        }
+        N
+    }
+
+    /// The same where some row does not see some key: its p and v are +0 there, and a row that sees none
+    /// keeps its o.
+    #[inline(always)]
+    pub(super) fn mixed<S: Simd>(&mut self, s: S, block: &Block<R>) {
+        let (width, zero) = (self.o.len() / R, s.splat(0.0));
+        for r in (0..R).filter(|&r| block.live[r] != 0) {
+            for w in 0..width {
+                let mut acc = zero;
+                for j in 0..BLOCK {
+                    acc = if block.live[r] >> j & 1 == 1 {
+                        let weight = s.splat(self.p[r][j / LANES][j % LANES]);
+                        s.fma(weight, read(s, self.v, self.first + j, w * LANES), acc)
+                    } else {
+                        s.add(acc, zero)
+                    };
+                }
+                let o = &mut self.o[r * width + w];
+                let new = s.fma(s.load(o), s.splat(self.alpha[r]), acc);
+                s.store(o, new);
+            }
+        }
+    }
+}
+
+/// One step of the chains: value `j`, `N` words.
+#[inline(always)]
+fn add_products<S: Simd, const R: usize, const N: usize>(
+    s: S,
+    p: &[Scores; R],
+    j: usize,
+    v: &[Floats; N],
+    acc: &mut [[S::F32; N]; R],
+) {
+    for n in 0..N {
+        let value = s.load(&v[n]);
+        for r in 0..R {
+            acc[r][n] = s.fma(s.splat(p[r][j / LANES][j % LANES]), value, acc[r][n]);
+        }
+    }
+}

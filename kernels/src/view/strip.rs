@@ -1,0 +1,80 @@
+//! A number of rows, read a line of each, or some lines of one, at a time: checked once, so that inner loops are
+//! loads and little else.
+
+use super::MatRef;
+use crate::LANES;
+use core::marker::PhantomData;
+
+/// `N` rows and their whole lines; see [`MatRef::strip`].
+#[derive(Clone, Copy)]
+pub struct Strip<'a, const N: usize, T = f32> {
+    base: *const T,
+    row_stride: isize,
+    /// Whole lines of a row.
+    lines: usize,
+    life: PhantomData<&'a [T]>,
+}
+
+impl<'a, const N: usize, T> Strip<'a, N, T> {
+    /// Whole lines of a row.
+    #[inline(always)]
+    pub const fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// Line `w` of each row.
+    ///
+    /// # Panics
+    /// Where rows have no such line.
+    #[inline(always)]
+    pub fn column(&self, w: usize) -> [&'a [T; LANES]; N] {
+        assert!(w < self.lines, "line {w} of {}", self.lines);
+        core::array::from_fn(|r| {
+            let line = self.base.wrapping_offset(r as isize * self.row_stride).wrapping_add(w * LANES);
+            // SAFETY: `N` rows of so many lines were checked when the strip was cut.
+            unsafe { &*line.cast() }
+        })
+    }
+
+    /// Lines `w`, `w + 1`, … of row `r`.
+    ///
+    /// # Panics
+    /// Where there are not `M` of them.
+    #[inline(always)]
+    pub fn row<const M: usize>(&self, r: usize, w: usize) -> &'a [[T; LANES]; M] {
+        assert!(r < N && w < self.lines && M <= self.lines - w, "lines {w}.. of row {r}");
+        let line = self.base.wrapping_offset(r as isize * self.row_stride).wrapping_add(w * LANES);
+        // SAFETY: as for `column`.
+        unsafe { &*line.cast() }
+    }
+}
+
+impl<'a, T> MatRef<'a, T> {
+    /// Rows `r..r + n` as one slice, where they lie without gaps.
+    ///
+    /// # Panics
+    /// Where there are no such rows.
+    #[inline(always)]
+    pub fn neighbours(&self, r: usize, n: usize) -> Option<&'a [T]> {
+        assert!(r <= self.rows && n <= self.rows - r, "rows {r}.. {n} of {}", self.rows);
+        if self.col_stride != 1 || self.row_stride != self.cols as isize || n == 0 {
+            return None;
+        }
+        // SAFETY: checked at the door: `n × cols` neighbours inside the borrowed slice.
+        Some(unsafe {
+            core::slice::from_raw_parts(self.base.offset(r as isize * self.row_stride), n * self.cols)
+        })
+    }
+
+    /// `N` rows from `r` on, their whole lines.
+    ///
+    /// # Panics
+    /// Where there are no such rows, or the elements of a row do not lie side by side.
+    #[inline(always)]
+    pub fn strip<const N: usize>(&self, r: usize) -> Strip<'a, N, T> {
+        let inside = r < self.rows && N <= self.rows - r;
+        assert!(inside && self.has_rows(), "{N} rows from {r} on of {self:?}");
+        let base = self.base.wrapping_offset(r as isize * self.row_stride);
+        Strip { base, row_stride: self.row_stride, lines: self.cols / LANES, life: PhantomData }
+    }
+}
