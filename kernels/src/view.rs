@@ -18,9 +18,11 @@ use core::ops::Range;
 mod bands;
 mod heads;
 mod strip;
+mod tiles;
 pub use bands::{Bands, BandsMut};
 pub use heads::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
 pub use strip::Strip;
+pub use tiles::{Eight, Stripe};
 
 /// A matrix to read, (rows, cols), any strides.
 #[derive(Clone, Copy)]

@@ -74,43 +74,10 @@ pub(super) struct Target<'t, 'a> {
 }
 
 impl Target<'_, '_> {
-    /// Whether a tile of (rows, panels) at (row, column) goes to C straight from registers: nothing follows its
-    /// sums, and all of it lies side by side in C.
+    /// Whether nothing follows the sums on their way to C.
     #[inline(always)]
-    pub(super) fn takes_whole(&mut self, (r, col): (usize, usize), (mr, np): (usize, usize)) -> bool {
-        let plain = self.last.is_none_or(Epilogue::is_none);
-        plain && r + mr <= self.c.rows() && col + np * LANES <= self.c.cols() && self.c.row(r).is_some()
-    }
-
-    /// Asks for the part of C that a tile of (rows, panels) is going to need.
-    #[inline(always)]
-    pub(super) fn prefetch<S: Simd>(&mut self, s: S, (r, col): (usize, usize), (mr, np): (usize, usize)) {
-        let cols = self.c.cols();
-        for r in r..(r + mr).min(self.c.rows()) {
-            let Some(row) = self.c.row(r) else { return };
-            for x in row[col..(col + np * LANES).min(cols)].iter().step_by(LANES) {
-                s.prefetch(x);
-            }
-        }
-    }
-
-    /// Adds the last block of such a tile to the sums before it (or to +0), on the way to C.
-    #[inline(always)]
-    pub(super) fn store_whole<S: Simd, const MR: usize, const NP: usize>(
-        &mut self,
-        s: S,
-        (r, col): (usize, usize),
-        before: Option<&[Line]>,
-        acc: &[[S::F32; NP]; MR],
-    ) {
-        for i in 0..MR {
-            let row = self.c.row(r + i).expect("a row that lies side by side");
-            let (places, _) = row[col..col + NP * LANES].as_chunks_mut::<LANES>();
-            for p in 0..NP {
-                let before = before.map_or(&Line::ZERO, |b| &b[i * NP + p]);
-                s.store(&mut places[p], s.add(s.load(before), acc[i][p]));
-            }
-        }
+    pub(super) fn ends_here(&self) -> bool {
+        self.last.is_none_or(Epilogue::is_none)
     }
 
     /// What the block sums of a tile are added to: +0, or what C holds.

@@ -6,11 +6,11 @@
 //! **Cost.**  k·n weights read once: memory binds. At m = 1 the tile does one load, one broadcast (shared by
 //! four panels) and one FMA a line: L2 binds where the weights lie in it.
 
+use super::ahead::Ahead;
 use super::epilogue::{Begin, Finish, Target};
-use super::many::add_to;
 use super::pack;
-use super::tile::chain;
-use super::weights::{GROUP, Lines, Weights};
+use super::tile::{add_to, chain};
+use super::weights::{GROUP, Weights, room_groups, stripe_of};
 use super::{FEW, Gemm, K_BLOCK};
 use crate::simd::Simd;
 use crate::view::MatRef;
@@ -19,10 +19,10 @@ use crate::{LANES, Line};
 /// Lines of the largest tile: 8 rows × 2 panels, or fewer rows by 4.
 const TILE_LINES: usize = 16;
 
-/// Lines of scratch: all of A with slack for whole-line writes, and running sums for all rows of a tile.
+/// Lines of scratch: all of A, and running sums for all rows of a tile.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
-    let rows = if m <= 1 { 1 } else { FEW };
-    (rows * k).div_ceil(LANES) + 1 + TILE_LINES
+    let rows = if m < FEW { m } else { FEW };
+    rows * pack::row_lines(k) + TILE_LINES
 }
 
 #[inline(always)]
@@ -51,7 +51,7 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
 ) {
     let (m, k, n) = (job.a.rows(), job.a.cols(), job.c.cols());
     let (sums, a_room) = scratch.split_at_mut(TILE_LINES);
-    let packed = packed_a::<S, MR>(s, job.a, Line::floats_mut(a_room));
+    let all_rows = rows_of(s, job.a, a_room);
     let mut target = Target { c: &mut job.c, base: job.accumulate, last: Some(&job.epilogue) };
     let panels = n.div_ceil(LANES);
     for col in (0..n).step_by(NP * LANES) {
@@ -62,28 +62,36 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
         for (block, k0) in (0..k).step_by(K_BLOCK).enumerate() {
             let steps = K_BLOCK.min(k - k0);
             for r in (0..m).step_by(MR) {
-                let a = &packed[r / MR * k + k0..][..steps];
-                let acc = chain::<S, W::Panel, MR, NP>(s, a, b, block * (K_BLOCK / GROUP), &[]);
-                add_to::<S, MR, NP>(s, &mut sums[r * NP..], &acc);
+                let mut a: [&[f32]; MR] = [&[]; MR];
+                for (i, row) in a.iter_mut().enumerate() {
+                    *row = &all_rows[r + i][k0..][..steps];
+                }
+                let acc = chain(s, a, b, block * (K_BLOCK / GROUP), &mut Ahead::nothing());
+                add_to(s, lines_of::<MR, NP>(&mut sums[r * NP..]), &acc);
             }
         }
         s.outline(Finish { target: &mut target, at: (0, col), np: NP, sums: &sums[..m * NP] });
     }
 }
 
-/// A as tiles of MR rows, each (k, MR); one row side by side in memory is that already.
+/// All rows of A, where they lie or copied to `room`; past the last, the last again: its sums go nowhere.
 #[inline(always)]
-fn packed_a<'a, S: Simd, const MR: usize>(s: S, a: MatRef<'a>, room: &'a mut [f32]) -> &'a [[f32; MR]] {
+fn rows_of<'a, S: Simd>(s: S, a: MatRef<'a>, room: &'a mut [Line]) -> [&'a [f32]; FEW] {
     let (m, k) = (a.rows(), a.cols());
-    if MR == 1
-        && let Some(row) = a.row(0)
-    {
-        return row.as_chunks().0;
+    let in_place = pack::reads_in_place(a);
+    if !in_place {
+        s.outline(pack::Rows(a, &mut *room));
     }
-    for (i, r) in (0..m).step_by(MR).enumerate() {
-        s.outline(pack::Tile::<MR>(a.sub(r..(r + MR).min(m), 0..k), &mut room[i * MR * k..]));
+    let room: &[Line] = room;
+    let mut rows: [&[f32]; FEW] = [&[]; FEW];
+    for (r, row) in rows.iter_mut().enumerate() {
+        let r = r.min(m - 1);
+        *row = match a.row(r) {
+            Some(row) if in_place => row,
+            _ => &Line::floats(&room[r * pack::row_lines(k)..])[..k],
+        };
     }
-    room.as_chunks().0
+    rows
 }
 
 /// Whether this is a vector times weights (n, k) as they lie row by row in memory, as floats or in blocks: `Linear`
@@ -113,11 +121,17 @@ pub(super) fn run_rows<S: Simd, W: Weights>(s: S, mut job: Gemm<'_, W>, scratch:
             let depth = ks.len().div_ceil(GROUP);
             job.b.fill(s, here.clone(), ks.clone(), room);
             // Past the last panel: the first again, its sums go nowhere.
-            let second = if here.len() == NP { depth } else { 0 };
-            let b = [Lines(&room[..depth]), Lines(&room[second..][..depth])];
-            let acc = chain::<S, Lines<'_>, 1, NP>(s, x[ks].as_chunks().0, b, 0, &[]);
-            add_to::<S, 1, NP>(s, sums, &acc);
+            let second = if here.len() == NP { room_groups(ks.len()) } else { 0 };
+            let b = [stripe_of(&room[..depth]), stripe_of(&room[second..][..depth])];
+            let acc = chain(s, [&x[ks]], b, 0, &mut Ahead::nothing());
+            add_to(s, lines_of::<1, NP>(sums), &acc);
         }
         s.outline(Finish { target: &mut target, at: (0, p * LANES), np: NP, sums: &sums[..NP] });
     }
+}
+
+/// The running sums of MR rows.
+#[inline(always)]
+fn lines_of<const MR: usize, const NP: usize>(sums: &mut [Line]) -> &mut [[Line; NP]; MR] {
+    sums.as_chunks_mut().0.first_chunk_mut().expect("room for a tile's sums")
 }

@@ -1,22 +1,26 @@
 //! Many rows: a sliver of B, eight panels wide, stays in L2 while all of A passes it, tile by tile.
 //!
 //! ```text
-//!   for each 512 of k          pack A (rows × 512): tiles of MR rows, in L3
+//!   for each 512 of k
 //!     for each sliver of B     where it lies (packed f32), or packed / decoded into scratch: 512 × 8 lines, in L2
-//!       for each tile of A     in L1; meanwhile the next one is asked for
+//!       for each MR rows of A  where they lie, or copied when they are first needed
 //!         for each NP panels   for each 256 of k: acc ← chain; sum ← sum + acc
 //!                              sum → C, or on to the next 512 of k through C
 //! ```
-//! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 512 steps of k. A and B
-//! are each packed once (B anew every 1,020 rows).
+//! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 512 steps of k. While a tile
+//! computes, the next rows of A and the next sliver of B are asked for (`ahead.rs`), so that the copying finds
+//! them in L2.
 
-use super::epilogue::{Finish, Target};
+#![allow(clippy::needless_range_loop)] // see `tile.rs`
+
+use super::ahead::{Ahead, Walk};
+use super::epilogue::{Begin, Finish, Target};
 use super::pack;
-use super::tile::chain;
-use super::weights::{GROUP, Lines, Weights};
+use super::tile::{add_to, chain};
+use super::weights::{GROUP, Weights, room_groups, stripe_of};
 use super::{Accumulate, Gemm, K_BLOCK, K_PACK, M_PIECE};
-use crate::simd::Simd;
-use crate::view::MatRef;
+use crate::simd::{Floats, Simd};
+use crate::view::{Layout, MatMut, MatRef, Stripe};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
 
@@ -26,11 +30,14 @@ const TILE_LINES: usize = 24;
 /// Panels of a sliver: 256 KiB, a part of L2; memory is read in runs of 512 bytes.
 const SLIVER: usize = 8;
 
-/// Lines of scratch: a block of A with slack for whole-line writes, a sliver, and a tile's running sums.
+/// Rows of A up to which B may be read where it lies: more of them pay for its packing.
+const IN_PLACE: usize = 192;
+
+/// Lines of scratch: a copy of 512 columns of A, a sliver, and a tile's running sums.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
-    let rows = if m < M_PIECE { m.next_multiple_of(12) } else { M_PIECE };
+    let rows = if m < M_PIECE { m } else { M_PIECE };
     let depth = if k < K_PACK { k } else { K_PACK };
-    (rows * depth).div_ceil(LANES) + 1 + SLIVER * depth.next_multiple_of(GROUP) + TILE_LINES
+    rows * pack::row_lines(depth) + SLIVER * room_groups(depth) * GROUP + TILE_LINES
 }
 
 /// At most [`M_PIECE`] rows.
@@ -49,36 +56,80 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
         return;
     }
     let (sums, scratch) = scratch.split_at_mut(TILE_LINES);
-    let (sliver, a_block) = scratch.split_at_mut(SLIVER * k.min(K_PACK).next_multiple_of(GROUP));
+    let (sliver, room) = scratch.split_at_mut(SLIVER * room_groups(k.min(K_PACK)) * GROUP);
     let (sliver, _) = sliver.as_chunks_mut::<GROUP>();
-    let a_block = Line::floats_mut(a_block);
     let panels = n.div_ceil(LANES);
     let mut k0 = 0;
     loop {
         let ks = k0..(k0 + K_PACK).min(k);
-        s.outline(PackA(job.a.sub(0..m, ks.clone()), &mut *a_block));
+        let a = job.a.sub(0..m, ks.clone());
+        let once = S::TILE.0 < 8 && panels <= SLIVER && a.col_stride() == 1; // few rows, read once: no harm
+        let in_place = once || pack::reads_in_place(a);
         let base = if k0 > 0 { Accumulate::Add } else { job.accumulate };
         let mut target = Target { c: &mut job.c, base, last: (ks.end == k).then_some(&job.epilogue) };
         for p0 in (0..panels).step_by(SLIVER) {
             let here = p0..(p0 + SLIVER).min(panels);
-            if job.b.in_place(p0, &ks).is_none() {
-                s.outline(Fill(&job.b, here.clone(), ks.clone(), &mut *sliver));
-            }
-            let depth = ks.len().div_ceil(GROUP);
-            let mut b = [Lines(&[]); SLIVER];
-            for (p, b) in here.zip(&mut b) {
-                *b = Lines(match job.b.in_place(p, &ks) {
-                    Some(lines) => lines,
-                    None => &sliver[(p - p0) * depth..][..depth],
-                });
-            }
-            let b = &b[..SLIVER.min(panels - p0)];
-            tiles::<S, NP>(s, (&*a_block, m, ks.len()), b, (&mut target, p0 * LANES, &mut *sums));
+            let b = Right { b: &job.b, ks: ks.clone(), room: &mut *sliver }.panels(s, here.clone(), m);
+            let copy = match () {
+                () if in_place => Copying::Never,
+                () if panels <= SLIVER => Copying::Passing,
+                () if p0 == 0 => Copying::Keep,
+                () => Copying::Never,
+            };
+            let left = match () {
+                () if in_place || p0 == 0 => Left { a, room: &mut *room, copy },
+                () => Left { a: copied(room, m, ks.len()), room: &mut [], copy },
+            };
+            let walk = match job.b.as_rows() {
+                Some(b) if here.end < panels => {
+                    Walk::over::<S>(b.sub(ks.clone(), here.end * LANES..((here.end + SLIVER) * LANES).min(n)))
+                }
+                _ => Walk::NONE,
+            };
+            tiles::<S, NP>(s, left, &b[..here.len()], (&mut target, p0 * LANES, &mut *sums), walk);
         }
         k0 = ks.end;
         if k0 == k {
             return;
         }
+    }
+}
+
+/// B's rows `ks`, and room for a sliver of them.
+struct Right<'f, W> {
+    b: &'f W,
+    ks: Range<usize>,
+    room: &'f mut [[Line; GROUP]],
+}
+
+impl<'f, W: Weights> Right<'f, W> {
+    /// The panels `here` of a product of `m` rows: where they lie, or packed or decoded.
+    #[inline(always)]
+    fn panels<S: Simd>(self, s: S, here: Range<usize>, m: usize) -> [Stripe<'f>; SLIVER] {
+        let Right { b, ks, room } = self;
+        let mut panels = [Stripe::EMPTY; SLIVER];
+        let rows = b.as_rows().filter(|b| m <= IN_PLACE && pack::stays_in_place::<S>(b, &ks));
+        // Panels that lie there whole need no copy.
+        let mut whole = 0;
+        for (p, panel) in here.clone().zip(&mut panels) {
+            let lies = match (rows, b.in_place(p, &ks)) {
+                (Some(b), _) => Stripe::of(b.sub(ks.clone(), p * LANES..((p + 1) * LANES).min(b.cols()))),
+                (None, lines) => lines.map(stripe_of),
+            };
+            let Some(lies) = lies else { break };
+            *panel = lies;
+            whole += 1;
+        }
+        let rest = here.start + whole..here.end;
+        if !rest.is_empty() {
+            s.outline(Fill(b, rest, ks.clone(), &mut *room));
+            let room: &[[Line; GROUP]] = room;
+            for (panel, room) in panels[whole..here.len()].iter_mut().zip(room.chunks(room_groups(ks.len())))
+            {
+                *panel = stripe_of(&room[..ks.len().div_ceil(GROUP)]);
+            }
+        }
+        panels
     }
 }
 
@@ -90,6 +141,97 @@ impl<W: Weights> Kernel for Fill<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         self.0.fill(s, self.1, self.2, self.3);
+    }
+}
+
+/// How rows of A come to lie as a tile reads them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copying {
+    /// They do.
+    Never,
+    /// Copied for this one sliver, to the same place, which so stays in L1.
+    Passing,
+    /// Copied, and kept for the slivers to come.
+    Keep,
+}
+
+/// A (m, ≤ 512) and room for its copy.
+struct Left<'f> {
+    a: MatRef<'f>,
+    room: &'f mut [Line],
+    copy: Copying,
+}
+
+impl Left<'_> {
+    /// `mr` rows from `r` on, as far as there are so many, side by side in memory.
+    #[inline(always)]
+    fn rows<S: Simd>(&mut self, s: S, r: usize, mr: usize) -> MatRef<'_> {
+        let part = self.a.sub(r..(r + mr).min(self.a.rows()), 0..self.a.cols());
+        if self.copy == Copying::Never {
+            return part;
+        }
+        let lines = pack::row_lines(part.cols());
+        let place = if self.copy == Copying::Passing { 0 } else { r };
+        let room = &mut self.room[place * lines..][..part.rows() * lines];
+        s.outline(pack::Rows(part, &mut *room));
+        copied(room, part.rows(), part.cols())
+    }
+
+    /// `mr` rows from `r` on, to be asked for.
+    #[inline(always)]
+    fn walk<S: Simd>(&self, r: usize, mr: usize) -> Walk {
+        let m = self.a.rows();
+        if r >= m { Walk::NONE } else { Walk::over::<S>(self.a.sub(r..(r + mr).min(m), 0..self.a.cols())) }
+    }
+}
+
+/// A copy (m, k) made by [`pack::Rows`].
+#[inline(always)]
+fn copied(room: &[Line], rows: usize, cols: usize) -> MatRef<'_> {
+    let row_stride = (pack::row_lines(cols) * LANES) as isize;
+    MatRef::strided(Line::floats(room), 0, Layout { rows, cols, row_stride, col_stride: 1 })
+}
+
+/// All rows of A with one sliver: MR rows stay in L1 while the sliver passes from L2.
+#[inline(always)]
+fn tiles<S: Simd, const NP: usize>(
+    s: S,
+    mut a: Left<'_>,
+    panels: &[Stripe<'_>],
+    (target, col, sums): (&mut Target<'_, '_>, usize, &mut [Line]),
+    mut next: Walk,
+) {
+    let (m, k) = (a.a.rows(), a.a.cols());
+    let mut ahead = Ahead::nothing();
+    let mut r = 0;
+    while r < m {
+        let mr = tile_rows::<S>(m - r);
+        ahead.rows = a.walk::<S>(r + mr, mr);
+        // The next sliver comes late, or it would drive out this one.
+        let chances = (m - r).div_ceil(mr) * panels.len().div_ceil(NP) * k.div_ceil(GROUP);
+        if chances <= 2 * next.left {
+            ahead.sliver = core::mem::replace(&mut next, Walk::NONE);
+        }
+        let rows = a.rows(s, r, mr);
+        let (pairs, odd) = panels.split_at(panels.len() / NP * NP);
+        for (panels, col) in [(pairs, col), (odd, col + pairs.len() * LANES)] {
+            if panels.is_empty() {
+                continue;
+            }
+            let at = (r, col);
+            let (target, sums, ahead) = (&mut *target, &mut *sums, &mut ahead);
+            match (mr, panels.len() % NP) {
+                (12, 0) => s.outline(Band::<12, NP> { rows, panels, target, at, sums, ahead }),
+                (8, 0) => s.outline(Band::<8, NP> { rows, panels, target, at, sums, ahead }),
+                (6, 0) => s.outline(Band::<6, NP> { rows, panels, target, at, sums, ahead }),
+                (4, 0) => s.outline(Band::<4, NP> { rows, panels, target, at, sums, ahead }),
+                (_, 0) => s.outline(Band::<2, NP> { rows, panels, target, at, sums, ahead }),
+                (12, _) => s.outline(Band::<12, 1> { rows, panels, target, at, sums, ahead }),
+                (8, _) => s.outline(Band::<8, 1> { rows, panels, target, at, sums, ahead }),
+                _ => s.outline(Band::<4, 1> { rows, panels, target, at, sums, ahead }),
+            }
+        }
+        r += mr;
     }
 }
 
@@ -105,123 +247,99 @@ const fn tile_rows<S: Simd>(rows: usize) -> usize {
     }
 }
 
-/// A (m, ≤ 512) as tiles, one after the other.
-struct PackA<'f, 'a>(MatRef<'a>, &'f mut [f32]);
-
-impl Kernel for PackA<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let PackA(a, mut out) = self;
-        let (m, k) = (a.rows(), a.cols());
-        let mut r = 0;
-        while r < m {
-            let mr = tile_rows::<S>(m - r);
-            let rows = a.sub(r..(r + mr).min(m), 0..k);
-            match mr {
-                12 => pack::tile::<S, 12>(s, rows, out),
-                8 => pack::tile::<S, 8>(s, rows, out),
-                6 => pack::tile::<S, 6>(s, rows, out),
-                4 => pack::tile::<S, 4>(s, rows, out),
-                _ => pack::tile::<S, 2>(s, rows, out),
-            }
-            out = &mut out[mr * k..];
-            r += mr;
-        }
-    }
-}
-
-/// All tiles of the packed A (m, k) with one sliver: a tile of A stays in L1 while the sliver passes from L2.
-#[inline(always)]
-fn tiles<S: Simd, const NP: usize>(
-    s: S,
-    (mut a, m, k): (&[f32], usize, usize),
-    panels: &[Lines<'_>],
-    (target, col, sums): (&mut Target<'_, '_>, usize, &mut [Line]),
-) {
-    let mut r = 0;
-    while r < m {
-        let mr = tile_rows::<S>(m - r);
-        let (tile, rest) = a.split_at(mr * k);
-        // Each step of the sliver asks for its share of the next tile.
-        let mut ahead = rest[..rest.len().min(mr * k)].chunks((mr * k * NP / SLIVER).max(1));
-        for (p, panels) in panels.chunks(NP).enumerate() {
-            // Past the last panel: the same again, its sums go nowhere.
-            let mut b = [panels[0]; NP];
-            b[..panels.len()].copy_from_slice(panels);
-            let ahead = ahead.next().unwrap_or(&[]);
-            let at = (r, col + p * NP * LANES);
-            match mr {
-                12 => s.outline(Tile::<12, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-                8 => s.outline(Tile::<8, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-                6 => s.outline(Tile::<6, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-                4 => s.outline(Tile::<4, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-                _ => s.outline(Tile::<2, NP> { a: tile.as_chunks().0, b, ahead, target, at, sums }),
-            }
-        }
-        a = rest;
-        r += mr;
-    }
-}
-
-/// One tile: its blocks of 256 in order, then C. A function of its own, so that its 24 accumulators are all
+/// MR rows of A with one sliver, NP panels at a time. A function of its own, so that its 24 accumulators are all
 /// that the registers have to hold.
-struct Tile<'f, 't, 'a, const MR: usize, const NP: usize> {
-    /// (k, MR)
-    a: &'f [[f32; MR]],
-    b: [Lines<'f>; NP],
-    /// Floats to ask for meanwhile.
-    ahead: &'f [f32],
+struct Band<'f, 't, 'a, const MR: usize, const NP: usize> {
+    /// (≤ MR, k), rows side by side in memory.
+    rows: MatRef<'f>,
+    panels: &'f [Stripe<'f>],
     target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     at: (usize, usize),
     /// Room for the running sums.
     sums: &'f mut [Line],
+    ahead: &'f mut Ahead,
 }
 
-impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, '_, MR, NP> {
+impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tile { a, b, ahead, target, at, sums } = self;
-        let sums = &mut sums[..MR * NP];
-        let whole = target.takes_whole(at, (MR, NP));
-        if a.is_empty() {
-            target.begin(s, at, NP, sums);
-        }
-        if target.base == Accumulate::Add {
-            target.prefetch(s, at, (MR, NP));
-        }
-        for (block, a) in a.chunks(K_BLOCK).enumerate() {
-            let ahead = ahead.get(block * K_BLOCK * 4..).unwrap_or(&[]);
-            let acc = chain::<S, Lines<'_>, MR, NP>(s, a, b, block * (K_BLOCK / GROUP), ahead);
-            let last = block == (self.a.len() - 1) / K_BLOCK;
-            if whole && last && block == 0 && target.base == Accumulate::Overwrite {
-                return target.store_whole(s, at, None, &acc);
+        let Band { rows, panels, target, at: (r, col), sums, ahead } = self;
+        let sums: &mut [[Line; NP]; MR] = sums.as_chunks_mut().0.first_chunk_mut().expect("room");
+        let ends = target.ends_here();
+        let begun = target.base == Accumulate::Add || rows.cols() == 0;
+        for (i, panels) in panels.as_chunks::<NP>().0.iter().enumerate() {
+            let at = (r, col + i * NP * LANES);
+            if begun {
+                s.outline(Begin { target, at, np: NP, sums: sums.as_flattened_mut() });
             }
-            if block == 0 {
-                target.begin(s, at, NP, sums); // C has come by now
+            let mut place = if ends { target.c.part(at, (MR, NP * LANES)) } else { None };
+            ahead.c = place.as_ref().map_or(Walk::NONE, |c| Walk::over::<S>(c.as_ref()));
+            if !tile(s, (rows, *panels), ahead, (begun, &mut *sums), place.as_mut()) {
+                s.outline(Finish { target, at, np: NP, sums: sums.as_flattened() });
             }
-            if whole && last {
-                return target.store_whole(s, at, Some(sums), &acc);
-            }
-            add_to::<S, MR, NP>(s, sums, &acc);
         }
-        s.outline(Finish { target, at, np: NP, sums });
     }
 }
 
-/// Adds a block's sums to what stands in L1.
+/// One tile: its blocks of 256 in order, added to `sums` where they are begun, to +0 else. The result goes to its
+/// place in C, if that is given and all of it there, or stays in `sums`; says which.
 #[inline(always)]
-pub(super) fn add_to<S: Simd, const MR: usize, const NP: usize>(
+fn tile<S: Simd, const MR: usize, const NP: usize>(
     s: S,
-    sums: &mut [Line],
+    (a, b): (MatRef<'_>, [Stripe<'_>; NP]),
+    ahead: &mut Ahead,
+    (mut begun, sums): (bool, &mut [[Line; NP]; MR]),
+    place: Option<&mut MatMut<'_>>,
+) -> bool {
+    let k = a.cols();
+    let mut places = place.map(|c| c.tile::<MR, NP>());
+    for k0 in (0..k).step_by(K_BLOCK) {
+        let end = (k0 + K_BLOCK).min(k);
+        let rows = a.band::<MR>(k0..end).expect("rows side by side");
+        let acc = chain(s, rows, b, k0 / GROUP, ahead);
+        if end == k
+            && let Some(places) = &mut places
+        {
+            let before = if begun { &*sums } else { const { &[[Line::ZERO; NP]; MR] } };
+            store(s, places, before, &acc);
+            return true;
+        }
+        if begun {
+            add_to(s, sums, &acc);
+        } else {
+            begin(s, sums, &acc);
+        }
+        begun = true;
+    }
+    false
+}
+/// The first block's sums, added to +0.
+#[inline(always)]
+fn begin<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    sums: &mut [[Line; NP]; MR],
     acc: &[[S::F32; NP]; MR],
 ) {
-    for (sums, acc) in sums.chunks_exact_mut(NP).zip(acc) {
-        for (sum, &acc) in sums.iter_mut().zip(acc) {
-            let before = s.load(sum);
-            s.store(sum, s.add(before, acc));
+    for r in 0..MR {
+        for p in 0..NP {
+            s.store(&mut sums[r][p], s.add(s.splat(0.0), acc[r][p]));
+        }
+    }
+}
+
+/// The last block's sums, added to those before, on the way to C.
+#[inline(always)]
+fn store<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    places: &mut [&mut [Floats; NP]; MR],
+    before: &[[Line; NP]; MR],
+    acc: &[[S::F32; NP]; MR],
+) {
+    for r in 0..MR {
+        for p in 0..NP {
+            s.store(&mut places[r][p], s.add(s.load(&before[r][p]), acc[r][p]));
         }
     }
 }

@@ -18,16 +18,18 @@
 //!   └────┘ └────┴────┴────┴────┘ ▼                        every 256 steps: acc → sum, acc ← 0
 //! ```
 //!
-//! **Registers.**  avx512 12×2: 24 accumulators, 2 lines of B, A as a broadcast operand · avx2 6×1: 12 + 2 + 1
+//! **Registers.**  avx512 12×2: 24 accumulators, 2 lines of B, A broadcast · avx2 6×1: 12 + 2 + 1
 //! of 16 ymm · neon 6×1: 24 + 4 + 2 of 32 q · scalar 2×1.
 //!
-//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. Packing costs about half a
-//! cycle an element of A and of B, once each.
+//! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A is read where it lies, B too where that
+//! is row by row and few rows of A pass it; what has to be copied costs about half a cycle an element, once, and
+//! comes from memory while a tile computes (`ahead.rs`).
 //! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see `few.rs`).
 //!
 //! **Error.**  ≤ (min(k, 256) + ⌈k/256⌉ + 2) u Σ|a||b|, in practice ≤ 32 u Σ|a||b| (tests/gemm.rs).
 //! **Reference.**  Goto, van de Geijn 2008 (the loops); Van Zee, van de Geijn 2015 (BLIS).  **Next.**  `tile.rs`.
 
+mod ahead;
 mod epilogue;
 mod few;
 mod many;
@@ -38,8 +40,9 @@ mod weights;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
-pub(crate) use weights::Lines;
-pub use weights::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply};
+pub use weights::{
+    Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply, room_groups,
+};
 
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, Line, simd::Simd};

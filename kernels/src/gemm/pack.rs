@@ -1,20 +1,21 @@
-//! Packing: A into tiles whose rows step together through k, B into panels of 16 columns.
+//! Copying, where it pays: B into panels of 16 columns, rows of A to where they do not drive each other out of a
+//! cache.
 //!
-//! Both move elements and nothing else, so they cannot change a bit. Where k lies side by side in memory
-//! (rows of A, weights (n, k)), sixteen rows are transposed 16×16 in registers; where columns do, lines are
-//! copied.
+//! Both move elements and nothing else, so they cannot change a bit. Where a line of the copy lies across memory
+//! (weights (n, k), a transposed A), sixteen by sixteen are transposed in registers; else lines are copied.
 //!
 //! ```text
-//!   rows of A            a tile: MR rows, k by k             transpose 16×16: 64 shuffles on AVX-512
-//!   r0 │ a b c d …       a e i m │ b f j n │ c g k o │ …     (an empty row of the tile is +0)
-//!   r1 │ e f g h …
-//!   r2 │ i j k l …
+//!   weights (n, k)       a panel: 16 columns, k by k         transpose 16×16: 64 shuffles on AVX-512
+//!   n0 │ a b c d …       a e i m │ b f j n │ c g k o │ …     (a column past n is +0)
+//!   n1 │ e f g h …
+//!   n2 │ i j k l …
 //! ```
 
 use super::weights::{Element, GROUP};
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{Cpu, Kernel, LANES, Line};
+use core::ops::Range;
 
 /// Groups of a packed matrix (k, n).
 pub const fn packed_len(k: usize, n: usize) -> usize {
@@ -50,28 +51,28 @@ impl Kernel for PackPanel<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        panels(s, self.0, self.1);
+        panels(s, self.0, self.1.len(), self.1);
     }
 }
 
-/// `b` (k, n) as ⌈n/16⌉ panels, one after the other; rows and columns that are not there become +0.
+/// `b` (k, n) as ⌈n/16⌉ panels, `groups` apart; rows and columns that are not there become +0.
 #[inline(always)]
-pub(super) fn panels<S: Simd>(s: S, b: MatRef<'_>, out: &mut [[Line; GROUP]]) {
+pub(super) fn panels<S: Simd>(s: S, b: MatRef<'_>, groups: usize, out: &mut [[Line; GROUP]]) {
     let (k, n) = (b.rows(), b.cols());
-    let depth = k.next_multiple_of(GROUP);
+    let depth = groups * GROUP;
     if k == 0 || n == 0 {
         return;
     }
     let out = out.as_flattened_mut();
     if b.row_stride() == 1 && k > 1 {
-        for (p, out) in out.chunks_exact_mut(depth).take(n.div_ceil(LANES)).enumerate() {
+        for (p, out) in out.chunks_mut(depth).take(n.div_ceil(LANES)).enumerate() {
             let cols = p * LANES..((p + 1) * LANES).min(n);
             panel_of_columns(s, b.sub(0..k, cols).t(), out);
         }
     } else if b.row(0).is_some() {
         panels_of_rows(s, b, out, depth);
     } else {
-        for (p, out) in out.chunks_exact_mut(depth).take(n.div_ceil(LANES)).enumerate() {
+        for (p, out) in out.chunks_mut(depth).take(n.div_ceil(LANES)).enumerate() {
             for (r, line) in out[..k].iter_mut().enumerate() {
                 for (c, x) in line.iter_mut().enumerate() {
                     let c = p * LANES + c;
@@ -80,8 +81,8 @@ pub(super) fn panels<S: Simd>(s: S, b: MatRef<'_>, out: &mut [[Line; GROUP]]) {
             }
         }
     }
-    for out in out.chunks_exact_mut(depth).take(n.div_ceil(LANES)) {
-        out[k..].fill(Line::ZERO);
+    for out in out.chunks_mut(depth).take(n.div_ceil(LANES)) {
+        out[k..k.next_multiple_of(GROUP)].fill(Line::ZERO);
     }
 }
 
@@ -153,35 +154,91 @@ fn sixteen_steps<S: Simd, const N: usize>(s: S, rows: &[&[f32]; N], n: usize, at
     s.transpose(lines)
 }
 
-/// [`tile`] as a function of its own.
-pub(super) struct Tile<'a, 'o, const MR: usize>(pub MatRef<'a>, pub &'o mut [f32]);
+/// Lines from a row of a copy to the next: an odd number, so that sixteen rows side by side lie in sixteen sets of
+/// the first cache.
+pub(super) const fn row_lines(k: usize) -> usize {
+    k.div_ceil(LANES) | 1
+}
 
-impl<const MR: usize> Kernel for Tile<'_, '_, MR> {
+/// Whether a tile can read its rows of A where they lie: side by side, and not all of them in the same few sets of
+/// the first cache, where they would drive each other out.
+pub(super) fn reads_in_place(a: MatRef<'_>) -> bool {
+    let apart = !a.row_stride().unsigned_abs().is_multiple_of(SAME_SETS);
+    (a.col_stride() == 1 || a.cols() <= 1) && (apart || a.rows() <= 1)
+}
+
+/// Floats after which the first cache's sets begin anew.
+const SAME_SETS: usize = 1024;
+
+/// Whether rows `ks` of B can be read where they lie by one tile of A after the other: side by side, and not all of
+/// them in the same few sets of the second cache. Where they share a set of the first, they come from the second each
+/// time, which tiles of few rows have no time for.
+pub(super) fn stays_in_place<S: Simd>(b: &MatRef<'_>, ks: &Range<usize>) -> bool {
+    /// Sets of a second-level cache of 1 MiB and 8 ways; of a first of 32 KiB; and the ways.
+    const SETS: [usize; 2] = [64, 2048];
+    const WAYS: usize = 8;
+    let stride = b.row_stride().unsigned_abs();
+    let lines = if stride.is_multiple_of(LANES) { stride / LANES } else { 1 };
+    let patient = S::TILE.0 == 12 || !lines.is_multiple_of(SETS[0]);
+    let apart = lines.trailing_zeros().min(SETS[1].trailing_zeros());
+    b.col_stride() == 1 && ks.len().is_multiple_of(GROUP) && ks.len() <= (SETS[1] >> apart) * WAYS && patient
+}
+
+/// Copies rows of `a` (m, k), each to [`row_lines`] lines of its own.
+pub(super) struct Rows<'a, 'o>(pub MatRef<'a>, pub &'o mut [Line]);
+
+impl Kernel for Rows<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        tile::<S, MR>(s, self.0, self.1);
+        let Rows(a, out) = self;
+        let (m, k, lines) = (a.rows(), a.cols(), row_lines(a.cols()));
+        if a.row_stride() == 1 && m > 1 {
+            for r in (0..m).step_by(LANES) {
+                let part = a.sub(r..(r + LANES).min(m), 0..k);
+                rows_of_columns(s, part, &mut out[r * lines..]);
+            }
+            return;
+        }
+        for (r, out) in out.chunks_exact_mut(lines).take(m).enumerate() {
+            if let Some(row) = a.row(r) {
+                let (whole, rest) = row.as_chunks::<LANES>();
+                for (out, line) in out.iter_mut().zip(whole) {
+                    s.store(out, s.load(line));
+                }
+                if !rest.is_empty() {
+                    s.store(&mut out[whole.len()], s.load_tail(rest, 0.0));
+                }
+            } else {
+                gather(a, r, &mut Line::floats_mut(out)[..k]);
+            }
+        }
     }
 }
 
-/// `a` (rows ≤ MR, k) as a tile: `out[k·MR + r]`; rows that are not there become +0. `out` has 16 floats more
-/// than the tile, which are overwritten.
-#[inline(always)]
-pub(super) fn tile<S: Simd, const MR: usize>(s: S, a: MatRef<'_>, out: &mut [f32]) {
-    let (n, k) = (a.rows(), a.cols());
-    let whole = if n > 0 && a.row(0).is_some() { k / LANES * LANES } else { 0 };
-    let rows = rows_of::<MR>(a);
-    for at in (0..whole).step_by(LANES) {
-        let steps = sixteen_steps(s, &rows, n, at);
-        // Whole lines: what one writes past MR is written over by the next, or is the slack.
-        let out = &mut out[at * MR..][..LANES * MR + LANES];
-        for (i, &step) in steps.iter().enumerate() {
-            s.store(out[i * MR..].first_chunk_mut().expect("sixteen floats of slack"), step);
-        }
+/// Row `r`, whatever its strides.
+fn gather(a: MatRef<'_>, r: usize, out: &mut [f32]) {
+    for (c, x) in out.iter_mut().enumerate() {
+        *x = a.get(r, c);
     }
-    for (k, out) in out.chunks_exact_mut(MR).enumerate().take(k).skip(whole) {
-        for (r, x) in out.iter_mut().enumerate() {
-            *x = if r < n { a.get(r, k) } else { 0.0 };
+}
+
+/// `a` (m ≤ 16, k), its columns side by side in memory, to rows: transposed in registers, sixteen steps at a time.
+#[inline(always)]
+fn rows_of_columns<S: Simd>(s: S, a: MatRef<'_>, out: &mut [Line]) {
+    let (k, lines) = (a.cols(), row_lines(a.cols()));
+    for at in (0..k).step_by(LANES) {
+        let mut steps = [s.splat(0.0); LANES];
+        for (step, c) in steps.iter_mut().zip(at..k) {
+            let column = a.t().row(c).unwrap_or(&[]);
+            *step = match column.first_chunk() {
+                Some(line) => s.load(line),
+                None => s.load_tail(column, 0.0),
+            };
+        }
+        let rows = s.transpose(steps);
+        for (out, &row) in out.chunks_mut(lines).zip(&rows).take(a.rows()) {
+            s.store(&mut out[at / LANES], row);
         }
     }
 }

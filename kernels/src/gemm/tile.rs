@@ -1,38 +1,54 @@
 //! The register tile: MR rows by NP panels of 16 columns, one chain each over a block of k.
 //!
-//! A step of k loads NP lines of B, broadcasts MR elements of A and does MR × NP fused multiply-adds; on
-//! AVX-512 12 × 2 = 24 of them against 14 loads. Chains are independent, so latency hides behind the
-//! others; there is no dependence but each chain's own, which is the law's.
+//! A step of k loads NP lines of B, broadcasts MR elements of A (each from its own row, where it lies) and does
+//! MR × NP fused multiply-adds; on AVX-512 12 × 2 = 24 of them against 14 loads. Chains are independent, so
+//! latency hides behind the others; there is no dependence but each chain's own, which is the law's.
 
+#![allow(clippy::needless_range_loop)] // loops of a length that the compiler sees keep sums in registers
+
+use super::ahead::Ahead;
 use super::weights::{GROUP, Panel};
+use crate::Line;
 use crate::simd::Simd;
 
-/// Sums of one block: `a` is at most 256 steps of k, MR rows each; `b[p]` starts at group `g` of its panel.
-/// Two lines' worth of `ahead` are asked for in every eight steps: what comes from far arrives while this runs.
+/// Sums of one block: `a` are MR rows of at most 256 steps of k; `b[p]` starts at group `g` of its panel.
+/// Every eight steps something of `ahead` is asked for.
 #[inline(always)]
 pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     s: S,
-    a: &[[f32; MR]],
+    a: [&[f32]; MR],
     b: [P; NP],
     g: usize,
-    ahead: &[f32],
+    ahead: &mut Ahead,
 ) -> [[S::F32; NP]; MR] {
     let mut acc = [[s.splat(0.0); NP]; MR];
-    let (groups, rest) = a.as_chunks::<GROUP>();
-    for (i, a) in groups.iter().enumerate() {
+    let k = a[0].len();
+    let mut rows = a;
+    for row in &mut rows {
+        *row = &row[..k]; // one bound for all
+    }
+    for i in 0..k / GROUP {
         let mut b = groups_at(s, &b, g + i);
-        if let Some(ahead) = ahead.get(32 * i..32 * i + 32) {
-            s.prefetch(&ahead[0]);
-            s.prefetch(&ahead[16]);
+        let mut eight = [&[0.0; GROUP]; MR];
+        for (eight, row) in eight.iter_mut().zip(&rows) {
+            *eight = row[i * GROUP..].first_chunk().expect("eight steps");
         }
-        for (k, a) in a.iter().enumerate() {
-            step::<S, P, MR, NP>(s, a, &mut b, k, &mut acc);
+        ahead.step(s);
+        // Indices, not iterators: a loop whose length the compiler does not see keeps `acc` in memory.
+        for k in 0..GROUP {
+            let line = lines::<S, P, NP>(s, &mut b, k);
+            for r in 0..MR {
+                step(s, eight[r][k], &line, &mut acc[r]);
+            }
         }
     }
-    if !rest.is_empty() {
-        let mut b = groups_at(s, &b, g + groups.len());
-        for (k, a) in rest.iter().enumerate() {
-            step::<S, P, MR, NP>(s, a, &mut b, k, &mut acc);
+    if !k.is_multiple_of(GROUP) {
+        let mut b = groups_at(s, &b, g + k / GROUP);
+        for k in k / GROUP * GROUP..k {
+            let line = lines::<S, P, NP>(s, &mut b, k % GROUP);
+            for r in 0..MR {
+                step(s, rows[r][k], &line, &mut acc[r]);
+            }
         }
     }
     acc
@@ -42,29 +58,42 @@ pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
 #[inline(always)]
 fn groups_at<S: Simd, P: Panel, const NP: usize>(s: S, b: &[P; NP], g: usize) -> [P::Group<S>; NP] {
     let mut groups = [b[0].group(s, g); NP];
-    for (group, b) in groups.iter_mut().zip(b).skip(1) {
-        *group = b.group(s, g);
+    for p in 1..NP {
+        groups[p] = b[p].group(s, g);
     }
     groups
 }
 
-/// One step of k.
+/// Row k of each panel's group.
 #[inline(always)]
-fn step<S: Simd, P: Panel, const MR: usize, const NP: usize>(
-    s: S,
-    a: &[f32; MR],
-    b: &mut [P::Group<S>; NP],
-    k: usize,
-    acc: &mut [[S::F32; NP]; MR],
-) {
+fn lines<S: Simd, P: Panel, const NP: usize>(s: S, b: &mut [P::Group<S>; NP], k: usize) -> [S::F32; NP] {
     let mut line = [s.splat(0.0); NP];
-    for (line, b) in line.iter_mut().zip(b) {
-        *line = P::line(s, b, k);
+    for p in 0..NP {
+        line[p] = P::line(s, &mut b[p], k);
     }
-    for (acc, &a) in acc.iter_mut().zip(a) {
-        let a = s.splat(a);
-        for (acc, &line) in acc.iter_mut().zip(&line) {
-            *acc = s.fma(a, line, *acc);
+    line
+}
+
+/// One row's step of k.
+#[inline(always)]
+fn step<S: Simd, const NP: usize>(s: S, a: f32, line: &[S::F32; NP], acc: &mut [S::F32; NP]) {
+    let a = s.splat(a);
+    for p in 0..NP {
+        acc[p] = s.fma(a, line[p], acc[p]);
+    }
+}
+
+/// A block's sums, added to what was before them.
+#[inline(always)]
+pub(super) fn add_to<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    sums: &mut [[Line; NP]; MR],
+    acc: &[[S::F32; NP]; MR],
+) {
+    for r in 0..MR {
+        for p in 0..NP {
+            let sum = s.add(s.load(&sums[r][p]), acc[r][p]);
+            s.store(&mut sums[r][p], sum);
         }
     }
 }

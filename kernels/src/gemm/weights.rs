@@ -10,7 +10,7 @@
 //! ```
 
 use super::{FEW, Gemm, Whole, pack};
-use crate::view::MatRef;
+use crate::view::{Eight, MatRef, Stripe};
 use crate::{Cpu, LANES, Line, simd::Simd};
 use core::ops::Range;
 
@@ -46,11 +46,17 @@ pub trait Weights: Copy + Send + Sync {
     }
     /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256), where they lie so in memory.
     fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
-    /// Otherwise: packs or decodes them, panel after panel, into `room`.
+    /// Otherwise: packs or decodes them into `room`, panel after panel, [`room_groups`] apart.
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]);
     /// The checked product: [`multiply`] of this very type, in a function that is no generic one, so that it is
     /// compiled once, here, and not again in every crate that multiplies.
     fn multiply(job: Gemm<'_, Self>, cpu: Cpu, scratch: &mut [Line]);
+}
+
+/// Groups from a panel to the next in the room of [`Weights::fill`], for `k` rows: one more than they are, or lines
+/// of the same row would lie in the same set of the first cache.
+pub const fn room_groups(k: usize) -> usize {
+    k.div_ceil(GROUP) + 1
 }
 
 /// The body of [`Weights::multiply`].
@@ -256,9 +262,8 @@ impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
 
     #[inline(always)]
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
-        let depth = k.len().div_ceil(GROUP);
-        for (p, room) in panels.zip(room.chunks_mut(depth.max(1))) {
-            let groups = &self.panel_groups(p)[k.start / GROUP..];
+        for (p, room) in panels.zip(room.chunks_mut(room_groups(k.len()))) {
+            let groups = &self.panel_groups(p)[k.start / GROUP..k.end.div_ceil(GROUP)];
             for (out, group) in room.iter_mut().zip(groups) {
                 for (i, line) in out.iter_mut().enumerate() {
                     s.store(line, E::load(s, group, i));
@@ -284,20 +289,23 @@ impl<'a, E: Element> Panel for PackedPanel<'a, E> {
     }
 }
 
-/// Lines of f32, wherever they are.
-#[derive(Clone, Copy)]
-pub struct Lines<'a>(pub(crate) &'a [[Line; GROUP]]);
+impl<'a> Panel for Stripe<'a> {
+    type Group<S: Simd> = Eight<'a>;
+    #[inline(always)]
+    fn group<S: Simd>(self, _: S, g: usize) -> Eight<'a> {
+        self.eight(g * GROUP)
+    }
+    #[inline(always)]
+    fn line<S: Simd>(s: S, group: &mut Eight<'a>, i: usize) -> S::F32 {
+        s.load(group.line(i))
+    }
+}
 
-impl<'a> Panel for Lines<'a> {
-    type Group<S: Simd> = &'a [Line; GROUP];
-    #[inline(always)]
-    fn group<S: Simd>(self, _: S, g: usize) -> &'a [Line; GROUP] {
-        &self.0[g]
-    }
-    #[inline(always)]
-    fn line<S: Simd>(s: S, group: &mut &'a [Line; GROUP], i: usize) -> S::F32 {
-        s.load(&group[i])
-    }
+/// Packed lines as a panel.
+#[inline(always)]
+pub(super) fn stripe_of(groups: &[[Line; GROUP]]) -> Stripe<'_> {
+    let floats = Line::floats(groups.as_flattened());
+    Stripe::of(MatRef::new(floats, floats.len() / LANES, LANES)).unwrap_or(Stripe::EMPTY)
 }
 
 /// B as it lies in memory, any strides; packed a sliver at a time.
@@ -305,7 +313,7 @@ impl<'a> Panel for Lines<'a> {
 pub struct Strided<'a>(pub MatRef<'a>);
 
 impl<'a> Weights for Strided<'a> {
-    type Panel = Lines<'a>;
+    type Panel = Stripe<'a>;
     const PANELS: bool = false;
 
     fn shape(&self) -> (usize, usize) {
@@ -325,7 +333,7 @@ impl<'a> Weights for Strided<'a> {
         Strided(self.0.sub(0..self.0.rows(), cols))
     }
 
-    fn panel(&self, _: usize) -> Lines<'a> {
+    fn panel(&self, _: usize) -> Stripe<'a> {
         unreachable!("a strided matrix has no panels")
     }
 
@@ -337,6 +345,6 @@ impl<'a> Weights for Strided<'a> {
     #[inline(always)]
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
         let cols = panels.start * LANES..(panels.end * LANES).min(self.0.cols());
-        pack::panels(s, self.0.sub(k, cols), room);
+        pack::panels(s, self.0.sub(k.clone(), cols), room_groups(k.len()), room);
     }
 }

@@ -20,7 +20,7 @@
 
 use super::block::IQ4_NL_LEVELS;
 use super::{Format, Rows};
-use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply};
+use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply, room_groups};
 use crate::half::f16_to_f32;
 use crate::nf4::CodeLine;
 use crate::simd::Simd;
@@ -136,7 +136,7 @@ fn pack<C>(
 #[inline(always)]
 fn fill<S: Simd, W: Weights>(s: S, w: &W, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
     let groups = k.start / GROUP..k.end.div_ceil(GROUP);
-    for (p, room) in panels.zip(room.chunks_mut(groups.len().max(1))) {
+    for (p, room) in panels.zip(room.chunks_mut(room_groups(k.len()))) {
         let panel = w.panel(p);
         for (out, g) in room.iter_mut().zip(groups.clone()) {
             let mut group = panel.group(s, g);

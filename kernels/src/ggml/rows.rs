@@ -18,8 +18,9 @@
 use super::Format;
 use super::block::Out;
 use super::dequantize::decode;
-use crate::gemm::{GROUP, Gemm, K_BLOCK, Lines, Weights, multiply};
+use crate::gemm::{GROUP, Gemm, K_BLOCK, Weights, multiply, room_groups};
 use crate::simd::Simd;
+use crate::view::Stripe;
 use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
 
@@ -77,7 +78,7 @@ impl<'a> Rows<'a> {
 }
 
 impl<'a> Weights for Rows<'a> {
-    type Panel = Lines<'a>;
+    type Panel = Stripe<'a>;
     const PANELS: bool = false;
     const BY_ROWS: bool = true;
 
@@ -95,7 +96,7 @@ impl<'a> Weights for Rows<'a> {
         Rows { n: cols.len(), blocks: &self.blocks[cols.start * bytes..cols.end * bytes], ..self }
     }
 
-    fn panel(&self, _: usize) -> Lines<'a> {
+    fn panel(&self, _: usize) -> Stripe<'a> {
         unreachable!("rows of blocks have no panels")
     }
 
@@ -128,7 +129,8 @@ impl Kernel for Fill<'_, '_> {
             return;
         }
         let bytes = rows.format.bytes(k.start)..rows.format.bytes(k.end);
-        for (p, room) in panels.zip(room.as_flattened_mut().chunks_mut(k.len())) {
+        for (p, room) in panels.zip(room.chunks_mut(room_groups(k.len()))) {
+            let room = &mut room.as_flattened_mut()[..k.len()];
             for r in 0..LANES {
                 let (lines, _) = Line::floats_mut(room).as_chunks_mut();
                 if LANES * p + r < rows.n {

@@ -29,7 +29,7 @@
 
 use super::LEVELS;
 use super::pack::{CodeLine, PackedNf4};
-use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply};
+use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply, room_groups};
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Line, simd::Simd};
 use core::ops::Range;
@@ -103,7 +103,7 @@ impl<'a> Weights for PackedNf4<'a> {
     #[inline(always)]
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
         let groups = k.start / GROUP..k.end.div_ceil(GROUP);
-        for (p, room) in panels.zip(room.chunks_mut(groups.len().max(1))) {
+        for (p, room) in panels.zip(room.chunks_mut(room_groups(k.len()))) {
             if self.panels() {
                 let panel = Weights::panel(self, p);
                 for (out, g) in room.iter_mut().zip(groups.clone()) {

@@ -1,0 +1,84 @@
+//! What is asked for while a tile computes, so that it has come from memory when its turn comes.
+//!
+//! A tile of 512 steps of k takes thousands of cycles and leaves the memory idle: in every eight steps one run of
+//! up to 512 bytes is asked for. Not more at once: what waits for memory would keep out what waits for L2 only.
+
+use crate::LANES;
+use crate::simd::Simd;
+use crate::view::MatRef;
+use core::ptr;
+
+/// Floats of a run: eight lines in the 192 cycles that eight steps of the largest tile take, two in the 48 of others.
+const fn run<S: Simd>() -> usize {
+    if S::TILE.0 == 12 { 8 * LANES } else { 2 * LANES }
+}
+
+/// A matrix that is asked for row by row, run by run. It is never read, so its address is all that is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Walk {
+    /// Where the next run begins: this many floats into a row.
+    next: *const f32,
+    col: usize,
+    cols: usize,
+    row_stride: isize,
+    /// Runs that are still to be asked for.
+    pub left: usize,
+}
+
+impl Walk {
+    /// Nothing to ask for.
+    pub(super) const NONE: Walk = Walk { next: ptr::null(), col: 0, cols: 0, row_stride: 0, left: 0 };
+
+    /// All of `m`, or of its transpose; nothing where neither's rows lie side by side.
+    pub(super) fn over<S: Simd>(m: MatRef<'_>) -> Self {
+        let m = if m.col_stride() == 1 { m } else { m.t() };
+        if m.col_stride() != 1 || m.rows() == 0 {
+            return Walk::NONE;
+        }
+        Walk {
+            next: m.row(0).map_or(ptr::null(), <[f32]>::as_ptr),
+            col: 0,
+            cols: m.cols(),
+            row_stride: m.row_stride(),
+            left: m.rows() * m.cols().div_ceil(run::<S>()),
+        }
+    }
+
+    /// Asks for the next run.
+    #[inline(always)]
+    fn step<S: Simd>(&mut self, s: S) {
+        let run = run::<S>().min(self.cols - self.col);
+        for x in (0..run).step_by(LANES) {
+            s.prefetch(self.next.wrapping_add(x));
+        }
+        (self.left, self.col, self.next) = (self.left - 1, self.col + run, self.next.wrapping_add(run));
+        if self.col == self.cols {
+            self.next = self.next.wrapping_sub(self.cols).wrapping_offset(self.row_stride);
+            self.col = 0;
+        }
+    }
+}
+
+/// The tile's place in C, the next rows of A, and the next sliver of B.
+pub(super) struct Ahead {
+    pub c: Walk,
+    pub rows: Walk,
+    pub sliver: Walk,
+}
+
+impl Ahead {
+    /// Nothing to ask for.
+    pub(super) fn nothing() -> Self {
+        Ahead { c: Walk::NONE, rows: Walk::NONE, sliver: Walk::NONE }
+    }
+
+    /// Asks for one run.
+    #[inline(always)]
+    pub(super) fn step<S: Simd>(&mut self, s: S) {
+        for walk in [&mut self.c, &mut self.rows, &mut self.sliver] {
+            if walk.left > 0 {
+                return walk.step(s);
+            }
+        }
+    }
+}
