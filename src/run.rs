@@ -48,6 +48,20 @@ impl<'p> Run<'p> {
         Run { cpu, by: By::Here(RefCell::new(Scratch::new()), core::marker::PhantomData) }
     }
 
+    /// On this thread alone, with memory that a piece was given: to be [taken back](Run::into_scratch).
+    pub fn here_with(cpu: Cpu, scratch: Scratch) -> Run<'p> {
+        Run { cpu, by: By::Here(RefCell::new(scratch), core::marker::PhantomData) }
+    }
+
+    /// The memory of this thread.
+    pub fn into_scratch(self) -> Scratch {
+        match self.by {
+            By::Here(scratch, _) => scratch.into_inner(),
+            #[cfg(feature = "std")]
+            By::Pool(_) => Scratch::new(),
+        }
+    }
+
     /// On the threads of a pool.
     #[cfg(feature = "std")]
     pub const fn on(cpu: Cpu, pool: &'p crate::pool::Pool) -> Run<'p> {

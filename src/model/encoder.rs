@@ -19,6 +19,7 @@ use crate::{Error, Result};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// A BERT-type encoder.
 #[derive(Clone, Debug)]
@@ -138,6 +139,40 @@ impl Encoder {
         if texts.iter().any(|t| t.is_empty()) {
             return Err(Error::invalid("a text without tokens has no vector"));
         }
+        for text in texts {
+            self.check(text, &[])?;
+        }
+        let groups = groups(texts, run.threads());
+        if groups.len() < 2 {
+            return self.embed_group(run, texts, pooling, out, workspace);
+        }
+        // A group a thread: they need nothing of each other, and wait for nobody.
+        let (cpu, mut left) = (run.cpu(), out);
+        let pieces = groups.into_iter().map(|group| {
+            let (front, rest) = core::mem::take(&mut left).split_at_mut(group.len() * dim);
+            left = rest;
+            (&texts[group], front)
+        });
+        let failed = core::sync::atomic::AtomicBool::new(false);
+        run.pieces(pieces, |(texts, out), scratch| {
+            let alone = Run::here_with(cpu, core::mem::take(scratch));
+            let done = self.embed_group(&alone, texts, pooling, out, &mut Workspace::new());
+            failed.fetch_or(done.is_err(), core::sync::atomic::Ordering::Relaxed);
+            *scratch = alone.into_scratch();
+        });
+        debug_assert!(!failed.into_inner(), "every text was looked at before");
+        Ok(())
+    }
+
+    fn embed_group(
+        &self,
+        run: &Run<'_>,
+        texts: &[&[u32]],
+        pooling: Pooling,
+        out: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        let dim = self.config.dim;
         let rows = texts.iter().map(|t| t.len()).sum::<usize>();
         let mut hidden = vec![0.0; rows * dim];
         self.forward(run, texts, &mut hidden, workspace)?;
@@ -184,6 +219,25 @@ impl Encoder {
             start += text.len();
         }
     }
+}
+
+/// Rows of a group at least: so many hide what a call of a kernel costs; a few more, and the rows of all layers
+/// still lie in the second cache.
+const GROUP: usize = 256;
+
+/// Texts, one after the other, that are computed together.
+fn groups(texts: &[&[u32]], threads: usize) -> Vec<Range<usize>> {
+    let all: usize = texts.iter().map(|t| t.len()).sum();
+    let least = GROUP.min(all.div_ceil(threads)).max(1);
+    let (mut groups, mut start, mut rows) = (Vec::new(), 0, 0);
+    for (i, text) in texts.iter().enumerate() {
+        rows += text.len();
+        if rows >= least || i + 1 == texts.len() {
+            groups.push(start..i + 1);
+            (start, rows) = (i + 1, 0);
+        }
+    }
+    groups
 }
 
 /// Whether the tensor belongs to a head on top of the encoder.
