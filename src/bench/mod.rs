@@ -115,3 +115,12 @@ impl<'a> Session<'a> {
 pub fn shape(dims: &[usize]) -> String {
     dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
 }
+
+/// Bytes a second that the pool's threads read from a buffer of `bytes`, at most 256 MiB: the best of a few passes.
+pub fn read_bandwidth(cpu: Cpu, pool: &Pool, bytes: usize) -> f64 {
+    let (run, bytes) = (rows::Run { cpu, pool }, bytes.clamp(1 << 16, 256 << 20));
+    let mut ceilings = ceiling::Ceilings::default();
+    let bound = ceiling::Bound::Memory(peak::Access::Read, bytes);
+    let samples = [(); 5].map(|()| ceilings.sample(&run, bound, 0.01));
+    1e9 * samples.into_iter().fold(0.0, f64::max)
+}

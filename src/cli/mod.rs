@@ -18,10 +18,12 @@ pub mod args;
 mod bench;
 pub mod console;
 mod embed;
+mod generate;
 mod help;
 mod info;
 mod inspect;
 mod nearest;
+mod perplexity;
 mod quantize;
 mod tour;
 mod values;
@@ -55,7 +57,9 @@ pub const COMMANDS: &[Command] = &[
     bench::COMMAND,
     inspect::COMMAND,
     quantize::COMMAND,
+    generate::COMMAND,
     embed::COMMAND,
+    perplexity::COMMAND,
     help::COMMAND,
 ];
 

@@ -79,23 +79,34 @@ impl Model {
     /// # Errors
     /// Where a file is missing or malformed, or describes what is not known.
     pub fn open(path: impl AsRef<Path>, cpu: Cpu) -> Result<Model> {
+        Model::open_for(path, cpu, None)
+    }
+
+    /// The same, for texts of up to `length` tokens, where a decoder's scaling of positions depends on that
+    /// (dynamic NTK, LongRoPE); the model's own context without.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_for(path: impl AsRef<Path>, cpu: Cpu, length: Option<usize>) -> Result<Model> {
         let path = path.as_ref();
         if path.is_dir() {
-            return open_folder(path, cpu);
+            return open_folder(path, cpu, length);
         }
         let file = Gguf::open(path, Access::Read)?;
-        let config = DecoderConfig::from_gguf(&file)?;
+        let mut config = DecoderConfig::from_gguf(&file)?;
+        config.length = length.unwrap_or(config.length);
         let decoder = Decoder::load(cpu, config.clone(), &GgufTensors::new(&file, &config));
         decoder.map(|d| Model::Decoder(Box::new(d))).map_err(|e| e.in_file(path.display()))
     }
 }
 
-fn open_folder(folder: &Path, cpu: Cpu) -> Result<Model> {
+fn open_folder(folder: &Path, cpu: Cpu, length: Option<usize>) -> Result<Model> {
     let path = folder.join("config.json");
     let text = read(&path)?;
     let in_config = |e: Error| e.in_file(path.display());
     if !Architecture::of_config(&text).map_err(in_config)?.is_encoder() {
-        let config = DecoderConfig::from_hf(&text).map_err(in_config)?;
+        let mut config = DecoderConfig::from_hf(&text).map_err(in_config)?;
+        config.length = length.unwrap_or(config.length);
         let weights = Checkpoint::open(folder)?;
         return Ok(Model::Decoder(Box::new(Decoder::load(cpu, config, &weights)?)));
     }

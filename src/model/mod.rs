@@ -5,21 +5,28 @@
 //! conversation needs in a [`KvCache`]. Nothing here touches a file, a thread or a clock.
 
 mod cache;
+mod chat;
 mod config;
 mod decoder;
 mod encoder;
 #[cfg(feature = "std")]
 mod files;
+mod generate;
 mod gguf;
 mod load;
 pub mod sampling;
+mod score;
+mod stop;
 
 pub use cache::{KvCache, LayerCache};
+pub use chat::{ChatTemplate, Role};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 pub use decoder::{Decoder, Sequence, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
 pub use files::{Model, SentenceEncoder};
+pub use generate::Generator;
 pub use gguf::GgufTensors;
 pub use load::{Loader, Source};
 pub use sampling::{Candidates, Sampler, Settings};
+pub use stop::StopStrings;

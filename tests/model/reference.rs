@@ -100,6 +100,26 @@ fn logits_and_greedy_tokens_are_those_of_transformers() {
     }
 }
 
+/// The loss of a text is the cross-entropy of the logits, here taken in f64 from transformers' own.
+#[test]
+fn losses_are_the_cross_entropy_of_the_logits() {
+    let run = Run::here(cpus().pop().unwrap());
+    for name in ["llama", "gemma2", "gpt2"] {
+        let (model, expected) = (decoder(name, &run), Expected::of(name));
+        let (ids, vocab) = (expected.ids("ids"), model.config().vocab);
+        let losses = model.losses(&run, &ids, &mut Workspace::new()).unwrap();
+        assert_eq!(losses.len(), ids.len() - 1);
+        for (i, (row, loss)) in expected.floats("logits").chunks(vocab).zip(losses).enumerate() {
+            let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+            let want = sum.ln() - f64::from(row[ids[i + 1] as usize]);
+            assert!(
+                (f64::from(loss) - want).abs() <= f64::from(2.0 * NEAR),
+                "{name}, token {i}: {loss}, {want}"
+            );
+        }
+    }
+}
+
 #[test]
 fn no_split_of_a_prompt_changes_a_bit_of_any_architecture() {
     let run = Run::here(cpus().pop().unwrap());

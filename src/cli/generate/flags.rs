@@ -1,0 +1,100 @@
+//! The flags of `samebits generate`.
+
+use crate::cli::{Args, Failure, Flag, Takes};
+use crate::model::{Sampler, Settings};
+
+pub const FLAGS: &[Flag] = &[
+    Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
+    Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
+    Flag { name: "prompt", takes: Takes::One("TEXT|-"), help: "what to go on with; - is standard input" },
+    Flag {
+        name: "chat",
+        takes: Takes::One("TEMPLATE"),
+        help: "the prompt is a question: chatml, llama2, llama3, …",
+    },
+    Flag { name: "system", takes: Takes::One("TEXT"), help: "with --chat: what is said before the question" },
+    Flag { name: "max-tokens", takes: Takes::One("N"), help: "tokens to generate; 256 unless given" },
+    Flag { name: "context", takes: Takes::One("N"), help: "tokens in all; the model's own unless given" },
+    Flag { name: "temperature", takes: Takes::One("T"), help: "0 takes the likeliest; 0.8 unless given" },
+    Flag { name: "top-k", takes: Takes::One("K"), help: "keep the K likeliest; 40 unless given, 0 for all" },
+    Flag { name: "top-p", takes: Takes::One("P"), help: "keep this mass of probability; 0.95 unless given" },
+    Flag {
+        name: "min-p",
+        takes: Takes::One("P"),
+        help: "keep this share of the likeliest; 0.05 unless given",
+    },
+    Flag {
+        name: "typical-p",
+        takes: Takes::One("P"),
+        help: "keep the least surprising; 1 unless given: all",
+    },
+    Flag { name: "repeat-penalty", takes: Takes::One("X"), help: "divides what came lately; 1 unless given" },
+    Flag {
+        name: "frequency-penalty",
+        takes: Takes::One("X"),
+        help: "subtracted each time it came; 0 unless given",
+    },
+    Flag { name: "presence-penalty", takes: Takes::One("X"), help: "subtracted if it came; 0 unless given" },
+    Flag {
+        name: "penalty-last-n",
+        takes: Takes::One("N"),
+        help: "tokens that the penalties see; 64 unless given",
+    },
+    Flag { name: "logit-bias", takes: Takes::Many("ID=X"), help: "added to a token's logit; -inf bans it" },
+    Flag { name: "stop", takes: Takes::Many("TEXT"), help: "ends the text, and is left out" },
+    Flag {
+        name: "seed",
+        takes: Takes::One("S"),
+        help: "the same seed gives the same text everywhere; 0 unless given",
+    },
+    Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
+    Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, finish" },
+];
+
+pub const NOTES: &str = "\
+The text streams to standard output. The same command gives the same text on every machine, for any --threads.
+With --chat and no --prompt, questions come from standard input, one a line. Templates: chatml, llama2, llama3,
+mistral, gemma, phi3. --context also fixes what dynamic NTK and LongRoPE scalings make of the positions.
+
+Examples:
+  samebits generate --model stories260K.gguf --temperature 0 --max-tokens 200
+  samebits generate --model Qwen2.5-0.5B-Instruct --chat chatml --prompt 'Why is the sky blue?'
+";
+
+/// The rule for the next token.
+pub fn sampler(args: &Args) -> Result<Sampler, Failure> {
+    let usual = Settings::default();
+    let number = |name: &str, usual: f32| -> Result<f32, Failure> {
+        Ok(args.number(name, -1e4..=1e4)?.map_or(usual, |x| x as f32))
+    };
+    let settings = Settings {
+        temperature: args.number("temperature", 0.0..=1e4)?.map_or(usual.temperature, |x| x as f32),
+        top_k: args.count("top-k", 0..=1 << 24)?.unwrap_or(usual.top_k),
+        top_p: number("top-p", usual.top_p)?,
+        min_p: number("min-p", usual.min_p)?,
+        typical_p: number("typical-p", usual.typical_p)?,
+        penalty_last_n: args.count("penalty-last-n", 0..=1 << 24)?.unwrap_or(usual.penalty_last_n),
+        repeat_penalty: number("repeat-penalty", usual.repeat_penalty)?,
+        frequency_penalty: number("frequency-penalty", usual.frequency_penalty)?,
+        presence_penalty: number("presence-penalty", usual.presence_penalty)?,
+        logit_bias: args.all("logit-bias").map(|b| bias(&b.to_string_lossy())).collect::<Result<_, _>>()?,
+    };
+    let seed = args.text("seed")?.unwrap_or("0");
+    let seed = seed
+        .parse()
+        .map_err(|_| Failure::usage(format!("--seed: {seed:?} is no whole number from 0 on"), None))?;
+    Ok(Sampler::new(&settings, seed)?)
+}
+
+/// `ID=X`
+fn bias(text: &str) -> Result<(u32, f32), Failure> {
+    let parts = text.split_once('=').and_then(|(id, x)| Some((id.parse().ok()?, x.parse().ok()?)));
+    parts.ok_or_else(|| Failure::usage(format!("--logit-bias: {text:?} is not ID=X"), None))
+}
+
+/// What ends a text.
+pub fn stops(args: &Args) -> Result<Vec<String>, Failure> {
+    let text = |stop: &std::ffi::OsStr| stop.to_str().filter(|s| !s.is_empty()).map(Into::into);
+    let all: Option<Vec<String>> = args.all("stop").map(text).collect();
+    all.ok_or_else(|| Failure::usage("--stop: a stop string is text, and not empty", None))
+}

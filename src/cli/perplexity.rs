@@ -1,0 +1,115 @@
+//! `samebits perplexity`: how well a model foretells a text.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
+use crate::io::json::Writer;
+use crate::io::tokenizer::{EncodeOptions, Tokenizer};
+use crate::kernels::math::exp64;
+use crate::model::{Model, Workspace};
+use crate::pool::{self, MAX_THREADS, Pool};
+use crate::run::Run;
+use crate::{Error, cpu};
+
+pub const COMMAND: Command = Command {
+    name: "perplexity",
+    summary: "how well a model foretells a text",
+    operands: "",
+    arity: (0, 0),
+    flags: &[
+        Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
+        Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
+        Flag { name: "text", takes: Takes::One("FILE"), help: "the text, UTF-8" },
+        Flag { name: "context", takes: Takes::One("N"), help: "tokens of a window; 512 unless given" },
+        Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
+        Flag { name: "json", takes: Takes::Nothing, help: "one object: perplexity, loss, tokens, windows" },
+    ],
+    notes: "\
+The text is cut into windows that do not overlap; in each, every token but the first is foretold from those before
+it. The loss is the mean negative log-likelihood in nats, the perplexity its exponential. A window of one token at
+the end is left out. A model that begins texts with a token has it at the head of every window.
+
+Example:
+  samebits perplexity --model stories260K.gguf --text story.txt --context 256
+",
+    run,
+};
+
+fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    let needed = |name: &str| {
+        args.path(name).ok_or_else(|| Failure::usage(format!("perplexity: --{name} is needed"), None))
+    };
+    let (path, text) = (needed("model")?, needed("text")?);
+    let own = args.count("threads", 1..=MAX_THREADS)?.map(Pool::new);
+    let pool = match &own {
+        Some(pool) => pool,
+        None => pool::default()?,
+    };
+    let run = Run::on(cpu::default()?, pool);
+    let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
+    let asked = args.count("context", 2..=1 << 24)?;
+    let model = match Model::open_for(&path, run.cpu(), asked)? {
+        Model::Decoder(model) => model,
+        Model::Encoder(_) => {
+            return Err(Error::invalid("an encoder foretells nothing").in_file(path.display()).into());
+        }
+    };
+    let context = asked.unwrap_or(512).min(model.config().context);
+    let begin = begin(&tokenizer)?;
+    let tokens = tokenizer.encode(&read(&text)?, &EncodeOptions::plain())?.ids;
+    let (mut progress, mut workspace) = (Progress::new(), Workspace::new());
+    let (mut sum, mut count, mut windows) = (0.0, 0usize, 0usize);
+    for part in tokens.chunks(context - begin.len()) {
+        console.check_interrupt()?;
+        let window: Vec<u32> = begin.iter().chain(part).copied().collect();
+        let losses = model.losses(&run, &window, &mut workspace)?;
+        sum += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
+        (count, windows) = (count + losses.len(), windows + usize::from(!losses.is_empty()));
+        progress.show(format_args!(
+            "{count} of {} tokens, perplexity {:.4}",
+            tokens.len(),
+            exp64(sum / count as f64)
+        ));
+    }
+    progress.clear();
+    if count == 0 {
+        return Err(Error::invalid("fewer than two tokens: nothing is foretold")
+            .in_file(text.display())
+            .into());
+    }
+    let loss = sum / count as f64;
+    if args.has("json") {
+        let mut w = Writer::compact();
+        w.object(|w| {
+            w.key("perplexity").number(exp64(loss));
+            w.key("loss").number(loss);
+            w.key("tokens").number(count);
+            w.key("windows").number(windows);
+            w.key("context").number(context);
+        });
+        writeln!(console, "{}", w.finish())?;
+    } else {
+        writeln!(
+            console,
+            "perplexity {:.4}  loss {loss:.5}  {count} tokens in {windows} windows",
+            exp64(loss)
+        )?;
+    }
+    Ok(())
+}
+
+/// What the tokenizer's template puts before a text.
+fn begin(tokenizer: &Tokenizer) -> Result<Vec<u32>, Failure> {
+    let empty = tokenizer.encode("", &EncodeOptions::default())?;
+    let bos = tokenizer.bos_id();
+    Ok(empty.ids.into_iter().take(1).filter(|&id| Some(id) == bos).collect())
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    Ok(String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to() as u64;
+        Error::malformed(at, "the text is no UTF-8").in_file(path.display())
+    })?)
+}
