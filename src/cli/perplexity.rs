@@ -18,7 +18,11 @@ pub const COMMAND: Command = Command {
     operands: "",
     arity: (0, 0),
     flags: &[
-        Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
+        Flag {
+            name: "model",
+            takes: Takes::One("PATH"),
+            help: "a folder as on Hugging Face, or a GGUF file",
+        },
         Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
         Flag { name: "text", takes: Takes::One("FILE"), help: "the text, UTF-8" },
         Flag { name: "context", takes: Takes::One("N"), help: "tokens of a window; 512 unless given" },
@@ -26,9 +30,9 @@ pub const COMMAND: Command = Command {
         Flag { name: "json", takes: Takes::Nothing, help: "one object: perplexity, loss, tokens, windows" },
     ],
     notes: "\
-The text is cut into windows that do not overlap; in each, every token but the first is foretold from those before
-it. The loss is the mean negative log-likelihood in nats, the perplexity its exponential. A window of one token at
-the end is left out. A model that begins texts with a token has it at the head of every window.
+The text is cut into windows that do not overlap; in each, every token but the first is foretold from those
+before it. The loss is the mean negative log-likelihood in nats, the perplexity its exponential. A window of
+one token at the end is left out. A model that begins texts with a token has it at the head of every window.
 
 Example:
   samebits perplexity --model stories260K.gguf --text story.txt --context 256

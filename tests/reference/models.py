@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tiny random models of every architecture, and what transformers computes with them.
 
-    pip install torch transformers safetensors
+    pip install torch transformers safetensors tokenizers
     python3 tests/reference/models.py tests/data/models
 
 Each folder gets config.json and model.safetensors as transformers saves them, and expected.safetensors with
@@ -78,6 +78,24 @@ def randomise(model, generator):
                 p.add_(0.3 * torch.randn(p.shape, generator=generator))
 
 
+def tokenizers(root):
+    """Tokenizers of 53 tokens for two of the models, so that the commands have whole folders to open."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    letters = "abcdefghijklmnoprstuvwxy"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + c for c in letters)]
+    bert = Tokenizer(models.WordPiece({t: i for i, t in enumerate(tokens)}, unk_token="[UNK]"))
+    bert.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    bert.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    bert.decoder = decoders.WordPiece()
+    bert.save(str(root / "bert" / "tokenizer.json"))
+    words = ["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(50))]
+    llama = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    llama.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    llama.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    llama.save(str(root / "llama" / "tokenizer.json"))
+
+
 def decoder(name, config, folder, generator):
     config._attn_implementation = "eager"
     model = t.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -126,6 +144,7 @@ def main():
             make(name, config, folder, torch.Generator().manual_seed(len(name)))
             (folder / "generation_config.json").unlink(missing_ok=True)
             print(name, sum(f.stat().st_size for f in folder.iterdir()), "bytes")
+    tokenizers(root)
     print("torch", torch.__version__, "transformers", t.__version__)
 
 

@@ -24,17 +24,25 @@ pub const COMMAND: Command = Command {
     arity: (0, 1),
     flags: &[
         Flag { name: "model", takes: Takes::One("DIR"), help: "a folder of an encoder, as on Hugging Face" },
-        Flag { name: "jsonl", takes: Takes::Nothing, help: "each line is an object with \"text\", perhaps \"id\"" },
+        Flag {
+            name: "jsonl",
+            takes: Takes::Nothing,
+            help: "each line is an object with \"text\", perhaps \"id\"",
+        },
         Flag { name: "batch", takes: Takes::One("B"), help: "texts at a time; 32 unless given" },
-        Flag { name: "normalize", takes: Takes::Nothing, help: "scale vectors to length 1, whatever the model says" },
+        Flag {
+            name: "normalize",
+            takes: Takes::Nothing,
+            help: "scale vectors to length 1, whatever the model says",
+        },
         Flag { name: "format", takes: Takes::One("F"), help: "jsonl (unless given), f32 or npy" },
         Flag { name: "output", takes: Takes::One("FILE"), help: "write there, whole or not at all" },
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     ],
     notes: "\
-Every line of FILE (of standard input without one, or for -) is a text; its vector comes out in the same place.
-An empty line is an empty text. Texts are cut to the length that the model was made for. The result has the same
-bits for any --batch, any --threads and any instruction set.
+Every line of FILE (of standard input without one, or for -) is a text; its vector comes out in the same
+place. An empty line is an empty text. Texts are cut to the length that the model was made for. The result has
+the same bits for any --batch, any --threads and any instruction set.
 
   jsonl   {\"id\": …, \"embedding\": […]}, id being the line's own or its number from 0 on
   f32     the floats, little-endian, nothing else
@@ -42,7 +50,7 @@ bits for any --batch, any --threads and any instruction set.
 
 Examples:
   samebits embed --model all-MiniLM-L6-v2 sentences.txt > vectors.jsonl
-  jq -c '{id, text: .body}' pages.jsonl | samebits embed --model bge-small --jsonl --format npy --output pages.npy
+  samebits embed --model bge-small --jsonl --format npy --output pages.npy pages.jsonl
 ",
     run,
 };

@@ -7,11 +7,7 @@ pub const FLAGS: &[Flag] = &[
     Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
     Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
     Flag { name: "prompt", takes: Takes::One("TEXT|-"), help: "what to go on with; - is standard input" },
-    Flag {
-        name: "chat",
-        takes: Takes::One("TEMPLATE"),
-        help: "the prompt is a question: chatml, llama2, llama3, …",
-    },
+    Flag { name: "chat", takes: Takes::One("TEMPLATE"), help: "the prompt is a question; templates below" },
     Flag { name: "system", takes: Takes::One("TEXT"), help: "with --chat: what is said before the question" },
     Flag { name: "max-tokens", takes: Takes::One("N"), help: "tokens to generate; 256 unless given" },
     Flag { name: "context", takes: Takes::One("N"), help: "tokens in all; the model's own unless given" },
@@ -42,19 +38,15 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag { name: "logit-bias", takes: Takes::Many("ID=X"), help: "added to a token's logit; -inf bans it" },
     Flag { name: "stop", takes: Takes::Many("TEXT"), help: "ends the text, and is left out" },
-    Flag {
-        name: "seed",
-        takes: Takes::One("S"),
-        help: "the same seed gives the same text everywhere; 0 unless given",
-    },
+    Flag { name: "seed", takes: Takes::One("S"), help: "of chance; 0 unless given" },
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, finish" },
 ];
 
 pub const NOTES: &str = "\
-The text streams to standard output. The same command gives the same text on every machine, for any --threads.
-With --chat and no --prompt, questions come from standard input, one a line. Templates: chatml, llama2, llama3,
-mistral, gemma, phi3. --context also fixes what dynamic NTK and LongRoPE scalings make of the positions.
+The text streams to standard output. The same command gives the same text on every machine, for any number of
+threads. With --chat and no --prompt, questions come from standard input, one a line. Templates: chatml,
+llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and LongRoPE make of positions.
 
 Examples:
   samebits generate --model stories260K.gguf --temperature 0 --max-tokens 200

@@ -51,6 +51,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         run: &run,
         stops,
         most,
+        chat: template.is_some(),
         speed: Speed::default(),
     };
     match (template, prompt) {
@@ -107,6 +108,8 @@ struct Session<'a> {
     run: &'a Run<'a>,
     stops: Vec<String>,
     most: usize,
+    /// Whether an answer is a text of its own.
+    chat: bool,
     speed: Speed,
 }
 
@@ -176,6 +179,7 @@ impl Session<'_> {
     ) -> Result<Answer, Failure> {
         let mut progress = Progress::new();
         let (done, all) = (self.generator.tokens().len(), ids.len());
+        let before = if self.chat { &[] } else { ids };
         self.speed.start();
         self.generator.feed(self.run, ids, |computed| {
             progress.show(format_args!("prompt: {} of {all} tokens", computed - done));
@@ -183,7 +187,7 @@ impl Session<'_> {
         })?;
         self.speed.prompt(all);
         drop(progress);
-        let mut writing = text::Writing::new(self.tokenizer, &self.stops)?;
+        let mut writing = text::Writing::new(self.tokenizer, before, &self.stops)?;
         let mut tokens = Vec::new();
         let why = loop {
             console.check_interrupt()?;

@@ -52,13 +52,18 @@ pub struct Writing<'t> {
 }
 
 impl<'t> Writing<'t> {
-    /// Nothing yet.
+    /// Nothing yet; it goes on after the tokens `before`, whose text is not shown. (At the beginning of a text
+    /// some tokenizers leave out a space, in the middle they do not.)
     ///
     /// # Errors
     /// Where a stop string is empty.
-    pub fn new(tokenizer: &'t Tokenizer, stops: &[String]) -> Result<Writing<'t>> {
+    pub fn new(tokenizer: &'t Tokenizer, before: &[u32], stops: &[String]) -> Result<Writing<'t>> {
         let stops = StopStrings::new(stops)?;
-        Ok(Writing { decoder: tokenizer.decoder(true), stops, text: String::new(), shown: 0 })
+        let mut decoder = tokenizer.decoder(true);
+        before.iter().for_each(|&id| {
+            decoder.push(id);
+        });
+        Ok(Writing { decoder, stops, text: String::new(), shown: 0 })
     }
 
     /// One token more; the number of the stop string that is complete now.
