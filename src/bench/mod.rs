@@ -19,6 +19,7 @@ pub mod ceiling;
 pub mod machine;
 pub mod measure;
 pub mod memory;
+pub mod model;
 pub mod peak;
 pub mod report;
 pub mod rows;

@@ -11,6 +11,8 @@ use crate::io::atomic;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::{Cpu, cpu};
 
+mod model;
+
 pub const COMMAND: Command = Command {
     name: "bench",
     summary: "kernels in GFLOP/s and GB/s, against this core's measured peak and plain Rust loops",
@@ -25,6 +27,7 @@ pub const COMMAND: Command = Command {
         },
         Flag { name: "shape", takes: Takes::Many("MxNxK"), help: "instead of the kernel's own shapes" },
         Flag { name: "weights", takes: Takes::One("FILE"), help: "the matrices of a .safetensors file" },
+        Flag { name: "model", takes: Takes::One("PATH"), help: "a whole model: pp512 and tg128, or texts/s" },
         Flag {
             name: "seconds",
             takes: Takes::One("S"),
@@ -52,9 +55,14 @@ Examples:
   samebits bench gemm --tier all --svg roofline.svg
   samebits bench gemv --shape 4096x4096 --threads 2 --json
   samebits bench --weights model.safetensors --threads 2
+  samebits bench --model all-MiniLM-L6-v2 --threads 2
 
 --weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
 goes through all of them. Products have 128 rows; shapes read N x K × how many.
+
+--model measures a decoder as llama-bench does (a prompt of 512 tokens; 128 tokens one by one), an encoder in
+texts a second, each in turns with the ceiling that binds it. Its --json is {model, tier, threads, rows: [{test,
+unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",
@@ -64,6 +72,9 @@ Fields of --json (`?` may be null; a summary has median, min, max and samples):
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if args.has("json") && args.has("csv") {
         return Err(Failure::usage("bench: --json and --csv exclude each other", None));
+    }
+    if let Some(path) = args.path("model") {
+        return model::run(&path, args, console);
     }
     let cpus = tiers(args.text("tier")?)?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);

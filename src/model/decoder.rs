@@ -91,12 +91,21 @@ impl Decoder {
 
     /// Bytes of weights that one token reads.
     pub fn weight_bytes(&self) -> usize {
-        let block = |b: &TransformerBlock| {
-            let a = &b.attention;
-            let network = [&b.network.gate].into_iter().flatten().chain([&b.network.up, &b.network.down]);
-            network.chain([&a.q, &a.k, &a.v, &a.o]).map(|l| l.weight.bytes()).sum::<usize>()
-        };
+        let block = |b: &TransformerBlock| b.linears().map(|l| l.weight.bytes()).sum::<usize>();
         self.blocks.iter().map(block).sum::<usize>() + self.head.weight.bytes()
+    }
+
+    /// Multiplications and additions of a prompt of `tokens`: two for each weight and token, and attention's.
+    pub fn operations(&self, tokens: usize) -> f64 {
+        let config = &self.config;
+        let weights: usize = self.blocks.iter().map(TransformerBlock::weights).sum();
+        let seen = |window: &Option<usize>| {
+            let (n, w) = (tokens, window.unwrap_or(tokens).min(tokens));
+            (w * (w + 1) / 2 + (n - w) * w) as f64
+        };
+        let scores: f64 = config.windows.iter().map(seen).sum();
+        let attention = 4.0 * scores * (config.heads * config.head_dim) as f64;
+        2.0 * weights as f64 * tokens as f64 + attention + 2.0 * (config.vocab * config.dim) as f64
     }
 
     /// An empty cache with room for `capacity` tokens.

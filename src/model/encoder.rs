@@ -65,6 +65,13 @@ impl Encoder {
         &self.config
     }
 
+    /// Multiplications and additions of a text of `tokens`: two for each weight and token, and attention's.
+    pub fn operations(&self, tokens: usize) -> f64 {
+        let weights: usize = self.blocks.iter().map(TransformerBlock::weights).sum();
+        let attention = 4.0 * (tokens * tokens * self.config.dim * self.config.layers) as f64;
+        2.0 * weights as f64 * tokens as f64 + attention
+    }
+
     /// The last hidden rows of all texts, end to end, (tokens, dim); segments are 0.
     ///
     /// # Errors

@@ -126,6 +126,11 @@ pub trait KeyValueStore: Send + Sync {
 const PIECE: usize = 1 << 15;
 
 impl MultiHeadAttention {
+    /// Its linear layers: q, k, v, o.
+    pub const fn linears(&self) -> [&Linear; 4] {
+        [&self.q, &self.k, &self.v, &self.o]
+    }
+
     /// Lines of room for `rows` rows.
     pub fn room_len(&self, rows: usize) -> usize {
         let floats = |heads: usize| Room::len(rows * heads * self.head_dim);

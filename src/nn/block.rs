@@ -9,6 +9,7 @@
 
 use super::attention::{KeyValues, MultiHeadAttention};
 use super::feed_forward::FeedForwardNetwork;
+use super::linear::Linear;
 use super::norm::Norm;
 use super::room::Room;
 use crate::kernels::elementwise::{self, Binary};
@@ -69,6 +70,19 @@ impl TransformerBlock {
     /// Features of a row.
     pub const fn features(&self) -> usize {
         self.attention.q.in_features()
+    }
+
+    /// Every linear layer, cross-attention's among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let network = &self.network;
+        let attention = self.attention.linears().into_iter();
+        let cross = self.cross.as_ref().map(|c| c.attention.linears()).into_iter().flatten();
+        attention.chain(cross).chain(&network.gate).chain([&network.up, &network.down])
+    }
+
+    /// Weights of all linear layers.
+    pub fn weights(&self) -> usize {
+        self.linears().map(|l| l.in_features() * l.out_features()).sum()
     }
 
     /// Lines of room for `rows` rows.

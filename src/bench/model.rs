@@ -1,0 +1,130 @@
+//! Whole models: prompts and tokens a second, as llama-bench names them, and texts a second of encoders.
+//!
+//! `pp512` computes a prompt of 512 drawn tokens, `tg128` generates 128 tokens one by one behind an empty prompt;
+//! `embed B×T` turns B texts of T tokens each into vectors. Samples of the ceiling that binds take turns with
+//! them: multiply-adds for prompts and texts, reads of as many bytes as the weights have for tokens.
+
+use super::ceiling::{Bound, Ceilings};
+use super::measure::Summary;
+use super::peak::Access;
+use super::rows;
+use crate::Cpu;
+use crate::Result;
+use crate::golden::Random;
+use crate::model::{Decoder, Model, SentenceEncoder, Sequence, Workspace};
+use crate::pool::Pool;
+use crate::run::Run;
+use std::time::Instant;
+
+/// One thing measured.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// `pp512`, `tg128`, `embed 32×128`.
+    pub test: String,
+    /// `tokens/s` or `texts/s`.
+    pub unit: &'static str,
+    /// So many of them.
+    pub rate: Summary,
+    /// Of the ceiling sampled in the same turn: `fma` or `read`.
+    pub bound: &'static str,
+    /// The share of that ceiling.
+    pub of_peak: Summary,
+}
+
+/// How long a sample of a ceiling takes.
+const CEILING: f64 = 0.02;
+
+/// Measures what the model is for, each in `turns` turns after one that warms up.
+///
+/// # Errors
+/// Where the model cannot compute so many tokens.
+pub fn measure(model: &Model, cpu: Cpu, pool: &Pool, turns: usize) -> Result<Vec<Row>> {
+    let mut bench = Bench { cpu, pool, ceilings: Ceilings::default(), turns };
+    match model {
+        Model::Decoder(model) => Ok(vec![bench.prompt(model, 512)?, bench.tokens(model, 128)?]),
+        Model::Encoder(model) => {
+            let shapes = [(1, 16), (1, 128), (8, 16), (8, 128), (32, 16), (32, 128)];
+            let fits = |&(_, tokens): &(usize, usize)| tokens <= model.max_tokens;
+            shapes.into_iter().filter(fits).map(|(texts, tokens)| bench.texts(model, texts, tokens)).collect()
+        }
+    }
+}
+
+struct Bench<'p> {
+    cpu: Cpu,
+    pool: &'p Pool,
+    ceilings: Ceilings,
+    turns: usize,
+}
+
+impl Bench<'_> {
+    /// Turns of `work`, which does `count` things at a cost of `each` operations or bytes, and of its ceiling.
+    fn turns(
+        &mut self,
+        (test, unit): (String, &'static str),
+        (count, each, bound): (usize, f64, Bound),
+        mut work: impl FnMut(&Run<'_>) -> Result<()>,
+    ) -> Result<Row> {
+        let run = Run::on(self.cpu, self.pool);
+        let (mut rates, mut shares) = (Vec::new(), Vec::new());
+        for turn in 0..=self.turns {
+            let peak =
+                1e9 * self.ceilings.sample(&rows::Run { cpu: self.cpu, pool: self.pool }, bound, CEILING);
+            let start = Instant::now();
+            work(&run)?;
+            let rate = count as f64 / start.elapsed().as_secs_f64();
+            if turn > 0 {
+                rates.push(rate);
+                shares.push(rate * each / peak);
+            }
+        }
+        let (rate, of_peak) = (Summary::of(&rates), Summary::of(&shares));
+        Ok(Row { test, unit, rate, bound: bound.name(), of_peak })
+    }
+
+    fn prompt(&mut self, model: &Decoder, tokens: usize) -> Result<Row> {
+        let tokens = tokens.min(model.config().context);
+        let ids = drawn(tokens, model.config().vocab);
+        let (mut logits, mut workspace) = (vec![0.0; model.config().vocab], Workspace::new());
+        let each = model.operations(tokens) / tokens as f64;
+        self.turns((format!("pp{tokens}"), "tokens/s"), (tokens, each, Bound::Arithmetic), |run| {
+            let mut cache = model.cache(tokens);
+            let mut batch = [Sequence { tokens: &ids, cache: &mut cache }];
+            model.forward(run, &mut batch, &mut logits, &mut workspace)
+        })
+    }
+
+    fn tokens(&mut self, model: &Decoder, tokens: usize) -> Result<Row> {
+        let tokens = tokens.min(model.config().context);
+        let ids = drawn(tokens, model.config().vocab);
+        let (mut logits, mut workspace) = (vec![0.0; model.config().vocab], Workspace::new());
+        let bytes = model.weight_bytes();
+        let bound = Bound::Memory(Access::Read, bytes.clamp(1 << 16, 1 << 30));
+        self.turns((format!("tg{tokens}"), "tokens/s"), (tokens, bytes as f64, bound), |run| {
+            let mut cache = model.cache(tokens);
+            ids.chunks(1).try_for_each(|tokens| {
+                let mut batch = [Sequence { tokens, cache: &mut cache }];
+                model.forward(run, &mut batch, &mut logits, &mut workspace)
+            })
+        })
+    }
+
+    fn texts(&mut self, model: &SentenceEncoder, texts: usize, tokens: usize) -> Result<Row> {
+        let config = model.encoder.config();
+        let ids = drawn(tokens, config.vocab);
+        let all: Vec<&[u32]> = vec![&ids; texts];
+        let (mut out, mut workspace) = (vec![0.0; texts * config.dim], Workspace::new());
+        let what = (format!("embed {texts}×{tokens}"), "texts/s");
+        // A call a turn is too short to time where it takes less than a few milliseconds.
+        let calls = (512 / (texts * tokens)).max(1);
+        self.turns(what, (calls * texts, model.encoder.operations(tokens), Bound::Arithmetic), |run| {
+            (0..calls).try_for_each(|_| model.embed(run, &all, &mut out, &mut workspace))
+        })
+    }
+}
+
+/// Tokens without meaning.
+fn drawn(n: usize, vocab: usize) -> Vec<u32> {
+    let mut random = Random::new(1);
+    random.normal(n).iter().map(|x| ((x.abs() * 1e6) as usize % vocab) as u32).collect()
+}

@@ -1,0 +1,85 @@
+//! `samebits bench --model`.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::rate;
+use crate::bench::measure::Summary;
+use crate::bench::model::{Row, measure};
+use crate::cli::{Align, Args, Console, Failure, Progress, Table};
+use crate::cpu;
+use crate::io::json::Writer;
+use crate::model::Model;
+use crate::pool::{MAX_THREADS, Pool};
+
+/// Turns after the one that warms up.
+const TURNS: usize = 5;
+
+pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
+    let others = ["shape", "weights", "csv", "svg", "seconds"];
+    if let Some(other) = others.into_iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("bench: --model and --{other} exclude each other"), None));
+    }
+    if !args.operands().is_empty() {
+        return Err(Failure::usage("bench: --model measures a model, not kernels", None));
+    }
+    let (cpu, _) = cpu::choose(args.text("tier")?)?;
+    let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);
+    let pool = Pool::new(threads);
+    let mut progress = Progress::new();
+    progress.show(format_args!("reading {}", path.display()));
+    let model = Model::open(path, cpu)?;
+    console.check_interrupt()?;
+    progress.show("measuring");
+    let rows = measure(&model, cpu, &pool, TURNS)?;
+    progress.clear();
+    if args.has("json") {
+        writeln!(console, "{}", json(path, cpu.tier().name(), threads, &rows))?;
+        return Ok(());
+    }
+    writeln!(console, "{} on {}, {threads} threads", path.display(), cpu.tier())?;
+    let mut table = Table::new([
+        ("test", Align::Left),
+        ("median", Align::Right),
+        ("", Align::Left),
+        ("(min–max)", Align::Left),
+        ("of peak", Align::Right),
+        ("bound", Align::Left),
+    ]);
+    for Row { test, unit, rate: r, bound, of_peak } in rows {
+        let range = format!("({}–{})", rate(r.min), rate(r.max));
+        let share = format!("{:.0} %", 100.0 * of_peak.median);
+        table.row([test, rate(r.median), unit.into(), range, share, bound.into()]);
+    }
+    write!(console, "{table}")?;
+    Ok(())
+}
+
+fn json(path: &Path, tier: &str, threads: usize, rows: &[Row]) -> String {
+    let summary = |w: &mut Writer, s: &Summary| {
+        w.object(|w| {
+            w.key("median").number(s.median);
+            w.key("min").number(s.min);
+            w.key("max").number(s.max);
+            w.key("samples").number(s.samples);
+        });
+    };
+    let mut w = Writer::compact();
+    w.object(|w| {
+        w.key("model").string(&path.to_string_lossy());
+        w.key("tier").string(tier);
+        w.key("threads").number(threads);
+        w.key("rows").array(|w| {
+            for row in rows {
+                w.object(|w| {
+                    w.key("test").string(&row.test);
+                    w.key("unit").string(row.unit);
+                    summary(w.key("rate"), &row.rate);
+                    w.key("bound").string(row.bound);
+                    summary(w.key("of_peak"), &row.of_peak);
+                });
+            }
+        });
+    });
+    w.finish()
+}
