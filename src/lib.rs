@@ -17,6 +17,7 @@ pub mod error;
 #[cfg(feature = "std")]
 pub mod golden;
 pub mod io;
+pub mod llm;
 pub mod model;
 pub mod nn;
 #[cfg(feature = "std")]

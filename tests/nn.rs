@@ -195,3 +195,57 @@ fn fused_and_unfused_networks_have_the_same_bits() {
         assert_same(&fused, &unfused, cpu.tier());
     }
 }
+
+/// The matrix of weights, and the fused kernel that never has one: within the bounds of both.
+#[test]
+fn attention_with_and_without_the_matrix_agree() {
+    use samebits::kernels::attention::{Additive, Attention, Keep, Options, Sequences, Span};
+    use samebits::kernels::view::{HeadsMut, HeadsRef};
+    use samebits::nn::{attention_with_weights, scaled_dot_product_attention};
+    let cpu = cpus().pop().unwrap();
+    let ([b, h, kv, lq, lk, d], mut random) = ([2, 4, 2, 9, 70, 8], Random::new(6));
+    let (q, k, v) =
+        (random.normal(b * h * lq * d), random.normal(b * kv * lk * d), random.normal(b * kv * lk * d));
+    let keep: Vec<u8> = (0..b * h * lq * lk).map(|i| u8::from(i % 7 != 3)).collect();
+    let additive = random.normal(lq * lk);
+    let (slopes, sinks) = ([0.5, 0.25, 0.125, 0.0625], [0.0, 1.0, -1.0, 3.0]);
+    let plain = Options::for_head_dim(d);
+    let spans = [Span { start: 3, len: 60 }, Span { start: 0, len: 70 }];
+    let additive = Additive(HeadsRef::strided(&additive, 0, [b, h, lq, lk], [0, 0, lk as isize, 1]));
+    let cases = [
+        plain,
+        Options { pattern: Pattern::Causal, ..plain },
+        Options { pattern: Pattern::Window(5), softcap: Some(2.0), ..plain },
+        Options { keep: Some(Keep(HeadsRef::new(&keep, [b, h, lq, lk]))), ..plain },
+        Options { additive: Some(additive), alibi: Some(&slopes), sinks: Some(&sinks), ..plain },
+        Options {
+            pattern: Pattern::Causal,
+            sequences: Sequences::Padded { queries: None, keys: &spans },
+            ..plain
+        },
+    ];
+    for (i, options) in cases.into_iter().enumerate() {
+        let (mut fused, mut unfused) = (vec![0.0; b * h * lq * d], vec![f32::NAN; b * h * lq * d]);
+        let problem = |out| Attention {
+            q: HeadsRef::new(&q, [b, h, lq, d]),
+            k: HeadsRef::new(&k, [b, kv, lk, d]),
+            v: HeadsRef::new(&v, [b, kv, lk, d]),
+            out,
+            lse: None,
+            options,
+        };
+        scaled_dot_product_attention(&Run::here(cpu), problem(HeadsMut::new(&mut fused, [b, h, lq, d])));
+        let weights = attention_with_weights(cpu, problem(HeadsMut::new(&mut unfused, [b, h, lq, d])));
+        for (f, u) in fused.iter().zip(&unfused) {
+            assert!((f - u).abs() <= 4e-6, "case {i}: {f} fused, {u} unfused");
+        }
+        for row in weights.chunks(lk) {
+            let sum: f32 = row.iter().sum();
+            let whole = options.sinks.is_none();
+            assert!(
+                if whole { (sum - 1.0).abs() < 1e-5 } else { sum < 1.0 },
+                "case {i}: weights sum to {sum}"
+            );
+        }
+    }
+}

@@ -9,6 +9,10 @@ use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
 use core::ops::Range;
 
+mod unfused;
+
+pub use unfused::attention_with_weights;
+
 /// softmax(scale · q kᵀ + bias) v, fused, on all threads of `run`; shapes and options as [`Attention`] says.
 ///
 /// ```

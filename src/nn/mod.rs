@@ -28,7 +28,10 @@ mod room;
 pub mod rotary;
 mod weight;
 
-pub use attention::{KeyValueStore, KeyValues, Mixing, MultiHeadAttention, scaled_dot_product_attention};
+pub use attention::{
+    KeyValueStore, KeyValues, Mixing, MultiHeadAttention, attention_with_weights,
+    scaled_dot_product_attention,
+};
 pub use block::{CrossAttention, Memory, Placement, TransformerBlock};
 pub use embedding::Embedding;
 pub use feed_forward::FeedForwardNetwork;

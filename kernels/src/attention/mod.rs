@@ -175,7 +175,11 @@ impl<'a> Attention<'a> {
         Pieces::new(self)
     }
 
-    fn check(&self) {
+    /// Panics where shapes disagree: what [`Attention::pieces`] looks at first.
+    ///
+    /// # Panics
+    /// See [`Attention::pieces`].
+    pub fn check(&self) {
         let ([b, h, lq, d], [_, kv_heads, lk, _]) = (self.q.shape(), self.k.shape());
         let v_dim = self.v.shape()[3];
         let shapes = (self.q.shape(), self.k.shape(), self.v.shape(), self.out.shape());

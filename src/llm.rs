@@ -1,0 +1,18 @@
+//! The parts of a language model under the names of the field's teaching texts.
+//!
+//! Everything here lives elsewhere too, beside what it is made of: see [`nn`](crate::nn).
+//!
+//! ```
+//! use samebits::llm::attention::{FeedForwardNetwork, LayerNorm, MultiHeadAttention, TransformerBlock};
+//! use samebits::llm::attention::{rotary_positional_embedding, sinusoidal_positional_encoding};
+//! let encoding = sinusoidal_positional_encoding(&[0, 1], 4);
+//! assert_eq!(encoding[..4], [0.0, 1.0, 0.0, 1.0]);
+//! ```
+
+/// Attention and the layers around it.
+pub mod attention {
+    pub use crate::nn::{
+        FeedForwardNetwork, LayerNorm, MultiHeadAttention, RmsNorm, RotaryEmbedding, TransformerBlock,
+        rotary_positional_embedding, scaled_dot_product_attention, sinusoidal_positional_encoding,
+    };
+}
