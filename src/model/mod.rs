@@ -4,6 +4,7 @@
 //! Hugging Face, a GGUF or llama2.c file), computes on a [`Run`](crate::run::Run), and keeps what a
 //! conversation needs in a [`KvCache`]. Nothing here touches a file, a thread or a clock.
 
+mod beam;
 mod cache;
 mod chat;
 mod config;
@@ -14,10 +15,12 @@ mod files;
 mod generate;
 mod gguf;
 mod load;
+mod lookup;
 pub mod sampling;
 mod score;
 mod stop;
 
+pub use beam::{Beam, BeamSearch, EarlyStopping, Hypothesis, NextLogits};
 pub use cache::{KvCache, LayerCache};
 pub use chat::{ChatTemplate, Role};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
@@ -28,5 +31,6 @@ pub use files::{Model, SentenceEncoder};
 pub use generate::Generator;
 pub use gguf::GgufTensors;
 pub use load::{Loader, Source};
+pub use lookup::{PromptLookup, accepted};
 pub use sampling::{Candidates, Sampler, Settings};
 pub use stop::StopStrings;
