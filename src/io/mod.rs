@@ -11,6 +11,7 @@ pub mod bytes;
 pub mod gguf;
 pub mod json;
 mod kind;
+pub mod llama2c;
 mod nearest;
 pub mod safetensors;
 pub mod tokenizer;
