@@ -1,14 +1,16 @@
-//! Models on disk: a folder of Hugging Face, or a GGUF file.
+//! Models on disk: a folder of Hugging Face, a GGUF file, or a checkpoint of llama2.c.
 
 use super::config::{Architecture, DecoderConfig, EncoderConfig, Pooling};
 use super::decoder::{Decoder, Workspace};
 use super::encoder::Encoder;
 use super::gguf::GgufTensors;
+use super::llama2c::Llama2cTensors;
 use super::load::Source;
 use crate::io::bitsandbytes::{Absmax, Nf4};
 use crate::io::bytes::Access;
 use crate::io::gguf::Gguf;
 use crate::io::json;
+use crate::io::llama2c::Llama2c;
 use crate::io::safetensors::{Checkpoint, SafeTensors};
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::nf4::RowNf4;
@@ -74,7 +76,8 @@ fn to_length_one(cpu: Cpu, x: &mut [f32]) {
 }
 
 impl Model {
-    /// Opens what stands at `path`: a folder with `config.json` and safetensors, or a GGUF file.
+    /// Opens what stands at `path`: a folder with `config.json` and safetensors, a GGUF file, or a checkpoint of
+    /// llama2.c.
     ///
     /// # Errors
     /// Where a file is missing or malformed, or describes what is not known.
@@ -88,30 +91,79 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_for(path: impl AsRef<Path>, cpu: Cpu, length: Option<usize>) -> Result<Model> {
+        Model::open_with(path, cpu, Opening { length, ..Opening::default() })
+    }
+
+    /// [`Model::open`], as `opening` says.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; where a mapped file changed meanwhile.
+    pub fn open_with(path: impl AsRef<Path>, cpu: Cpu, opening: Opening) -> Result<Model> {
         let path = path.as_ref();
         if path.is_dir() {
-            return open_folder(path, cpu, length);
+            return open_folder(path, cpu, opening);
         }
-        let file = Gguf::open(path, Access::Read)?;
-        let mut config = DecoderConfig::from_gguf(&file)?;
-        config.length = length.unwrap_or(config.length);
-        let decoder = Decoder::load(cpu, config.clone(), &GgufTensors::new(&file, &config));
-        decoder.map(|d| Model::Decoder(Box::new(d))).map_err(|e| e.in_file(path.display()))
+        let open = if is_llama2c(path) { open_llama2c } else { open_gguf };
+        let decoder = open(path, cpu, opening).map_err(|e| e.in_file(path.display()))?;
+        Ok(Model::Decoder(Box::new(decoder)))
     }
 }
 
-fn open_folder(folder: &Path, cpu: Cpu, length: Option<usize>) -> Result<Model> {
+/// How a model is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// Tokens of the longest text, where a scaling of positions depends on that: see [`Model::open_for`].
+    pub length: Option<usize>,
+    /// Whether the weights' files are read into memory or mapped. Weights are packed either way, so a map is
+    /// needed only while the model is opened.
+    pub access: Access,
+}
+
+fn open_gguf(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {
+    let file = Gguf::open(path, opening.access)?;
+    let mut config = DecoderConfig::from_gguf(&file)?;
+    config.length = opening.length.unwrap_or(config.length);
+    let decoder = Decoder::load(cpu, config.clone(), &GgufTensors::new(&file, &config))?;
+    file.data().check()?;
+    Ok(decoder)
+}
+
+fn open_llama2c(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {
+    let file = Llama2c::open(path, opening.access)?;
+    let mut config = DecoderConfig::from_llama2c(&file)?;
+    config.length = opening.length.unwrap_or(config.length);
+    let decoder = Decoder::load(cpu, config, &Llama2cTensors(&file))?;
+    file.data().check()?;
+    Ok(decoder)
+}
+
+/// Whether a file is named as llama2.c's are, or begins as its later ones do. Its first ones begin with nothing
+/// of their own.
+fn is_llama2c(path: &Path) -> bool {
+    use std::io::Read;
+    let mut magic = [0; 4];
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin")) || !path.is_file() {
+        return path.is_file();
+    }
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && &magic == b"24ka"
+}
+
+fn open_folder(folder: &Path, cpu: Cpu, opening: Opening) -> Result<Model> {
     let path = folder.join("config.json");
     let text = read(&path)?;
     let in_config = |e: Error| e.in_file(path.display());
     if !Architecture::of_config(&text).map_err(in_config)?.is_encoder() {
         let mut config = DecoderConfig::from_hf(&text).map_err(in_config)?;
-        config.length = length.unwrap_or(config.length);
-        let weights = Checkpoint::open(folder)?;
-        return Ok(Model::Decoder(Box::new(Decoder::load(cpu, config, &weights)?)));
+        config.length = opening.length.unwrap_or(config.length);
+        let weights = Checkpoint::open_with(folder, opening.access)?;
+        let decoder = Decoder::load(cpu, config, &weights)?;
+        weights.check()?;
+        return Ok(Model::Decoder(Box::new(decoder)));
     }
     let config = EncoderConfig::from_hf(&text).map_err(in_config)?;
-    let encoder = Encoder::load(cpu, config, &Checkpoint::open(folder)?)?;
+    let weights = Checkpoint::open_with(folder, opening.access)?;
+    let encoder = Encoder::load(cpu, config, &weights)?;
+    weights.check()?;
     let max_tokens = max_tokens(folder, &encoder)?;
     let (pooling, normalize) = pooling(folder)?;
     Ok(Model::Encoder(Box::new(SentenceEncoder { encoder, pooling, normalize, max_tokens })))

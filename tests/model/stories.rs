@@ -2,9 +2,10 @@
 //! threads; and what a split, a batch or a shortened cache may not change.
 
 use crate::common::{assert_same, cpus, slow};
+use samebits::io::bytes::Access;
 use samebits::io::gguf::{Gguf, ValueType};
 use samebits::kernels::reduce::argmax;
-use samebits::model::{Decoder, DecoderConfig, GgufTensors, Model, Sequence, Workspace};
+use samebits::model::{Decoder, DecoderConfig, GgufTensors, Model, Opening, Sequence, Workspace};
 use samebits::pool::Pool;
 use samebits::run::Run;
 use samebits::{Cpu, Tier};
@@ -84,6 +85,29 @@ fn writes_the_story_that_llama2c_writes() {
             let tokens = greedy(&Run::on(cpu, &pool), &model, 200);
             let story = text(&file, &tokens[1..]);
             assert_eq!(story.trim_start(), want.trim(), "{} on {threads} threads", cpu.tier());
+        }
+    }
+}
+
+/// The three forms of the file are one model: not a bit differs, read or mapped.
+#[test]
+fn checkpoints_of_llama2c_are_the_same_model() {
+    let cpu = cpus()[cpus().len() - 1];
+    let Some(want) = open(cpu) else { return };
+    let run = Run::here(cpu);
+    let tokens = [1, 403, 407, 261, 378];
+    let want = logits(&run, &want, &tokens, 5);
+    for name in ["stories260K.bin", "stories260K_v1.bin", "stories260K-f32.gguf"] {
+        let path = folder().unwrap().join(name);
+        for how in [Access::Read, Access::Map] {
+            if how == Access::Map && !cfg!(all(target_os = "linux", target_pointer_width = "64")) {
+                continue;
+            }
+            let opening = Opening { access: how, ..Opening::default() };
+            let Model::Decoder(model) = Model::open_with(&path, cpu, opening).unwrap() else {
+                panic!("{name}")
+            };
+            assert_same(&logits(&run, &model, &tokens, 5), &want, format!("{name}, {how:?}"));
         }
     }
 }
