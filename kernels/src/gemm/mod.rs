@@ -90,8 +90,7 @@ impl<'a, W: Weights> Gemm<'a, W> {
 
     /// Lines of scratch that [`Gemm::run`] needs, for the whole or for any piece of it.
     pub fn scratch_len(&self) -> usize {
-        let (m, k) = (self.a.rows(), self.a.cols());
-        if self.b.panels() { scratch_len::<W>(m, k) } else { many::scratch_len(m, k) }
+        scratch_for::<W>(self.b.panels(), self.a.rows(), self.a.cols())
     }
 
     /// Computes the product on this thread.
@@ -154,28 +153,59 @@ impl<'a, W: Weights> Gemm<'a, W> {
     }
 }
 
-/// Whether the weights are read where they lie: few rows, and panels to read.
-#[inline(always)]
-fn is_few<S: Simd, W: Weights>(b: &W, m: usize) -> bool {
-    b.panels() && m <= if S::TILE.0 == 12 { W::FEW[0] } else { W::FEW[1] }
+/// The ways that a product can go, all to the same bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A and B fit the first caches: neither is packed.
+    Small,
+    /// One row times weights (n, k) that lie row by row.
+    ByRows,
+    /// Few rows: panels are read where they lie.
+    Few,
+    /// A is packed, and B where it has no panels.
+    Many,
+}
+
+impl Way {
+    /// The first that takes the product, on the tier of `S`.
+    #[inline(always)]
+    fn of<S: Simd, W: Weights>(job: &Gemm<'_, W>) -> Way {
+        if small::takes::<S, W>(job) {
+            Way::Small
+        } else if few::takes_rows(job) {
+            Way::ByRows
+        } else {
+            Way::of_panels::<W>(job.b.panels(), job.a.rows(), S::TILE.0 == 12)
+        }
+    }
+
+    /// Of `m` rows and weights that are panels or not, on a tier with the wide tile or the narrow one.
+    const fn of_panels<W: Weights>(panels: bool, m: usize, wide: bool) -> Way {
+        let few = if wide { W::FEW[0] } else { W::FEW[1] };
+        if panels && m <= few { Way::Few } else { Way::Many }
+    }
+
+    /// Lines of scratch for `m` rows and depth `k`.
+    const fn scratch_len(self, m: usize, k: usize) -> usize {
+        match self {
+            Way::Small => 0,
+            Way::ByRows | Way::Few => few::scratch_len(m, k),
+            Way::Many => many::scratch_len(m, k),
+        }
+    }
 }
 
 /// Lines of scratch for any product of `m` rows and depth `k`, whatever its n, with weights whose
 /// [`Weights::panels`] is what their type says.
 pub const fn scratch_len<W: Weights>(m: usize, k: usize) -> usize {
-    let (few, many) = (few::scratch_len(m, k), many::scratch_len(m, k));
-    match () {
-        () if !W::PANELS || m > FEW => many,
-        // One tier reads the panels, another does not.
-        () if m > W::FEW[0] || m > W::FEW[1] => {
-            if few > many {
-                few
-            } else {
-                many
-            }
-        }
-        () => few,
-    }
+    scratch_for::<W>(W::PANELS, m, k)
+}
+
+/// What every tier can do with. ([`Way::ByRows`] has one row, for which [`Way::Many`] asks for more.)
+const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
+    let wide = Way::of_panels::<W>(panels, m, true).scratch_len(m, k);
+    let narrow = Way::of_panels::<W>(panels, m, false).scratch_len(m, k);
+    if wide > narrow { wide } else { narrow }
 }
 
 /// Rows and columns of a piece: about as many pieces as give a handful of threads even shares, each large
@@ -245,16 +275,14 @@ impl<W: Weights> Kernel for Whole<'_, '_, W> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Whole { job, scratch } = self;
-        if small::takes::<S, W>(&job)
-            && let Some(b) = job.b.as_rows()
-        {
-            small::run(s, job.a, b, job.c)
-        } else if few::takes_rows(&job) {
-            few::run_rows(s, job, scratch)
-        } else if is_few::<S, W>(&job.b, job.a.rows()) {
-            few::run(s, job, scratch)
-        } else {
-            run_many(s, job, scratch)
+        match Way::of::<S, W>(&job) {
+            Way::Small => {
+                let b = job.b.as_rows().expect("asked by `small::takes`");
+                small::run(s, job.a, b, job.c);
+            }
+            Way::ByRows => few::run_rows(s, job, scratch),
+            Way::Few => few::run(s, job, scratch),
+            Way::Many => run_many(s, job, scratch),
         }
     }
 }
