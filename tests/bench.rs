@@ -4,12 +4,13 @@ mod common;
 
 use common::{Cpu, Tier, cpus};
 use samebits::bench::ceiling::Ceiling;
+use samebits::bench::cold::Cache;
 use samebits::bench::measure::{Stopwatch, Summary};
 use samebits::bench::peak::{Access, Arithmetic, Memory, Store};
 use samebits::bench::report::SCHEMA;
 use samebits::bench::rows::{Case, Entry, Inputs, Run, entries};
-use samebits::bench::shape;
 use samebits::bench::svg::{Point, roofline};
+use samebits::bench::{Plan, Session, shape};
 use samebits::io::json::{self, Kind, Value};
 use samebits::kernels::Line;
 use samebits::pool::Pool;
@@ -59,7 +60,11 @@ fn walk(value: Value<'_>, path: &str, seen: &mut Vec<(String, String)>) {
 
 #[test]
 fn json_has_the_documented_fields_and_no_other() {
-    let text = quick(&["--json"]);
+    documented(&quick(&["--json"]));
+    documented(&quick(&["--json", "--cold"]));
+}
+
+fn documented(text: &str) {
     let mut seen = Vec::new();
     walk(json::parse(text.as_bytes()).unwrap(), "", &mut seen);
     let mut paths: BTreeSet<&str> = seen.iter().map(|(path, _)| path.as_str()).collect();
@@ -112,7 +117,7 @@ fn csv_has_a_cell_under_every_heading() {
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let head = lines.next().unwrap();
     assert_eq!(head[..4], ["kernel", "shape", "tier", "threads"]);
-    let words = ["kernel", "shape", "tier", "unit", "bound", "hash"];
+    let words = ["kernel", "shape", "tier", "unit", "bound", "hash", "cache"];
     let mut rows = 0;
     for line in lines {
         assert_eq!(line.len(), head.len());
@@ -125,6 +130,44 @@ fn csv_has_a_cell_under_every_heading() {
         rows += 1;
     }
     assert_eq!(rows, 2 * Cpu::all().count());
+}
+
+/// Cold or warm stands in every form of the output.
+#[test]
+fn the_output_says_whether_caches_were_cold() {
+    for (flags, word) in [(&[][..], "warm"), (&["--cold"][..], "cold")] {
+        let with = |more: &[&str]| quick(&[flags, more].concat());
+        let text = with(&["--json"]);
+        let run = json::parse(text.as_bytes()).unwrap().get("run").unwrap();
+        assert_eq!(run.get("cache").unwrap().as_str().unwrap(), word);
+        assert_eq!(run.get("flushed").unwrap().as_u64().unwrap() > 0, word == "cold");
+        let csv = with(&["--csv"]);
+        assert!(csv.lines().next().unwrap().ends_with(",cache"));
+        assert!(csv.lines().skip(1).all(|line| line.ends_with(&format!(",{word}"))), "{csv}");
+        let table = with(&[]);
+        assert!(table.contains(&format!("caches {word}")), "{table}");
+        assert_eq!(table.contains("MiB walked before each call"), word == "cold", "{table}");
+    }
+}
+
+/// Half a cache of data read after a walk over other memory takes longer; so does its peak.
+#[test]
+fn a_cold_call_pays_for_memory() {
+    if common::slow() {
+        eprintln!("skipped: needs a release build on a real machine");
+        return;
+    }
+    let pool = Pool::new(1);
+    let best = |cache| {
+        let plan = Plan { seconds: 0.05, cache, ..Plan::default() };
+        let mut session = Session::new(&pool, vec![Cpu::detect()], plan);
+        let entry = entries().find(|e| e.name == "dot").unwrap();
+        let measured = &session.measure(entry, &[16384])[0].measured;
+        (measured.rate.median, measured.peak.median)
+    };
+    let (warm, cold) = (best(Cache::Warm), best(Cache::Cold));
+    assert!(cold.0 < 0.7 * warm.0, "dot of 128 KiB: warm {} GB/s, cold {}", warm.0, cold.0);
+    assert!(cold.1 < 0.7 * warm.1, "reads of 128 KiB: warm {} GB/s, cold {}", warm.1, cold.1);
 }
 
 #[test]

@@ -24,5 +24,9 @@ fn the_first_golden_case_of_every_kernel() {
             assert_eq!((case.run)(cpu), case.hash, "{} on {}", case.name, cpu.tier());
         }
     }
+    assert!(
+        seen.contains("gemm") && seen.contains("attention"),
+        "{seen:?}: what was to be proven did not run"
+    );
     eprintln!("{}: {} kernels have the committed bits", cpu.tier(), seen.len());
 }

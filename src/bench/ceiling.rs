@@ -1,5 +1,6 @@
 //! The ceilings of the roofline: a kernel's own, sampled beside it, and the machine's, for the picture.
 
+use super::cold::Flush;
 use super::measure::{Stopwatch, Summary, repeats_for};
 use super::peak::{Access, Arithmetic, Memory, Store};
 use super::rows::Run;
@@ -31,6 +32,8 @@ impl Bound {
 #[derive(Default)]
 pub struct Ceilings {
     lines: Vec<Line>,
+    /// Where the caches are to be cold.
+    flush: Option<Flush>,
     known: BTreeMap<(Tier, Option<Access>, usize), Known>,
 }
 
@@ -44,6 +47,21 @@ struct Known {
 }
 
 impl Ceilings {
+    /// With a walk before each sample.
+    pub fn cold(flush: Flush) -> Ceilings {
+        Ceilings { flush: Some(flush), ..Ceilings::default() }
+    }
+
+    /// Bytes walked before each call that is timed; 0 where the caches stay warm.
+    pub fn flushed(&self) -> usize {
+        self.flush.as_ref().map_or(0, Flush::bytes)
+    }
+
+    /// Makes the caches cold, where they are to be.
+    pub fn prepare(&mut self, pool: &Pool) {
+        self.flush.iter_mut().for_each(|flush| flush.walk(pool));
+    }
+
     /// One sample of about `seconds`: GFLOP/s or GB/s of all threads of the pool together.
     pub fn sample(&mut self, run: &Run<'_>, bound: Bound, seconds: f64) -> f64 {
         match bound {
@@ -75,11 +93,14 @@ impl Ceilings {
         if self.lines.len() < count {
             self.lines = super::memory::lines(count);
         }
-        let lines = &mut self.lines[..count];
+        let (lines, flush) = (&mut self.lines[..count], &mut self.flush);
         let known = self.known.entry((run.cpu.tier(), Some(access), count)).or_insert_with(|| {
             let mut try_out = |store| {
-                let repeats = repeats_for(seconds, &mut |n| pass(run, lines, (access, store), n));
-                let samples = [(); 3].map(|()| sample(run, lines, access, Known { repeats, store }));
+                let repeats = match flush {
+                    Some(_) => 1,
+                    None => repeats_for(seconds, &mut |n| pass(run, lines, (access, store), n)),
+                };
+                let samples = [(); 3].map(|()| sample(run, (lines, flush), access, Known { repeats, store }));
                 (Summary::of(&samples).median, Known { repeats, store })
             };
             let cached = try_out(Store::Cached);
@@ -89,12 +110,18 @@ impl Ceilings {
             let streamed = try_out(Store::Streamed);
             if streamed.0 > cached.0 { streamed.1 } else { cached.1 }
         });
-        sample(run, lines, access, *known)
+        sample(run, (lines, flush), access, *known)
     }
 }
 
 /// GB/s over some passes.
-fn sample(run: &Run<'_>, lines: &mut [Line], access: Access, known: Known) -> f64 {
+fn sample(
+    run: &Run<'_>,
+    (lines, flush): (&mut [Line], &mut Option<Flush>),
+    access: Access,
+    known: Known,
+) -> f64 {
+    flush.iter_mut().for_each(|flush| flush.walk(run.pool));
     let time = Stopwatch::start(run.pool);
     pass(run, lines, (access, known.store), known.repeats);
     let moved = if access == Access::Update { 2.0 } else { 1.0 };

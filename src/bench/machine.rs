@@ -27,6 +27,8 @@ pub struct Conditions {
     pub seed: u64,
     /// Seconds asked for each kernel, shape and tier.
     pub seconds: f64,
+    /// Bytes walked before each call; 0 where the caches stay warm.
+    pub flushed: usize,
 }
 
 impl Conditions {
@@ -46,6 +48,7 @@ impl Conditions {
             clock: peak::clock(0.02),
             seed,
             seconds,
+            flushed: 0,
         }
     }
 
@@ -67,6 +70,19 @@ impl Conditions {
         sizes
     }
 
+    /// Bytes to walk so that every cache holds other data: twice the last, and four times what the threads have of
+    /// the second.
+    pub fn walk(&self) -> usize {
+        let largest = self.caches.iter().map(|c| c.1).max().unwrap_or(32 << 20);
+        let second = self.caches.iter().find(|c| c.0 == "L2").map_or(0, |c| c.1);
+        (2 * largest).max(4 * second * self.threads)
+    }
+
+    /// `warm`, or `cold`.
+    pub const fn cache(&self) -> &'static str {
+        if self.flushed > 0 { "cold" } else { "warm" }
+    }
+
     /// The size of the pages behind most of the memory.
     pub fn pages(&self) -> String {
         let kib = if self.huge_pages > 0.5 { memory::huge_page() / 1024 } else { sys::page_size() / 1024 };
@@ -85,10 +101,15 @@ impl Conditions {
             Some(cpu) => format!("bound to processor {cpu}"),
             None => "not bound to processors".into(),
         };
+        let walked = match self.flushed {
+            0 => String::new(),
+            bytes => format!(" ({} MiB walked before each call)", bytes >> 20),
+        };
         format!(
-            "{}\n{pinned}, caches warm, pages of {} ({:.0} % of memory on huge ones), {} time, seed {}, {:.2} s each\n\
+            "{}\n{pinned}, caches {}{walked}, pages of {} ({:.0} % of memory on huge ones), {} time, seed {}, {:.2} s each\n\
              noise: {} (peak samples spread {:.1} %)\n",
             self.summary(),
+            self.cache(),
             self.pages(),
             100.0 * self.huge_pages,
             Stopwatch::kind(self.threads),
@@ -132,7 +153,8 @@ impl Conditions {
                 Some(cpu) => w.key("pinned").number(cpu),
                 None => w.key("pinned").null(),
             }
-            w.key("cache").string("warm");
+            w.key("cache").string(self.cache());
+            w.key("flushed").number(self.flushed);
             w.key("time").string(Stopwatch::kind(self.threads));
             w.key("pages").string(&self.pages());
             w.key("huge_pages").number(self.huge_pages);

@@ -7,6 +7,8 @@
 //!
 //! A share of the peak is the median of the shares *within* a round, not the ratio of two medians: when a
 //! neighbour takes half the memory bandwidth for a second, both halves of the fraction fall together.
+//! With cold caches each sample is a single call after a walk over other memory ([`super::cold`]), and so is
+//! that of the peak.
 //! Plain loops may be a hundred times slower; they are left out of some rounds so as to take at most a
 //! third of the time.
 
@@ -142,14 +144,17 @@ pub fn measure(
     effort: Effort,
 ) -> Vec<Measured> {
     let work = case.work;
-    let mut tiers: Vec<Samples> = cpus.iter().map(|&cpu| warm_up(case, &Run { cpu, pool }, effort)).collect();
-    let plain_calls = calls(effort, &mut || case.plain());
+    let cold = ceilings.flushed() > 0;
+    let calls = |call: &mut dyn FnMut()| if cold { once(call) } else { calls(effort, call) };
+    let mut tiers: Vec<Samples> = cpus.iter().map(|&cpu| warm_up(case, &Run { cpu, pool }, &calls)).collect();
+    let plain_calls = calls(&mut || case.plain());
     let (start, mut in_plain, mut plain) = (Instant::now(), 0.0, Vec::new());
     let mut rounds = 0;
     while !effort.enough(rounds, start.elapsed().as_secs_f64(), cpus.len()) {
         for (&cpu, samples) in cpus.iter().zip(&mut tiers) {
             let run = Run { cpu, pool };
             let peak = ceilings.sample(&run, work.bound, effort.sample());
+            ceilings.prepare(pool);
             let seconds = time(pool, samples.calls, &mut || case.ours(&run));
             let rate = work.rate(seconds);
             samples.seconds.push(seconds);
@@ -159,6 +164,7 @@ pub fn measure(
         }
         if plain.is_empty() || in_plain < start.elapsed().as_secs_f64() / 3.0 {
             let t = Instant::now();
+            ceilings.prepare(pool);
             let rate = work.rate(time(pool, plain_calls, &mut || case.plain()));
             in_plain += t.elapsed().as_secs_f64();
             plain.push(rate);
@@ -172,9 +178,15 @@ pub fn measure(
     cpus.iter().zip(&tiers).map(summed).collect()
 }
 
-fn warm_up(case: &mut Case, run: &Run<'_>, effort: Effort) -> Samples {
-    let calls = calls(effort, &mut || case.ours(run));
+fn warm_up(case: &mut Case, run: &Run<'_>, calls: &dyn Fn(&mut dyn FnMut()) -> usize) -> Samples {
+    let calls = calls(&mut || case.ours(run));
     Samples { calls, hash: case.hash(), ..Samples::default() }
+}
+
+/// A sample of one call: all that is cold about the next is gone.
+fn once(call: &mut dyn FnMut()) -> usize {
+    call();
+    1
 }
 
 /// How many calls make a sample. The first call, which warms up, tells where one is long enough already.

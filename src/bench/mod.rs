@@ -1,7 +1,7 @@
 //! Measuring: what the machine can do, what a kernel does of it, and what a plain Rust loop would do.
 //!
 //! * [`peak`]: ceilings, written in the words of the kernels · [`ceiling`]: which one binds, and its samples
-//! * [`rows`]: the kernels, one entry each · [`measure`]: samples of peak, kernel and plain loop in turn
+//! * [`cold`]: caches emptied before each call · [`rows`]: the kernels, one entry each · [`measure`]: samples of peak, kernel and plain loop in turn
 //! * [`report`]: JSON (with its schema) and CSV · [`svg`]: the roofline as a picture
 //!
 //! ```no_run
@@ -16,6 +16,7 @@
 //! ```
 
 pub mod ceiling;
+pub mod cold;
 pub mod machine;
 pub mod measure;
 pub mod memory;
@@ -28,6 +29,7 @@ pub mod svg;
 use crate::Cpu;
 use crate::pool::Pool;
 use ceiling::Ceilings;
+use cold::{Cache, Flush};
 use machine::Conditions;
 use measure::Effort;
 use report::{Report, Row};
@@ -40,11 +42,13 @@ pub struct Plan {
     pub seconds: f64,
     /// Of the inputs.
     pub seed: u64,
+    /// What the caches hold when a call begins.
+    pub cache: Cache,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { seconds: 1.0, seed: 1 }
+        Plan { seconds: 1.0, seed: 1, cache: Cache::Warm }
     }
 }
 
@@ -64,15 +68,21 @@ impl<'a> Session<'a> {
     /// Without a `Cpu`.
     pub fn new(pool: &'a Pool, cpus: Vec<Cpu>, plan: Plan) -> Session<'a> {
         assert!(!cpus.is_empty(), "nothing to measure on");
-        let conditions = Conditions::new(pool, plan.seed, plan.seconds);
+        let mut conditions = Conditions::new(pool, plan.seed, plan.seconds);
+        let ceilings = match plan.cache {
+            Cache::Warm => Ceilings::default(),
+            Cache::Cold => Ceilings::cold(Flush::new(conditions.walk())),
+        };
+        conditions.flushed = ceilings.flushed();
         let report = Report { conditions, ceilings: Vec::new(), rows: Vec::new() };
-        Session { pool, cpus, plan, ceilings: Ceilings::default(), report }
+        Session { pool, cpus, plan, ceilings, report }
     }
 
-    /// The machine's own ceilings: multiply-adds of each tier, reads of each cache and of memory.
+    /// The machine's own ceilings: multiply-adds of each tier, reads of each cache (warm: they are the caches')
+    /// and of memory.
     pub fn roofline(&mut self) {
         let sizes = self.report.conditions.read_sizes();
-        self.report.ceilings = ceiling::roofline(&sizes, &self.cpus, self.pool, &mut self.ceilings);
+        self.report.ceilings = ceiling::roofline(&sizes, &self.cpus, self.pool, &mut Ceilings::default());
     }
 
     /// Measures a kernel at a shape; returns its rows, one a tier.

@@ -64,12 +64,12 @@ impl Report {
     pub fn csv(&self) -> String {
         let mut out = String::from(
             "kernel,shape,tier,threads,unit,median,min,max,samples,bound,peak,of_peak,plain,speedup,\
-             seconds,flops,bytes,hash\n",
+             seconds,flops,bytes,hash,cache\n",
         );
         for Row { kernel, shape, work, measured: m } in &self.rows {
             let _ = writeln!(
                 out,
-                "{kernel},{shape},{},{},{},{},{},{},{},{},{},{},{},{},{:e},{},{},{:016x}",
+                "{kernel},{shape},{},{},{},{},{},{},{},{},{},{},{},{},{:e},{},{},{:016x},{}",
                 m.tier,
                 self.conditions.threads,
                 work.unit(),
@@ -85,7 +85,8 @@ impl Report {
                 m.seconds.median,
                 work.flops,
                 work.bytes,
-                m.hash
+                m.hash,
+                self.conditions.cache()
             );
         }
         out

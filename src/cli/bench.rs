@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::nearest::nearest;
 use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes, weights};
+use crate::bench::cold::Cache;
 use crate::bench::report::{Report, Row};
 use crate::bench::rows::{Entry, entries};
 use crate::bench::{Plan, Session, shape};
@@ -33,6 +34,7 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("S"),
             help: "for each kernel, shape and tier; 1 unless given",
         },
+        Flag { name: "cold", takes: Takes::Nothing, help: "empty the caches before each call" },
         Flag { name: "json", takes: Takes::Nothing, help: "the run as JSON, in the format below" },
         Flag { name: "csv", takes: Takes::Nothing, help: "the run as comma-separated values" },
         Flag { name: "svg", takes: Takes::One("FILE"), help: "draw the roofline" },
@@ -49,11 +51,14 @@ share of the peak is the median of the shares within a turn, so that it survives
 
   of peak   fma: this tier's multiply-adds in registers · read, write, copy, update: memory traffic of that
             kind over a buffer as large as the kernel's data
+  --cold    a call finds nothing in the caches, as a layer's weights do after all other layers: before each,
+            and before each pass of a memory peak, a buffer twice the last cache is walked
   plain     the same in ordinary Rust, slices and iterators, compiled for the baseline target
 
 Examples:
   samebits bench gemm --tier all --svg roofline.svg
   samebits bench gemv --shape 4096x4096 --threads 2 --json
+  samebits bench gemv dot --cold
   samebits bench --weights model.safetensors --threads 2
   samebits bench --model all-MiniLM-L6-v2 --threads 2
 
@@ -85,7 +90,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let work = if weights.is_some() { Vec::new() } else { choose(args)? };
     let pool = Pool::new(threads);
-    let mut session = Session::new(&pool, cpus, Plan { seconds, ..Plan::default() });
+    let cache = if args.has("cold") { Cache::Cold } else { Cache::Warm };
+    let mut session = Session::new(&pool, cpus, Plan { seconds, cache, ..Plan::default() });
     let mut progress = Progress::new();
     progress.show("measuring the ceilings of this machine");
     session.roofline();

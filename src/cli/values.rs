@@ -1,6 +1,7 @@
 //! The numbers behind a tensor's bytes.
 
 use crate::Cpu;
+use crate::io::json::Writer;
 use crate::io::safetensors::Dtype;
 use crate::kernels::{LANES, Line, half, reduce};
 use crate::pool::Scratch;
@@ -139,6 +140,14 @@ fn of_floats(floats: impl Iterator<Item = f64>) -> Extremes {
             Extremes { range: Some((Number::Float(x), Number::Float(x))), nans: 0 }
         })
     })
+}
+
+/// What every command's JSON says of a tensor first.
+pub fn tensor_head(w: &mut Writer, (name, dtype): (&str, &str), shape: &[usize], bytes: usize) {
+    w.key("name").string(name);
+    w.key("dtype").string(dtype);
+    w.key("shape").array(|w| shape.iter().for_each(|&n| w.number(n)));
+    w.key("bytes").number(bytes);
 }
 
 #[cfg(test)]

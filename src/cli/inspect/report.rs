@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use crate::cli::console::{bytes, printable};
-use crate::cli::values::{Extremes, Number};
+use crate::cli::values::{Extremes, Number, tensor_head};
 use crate::cli::{Align, Console, Failure, Table};
 use crate::io::json::Writer;
 
@@ -161,10 +161,7 @@ impl Metadata<'_> {
 impl Row<'_> {
     fn json(&self, w: &mut Writer) {
         w.object(|w| {
-            w.key("name").string(self.name);
-            w.key("dtype").string(self.dtype);
-            w.key("shape").array(|w| self.shape.iter().for_each(|&n| w.number(n)));
-            w.key("bytes").number(self.bytes);
+            tensor_head(w, (self.name, self.dtype), self.shape, self.bytes);
             w.key("file").string(self.file);
             let Some(extremes) = self.extremes else { return };
             if let Some((low, high)) = extremes.range {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::console::{bytes, printable};
-use super::values::is_weight;
+use super::values::{is_weight, tensor_head};
 use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes};
 use crate::io::bitsandbytes::{Nf4, Owned};
 use crate::io::json::Writer;
@@ -323,10 +323,8 @@ impl Report<'_> {
 impl Row<'_> {
     fn json(&self, w: &mut Writer) {
         w.object(|w| {
-            w.key("name").string(self.tensor.name);
-            w.key("dtype").string(self.tensor.dtype.name());
-            w.key("shape").array(|w| self.tensor.shape.iter().for_each(|&n| w.number(n)));
-            w.key("bytes").number(self.tensor.bytes.len());
+            let TensorView { name, dtype, shape, bytes } = self.tensor;
+            tensor_head(w, (name, dtype.name()), shape, bytes.len());
             w.key("nf4_bytes").number(self.stored_bytes());
             w.key("mean_error").number(self.mean());
             w.key("max_error").number(self.loss.max);
