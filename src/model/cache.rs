@@ -11,6 +11,8 @@
 use crate::kernels::attention::BLOCK;
 use crate::kernels::view::HeadsRef;
 use crate::nn::KeyValueStore;
+use crate::{Error, Result};
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -69,6 +71,69 @@ impl KvCache {
         self.layers.iter_mut().for_each(|layer| layer.len = len - layer.start);
         self.tokens = len;
         true
+    }
+
+    /// The cache as bytes, for [`KvCache::restore`]: what was added, not the room for more.
+    ///
+    /// ```text
+    ///   "sbkv" version u32 │ layers, tokens u64 │ per layer: heads, head_dim, window (0: none), start, len u64,
+    ///   K then V, (heads, len, head_dim) f32 │ checksum u64 of all before        everything little-endian
+    /// ```
+    pub fn save(&self) -> Vec<u8> {
+        let mut bytes = Vec::from(*MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        let number = |n: usize, bytes: &mut Vec<u8>| bytes.extend((n as u64).to_le_bytes());
+        number(self.layers.len(), &mut bytes);
+        number(self.tokens, &mut bytes);
+        for layer in &self.layers {
+            let window = layer.window.unwrap_or(0);
+            for n in [layer.heads, layer.head_dim, window, layer.start, layer.len] {
+                number(n, &mut bytes);
+            }
+            for x in [&layer.k, &layer.v] {
+                let heads = x.chunks_exact((layer.capacity * layer.head_dim).max(1)).take(layer.heads);
+                let kept = heads.flat_map(|head| &head[..layer.len * layer.head_dim]);
+                bytes.extend(kept.flat_map(|x| x.to_le_bytes()));
+            }
+        }
+        bytes.extend(hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// What [`KvCache::save`] wrote, bit for bit.
+    ///
+    /// # Errors
+    /// Where the bytes were not written by it, or changed since.
+    pub fn restore(bytes: &[u8]) -> Result<KvCache> {
+        let (rest, sum) = bytes.split_last_chunk().ok_or_else(|| Error::invalid("too short for a cache"))?;
+        if !rest.starts_with(MAGIC) {
+            return Err(Error::malformed(0, "no saved cache begins so"));
+        }
+        if hash(rest) != u64::from_le_bytes(*sum) {
+            return Err(Error::invalid("the checksum is another: the cache was changed or cut off"));
+        }
+        let mut from = Reader { left: &rest[MAGIC.len()..] };
+        let version = u32::from_le_bytes(*from.take()?);
+        if version != VERSION {
+            return Err(Error::invalid(format!("a cache of version {version}, {VERSION} is known")));
+        }
+        let (count, tokens) = (from.number()?, from.number()?);
+        let mut layers = Vec::new();
+        for _ in 0..count {
+            layers.push(from.layer(tokens)?);
+        }
+        match from.left {
+            [] => Ok(KvCache { layers, tokens }),
+            more => Err(Error::invalid(format!("{} bytes after the last layer", more.len()))),
+        }
+    }
+
+    /// Whether it is a cache of a model with so many heads of so many components and such windows.
+    pub(super) fn fits(&self, heads: usize, head_dim: usize, windows: &[Option<usize>]) -> bool {
+        let same = |(layer, window): (&LayerCache, &Option<usize>)| {
+            (layer.heads, layer.head_dim, &layer.window) == (heads, head_dim, window)
+        };
+        self.layers.len() == windows.len() && self.layers.iter().zip(windows).all(same)
     }
 
     pub(super) fn layer(&mut self, i: usize) -> &mut LayerCache {
@@ -149,4 +214,58 @@ impl KeyValueStore for LayerCache {
     fn values(&self) -> HeadsRef<'_> {
         self.view(&self.v)
     }
+}
+
+const MAGIC: &[u8; 4] = b"sbkv";
+const VERSION: u32 = 1;
+
+/// FNV-1a over words of eight bytes, the last one filled with zeros: it tells accidents, not attacks.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325, |hash, word| {
+        let mut eight = [0; 8];
+        eight[..word.len()].copy_from_slice(word);
+        (hash ^ u64::from_le_bytes(eight)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The rest of a saved cache.
+struct Reader<'a> {
+    left: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<&[u8; N]> {
+        let (first, left) = self.left.split_first_chunk().ok_or_else(short)?;
+        self.left = left;
+        Ok(first)
+    }
+
+    fn number(&mut self) -> Result<usize> {
+        usize::try_from(u64::from_le_bytes(*self.take()?)).map_err(|_| short())
+    }
+
+    fn layer(&mut self, tokens: usize) -> Result<LayerCache> {
+        let [mut heads, mut head_dim, mut window, mut start, mut len] = [0; 5];
+        for n in [&mut heads, &mut head_dim, &mut window, &mut start, &mut len] {
+            *n = self.number()?;
+        }
+        let floats = heads.checked_mul(head_dim).and_then(|n| n.checked_mul(len)).ok_or_else(short)?;
+        let fits = start.checked_add(len) == Some(tokens) && start.is_multiple_of(BLOCK);
+        if !fits || (window == 0 && start > 0) {
+            return Err(Error::invalid(format!("a layer of tokens {start} to {start} + {len} of {tokens}")));
+        }
+        let mut half = || -> Result<Vec<f32>> {
+            let bytes =
+                floats.checked_mul(4).and_then(|n| self.left.split_at_checked(n)).ok_or_else(short)?;
+            self.left = bytes.1;
+            Ok(bytes.0.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect())
+        };
+        let (k, v) = (half()?, half()?);
+        let window = (window > 0).then_some(window);
+        Ok(LayerCache { heads, head_dim, window, k, v, capacity: len, start, len })
+    }
+}
+
+fn short() -> Error {
+    Error::invalid("the cache ends in the middle of a layer")
 }

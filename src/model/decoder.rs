@@ -116,8 +116,8 @@ impl Decoder {
     /// Runs new tokens of some sequences; `logits` (sequences, vocab) are those after each one's last token.
     ///
     /// # Errors
-    /// Where a token is not in the vocabulary, a sequence has none, or its position is past the table of
-    /// learned ones. Then no cache was changed.
+    /// Where a token is not in the vocabulary, a sequence has none, its position is past the table of learned
+    /// ones, or its cache is another model's. Then no cache was changed.
     ///
     /// # Panics
     /// Where `logits` has another shape.
@@ -230,6 +230,10 @@ impl Decoder {
 
     fn check(&self, batch: &[Sequence<'_>]) -> Result<()> {
         for sequence in batch {
+            let c = &self.config;
+            if !sequence.cache.fits(c.kv_heads, c.head_dim, &c.windows) {
+                return Err(Error::invalid("a cache of another model"));
+            }
             if sequence.tokens.is_empty() {
                 return Err(Error::invalid("a sequence without new tokens"));
             }

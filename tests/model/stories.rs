@@ -5,7 +5,7 @@ use crate::common::{assert_same, cpus, slow};
 use samebits::io::bytes::Access;
 use samebits::io::gguf::{Gguf, ValueType};
 use samebits::kernels::reduce::argmax;
-use samebits::model::{Decoder, DecoderConfig, GgufTensors, Model, Opening, Sequence, Workspace};
+use samebits::model::{Decoder, DecoderConfig, GgufTensors, KvCache, Model, Opening, Sequence, Workspace};
 use samebits::pool::Pool;
 use samebits::run::Run;
 use samebits::{Cpu, Tier};
@@ -167,6 +167,25 @@ fn a_shortened_or_copied_cache_goes_on_as_if_nothing_had_been() {
     go(&mut copy, &[5, 6, 7]);
     assert!(copy.truncate(3));
     assert_same(&go(&mut copy, &[261]), &want, "shortened");
+    assert!(copy.truncate(3));
+    let saved = copy.save();
+    let mut restored = KvCache::restore(&saved).unwrap();
+    assert_eq!(restored.save(), saved);
+    assert_same(&go(&mut restored, &[261]), &want, "restored");
+    for at in [0, 5, 9, 40, saved.len() / 2, saved.len() - 1] {
+        let mut damaged = saved.clone();
+        damaged[at] ^= 16;
+        assert!(KvCache::restore(&damaged).is_err(), "byte {at} changed");
+        assert!(KvCache::restore(&saved[..at]).is_err(), "cut off at {at}");
+    }
+    let other = KvCache::new(1, 8, &[None; 5], 4);
+    let error = model.forward(
+        &run,
+        &mut [Sequence { tokens: &[1], cache: &mut { other } }],
+        &mut vec![0.0; 512],
+        &mut Workspace::new(),
+    );
+    assert!(error.unwrap_err().to_string().contains("another model"));
 }
 
 #[test]
