@@ -7,6 +7,7 @@
 use crate::Cpu;
 
 mod attention;
+mod block;
 mod gemm;
 mod ggml;
 mod math;
@@ -38,6 +39,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         rope::CASES,
         position::CASES,
         sampling::CASES,
+        block::CASES,
     ];
     FAMILIES.iter().copied().flatten()
 }
