@@ -66,8 +66,8 @@ Examples:
 goes through all of them. Products have 128 rows; shapes read N x K × how many.
 
 --model measures a decoder as llama-bench does (a prompt of 512 tokens; 128 tokens one by one), an encoder in
-texts a second, each in turns with the ceiling that binds it. Its --json is {model, tier, threads, rows: [{test,
-unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
+texts a second, each in turns with the ceiling that binds it. Its --json is {model, tier, threads, rows:
+[{test, unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",

@@ -1,7 +1,9 @@
 //! A text being continued, token by token.
 
+use super::beam::{Beam, BeamSearch, Hypothesis};
 use super::cache::KvCache;
 use super::decoder::{Decoder, Sequence, Workspace};
+use super::lookup::PromptLookup;
 use super::sampling::{Candidates, Draw, Sampler};
 use crate::run::Run;
 use crate::{Error, Result};
@@ -19,11 +21,14 @@ const PART: usize = 512;
 pub struct Generator<'m> {
     model: &'m Decoder,
     sampler: Sampler,
+    lookup: Option<PromptLookup>,
     cache: KvCache,
     workspace: Workspace,
     memory: Candidates,
-    /// Everything fed or drawn.
+    /// Everything fed or drawn; with drafts, some that nobody has asked for yet.
     tokens: Vec<u32>,
+    /// So many were fed or given out.
+    given: usize,
     /// After the last token that was computed.
     logits: Vec<f32>,
     /// Tokens that were drawn so far.
@@ -37,24 +42,34 @@ impl<'m> Generator<'m> {
         Generator {
             model,
             sampler,
+            lookup: None,
             cache: model.cache(capacity.min(PART)),
             workspace: Workspace::new(),
             memory: Candidates::new(),
             tokens: Vec::new(),
+            given: 0,
             logits: vec![0.0; model.config().vocab],
             drawn: 0,
             capacity,
         }
     }
 
+    /// Drafts tokens by looking into the text and computes a draft at once. What comes out is what would have come
+    /// one by one, bit for bit: every choice is the sampler's own, from logits that no split changes.
+    #[must_use]
+    pub fn with_lookup(mut self, lookup: PromptLookup) -> Self {
+        self.lookup = Some(lookup);
+        self
+    }
+
     /// Tokens so far.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        &self.tokens[..self.given]
     }
 
     /// Tokens that may still come.
-    pub fn left(&self) -> usize {
-        self.capacity - self.tokens.len()
+    pub const fn left(&self) -> usize {
+        self.capacity - self.given
     }
 
     /// Keys and values so far.
@@ -73,10 +88,15 @@ impl<'m> Generator<'m> {
         mut each: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<(), E> {
         if tokens.len() > self.left() {
-            let (all, most) = (self.tokens.len() + tokens.len(), self.capacity);
+            let (all, most) = (self.given + tokens.len(), self.capacity);
             return Err(Error::invalid(format!("{all} tokens, the context has room for {most}")).into());
         }
+        // What was drawn and not asked for was never said.
+        self.drawn -= (self.tokens.len() - self.given) as u64;
+        self.tokens.truncate(self.given);
+        self.forget(self.given);
         self.tokens.extend(tokens);
+        self.given = self.tokens.len();
         while self.cache.len() < self.tokens.len() {
             self.compute(run)?;
             each(self.cache.len())?;
@@ -89,18 +109,65 @@ impl<'m> Generator<'m> {
     /// # Errors
     /// As [`Decoder::forward`] and [`Sampler::sample`]; where no token was fed, or the capacity is reached.
     pub fn next(&mut self, run: &Run<'_>) -> Result<u32> {
-        if self.tokens.is_empty() || self.left() == 0 {
-            let (all, most) = (self.tokens.len(), self.capacity);
-            return Err(Error::invalid(format!("no next token after {all} of at most {most}")));
+        if self.given == self.tokens.len() {
+            if self.tokens.is_empty() || self.left() == 0 {
+                let (all, most) = (self.given, self.capacity);
+                return Err(Error::invalid(format!("no next token after {all} of at most {most}")));
+            }
+            let draft = match self.lookup {
+                // Only behind the last token: before, its logits are there already.
+                Some(lookup) if self.cache.len() + 1 == self.tokens.len() => {
+                    let draft = lookup.draft(&self.tokens, &self.model.config().eos);
+                    draft[..draft.len().min(self.left() - 1)].to_vec()
+                }
+                _ => Vec::new(),
+            };
+            if draft.is_empty() {
+                while self.cache.len() < self.tokens.len() {
+                    self.compute(run)?;
+                }
+                let logits = core::mem::take(&mut self.logits);
+                let drawn = self.draw(run, &logits);
+                self.logits = logits;
+                drawn?;
+            } else {
+                self.check_draft(run, &draft)?;
+            }
         }
-        while self.cache.len() < self.tokens.len() {
-            self.compute(run)?;
+        self.given += 1;
+        Ok(self.tokens[self.given - 1])
+    }
+
+    /// Computes the last token and a draft behind it, and draws as long as the draws are the draft's.
+    fn check_draft(&mut self, run: &Run<'_>, draft: &[u32]) -> Result<()> {
+        let (before, vocab) = (self.cache.len(), self.model.config().vocab);
+        let tokens: Vec<u32> = self.tokens[before..].iter().chain(draft).copied().collect();
+        let mut logits = vec![0.0; tokens.len() * vocab];
+        let mut batch = [Sequence { tokens: &tokens, cache: &mut self.cache }];
+        self.model.forward_all(run, &mut batch, &mut logits, &mut self.workspace)?;
+        for (i, row) in logits.chunks_exact(vocab).enumerate() {
+            let token = self.draw(run, row)?;
+            if draft.get(i) != Some(&token) {
+                break;
+            }
         }
-        let draw = Draw { logits: &self.logits, context: &self.tokens, position: self.drawn };
+        // The last token that was drawn is none of the draft: its place in the cache is another's.
+        self.forget(self.tokens.len() - 1);
+        Ok(())
+    }
+
+    fn draw(&mut self, run: &Run<'_>, logits: &[f32]) -> Result<u32> {
+        let draw = Draw { logits, context: &self.tokens, position: self.drawn };
         let token = self.sampler.sample(run.cpu(), &draw, &mut self.memory)?;
         self.drawn += 1;
         self.tokens.push(token);
         Ok(token)
+    }
+
+    /// Keeps the keys and values of the first `len` tokens.
+    fn forget(&mut self, len: usize) {
+        let kept = self.cache.truncate(len);
+        assert!(kept, "a window drops nothing that the tokens after it see");
     }
 
     /// The next part of the tokens that are not in the cache.
@@ -109,5 +176,31 @@ impl<'m> Generator<'m> {
         let tokens = &self.tokens[from..self.tokens.len().min(from + PART)];
         let mut batch = [Sequence { tokens, cache: &mut self.cache }];
         self.model.forward(run, &mut batch, &mut self.logits, &mut self.workspace)
+    }
+}
+
+impl Decoder {
+    /// The likeliest continuations of `prompt`, the best first.
+    ///
+    /// # Errors
+    /// As [`BeamSearch::run`] and [`Decoder::forward`].
+    pub fn search(&self, run: &Run<'_>, search: &BeamSearch, prompt: &[u32]) -> Result<Vec<Hypothesis>> {
+        let mut caches = vec![self.cache(prompt.len() + search.max_tokens.min(PART))];
+        let (mut workspace, mut one) = (Workspace::new(), vec![0.0; self.config().vocab]);
+        for part in prompt.chunks(PART) {
+            let mut batch = [Sequence { tokens: part, cache: &mut caches[0] }];
+            self.forward(run, &mut batch, &mut one, &mut workspace)?;
+        }
+        search.run(run.cpu(), &mut |beams: &[Beam<'_>], logits: &mut [f32]| {
+            let [Beam { tokens: [], .. }] = beams else {
+                caches = beams.iter().map(|beam| caches[beam.parent].clone()).collect();
+                let last = |beam: &Beam<'_>| beam.tokens[beam.tokens.len() - 1];
+                let last: Vec<[u32; 1]> = beams.iter().map(|beam| [last(beam)]).collect();
+                let batch = last.iter().zip(&mut caches).map(|(tokens, cache)| Sequence { tokens, cache });
+                return self.forward(run, &mut batch.collect::<Vec<_>>(), logits, &mut workspace);
+            };
+            logits.copy_from_slice(&one);
+            Ok(())
+        })
     }
 }

@@ -5,7 +5,10 @@ use crate::common::{assert_same, cpus, slow};
 use samebits::io::bytes::Access;
 use samebits::io::gguf::{Gguf, ValueType};
 use samebits::kernels::reduce::argmax;
-use samebits::model::{Decoder, DecoderConfig, GgufTensors, KvCache, Model, Opening, Sequence, Workspace};
+use samebits::model::{
+    BeamSearch, Decoder, DecoderConfig, Generator, GgufTensors, KvCache, Model, Opening, PromptLookup,
+    Sampler, Sequence, Settings, Workspace,
+};
 use samebits::pool::Pool;
 use samebits::run::Run;
 use samebits::{Cpu, Tier};
@@ -203,4 +206,49 @@ fn a_missing_tensor_and_a_wrong_shape_are_named() {
     assert!(load(fewer).contains("is no part of this architecture"));
     let wider = DecoderConfig { hidden: config.hidden + 1, ..config };
     assert!(load(wider).contains("mlp.gate_proj.weight"), "the tensor of another shape");
+}
+
+#[test]
+fn drafts_change_no_token_of_a_text_drawn_or_greedy() {
+    let Some(model) = open(cpus()[0]) else { return };
+    let run = Run::here(cpus().pop().unwrap());
+    let drawn = Settings { temperature: 1.5, top_k: 0, ..Settings::default() };
+    for sampler in [Sampler::greedy(), Sampler::new(&drawn, 5).unwrap()] {
+        let write = |lookup: Option<PromptLookup>| {
+            let generator = Generator::new(&model, sampler.clone(), 300);
+            let mut generator = match lookup {
+                Some(lookup) => generator.with_lookup(lookup),
+                None => generator,
+            };
+            let mut all = Vec::new();
+            for said in [&[1u32, 403, 407][..], &[9, 9]] {
+                generator.feed::<samebits::Error>(&run, said, |_| Ok(())).unwrap();
+                all.extend((0..if slow() { 9 } else { 120 }).map(|_| generator.next(&run).unwrap()));
+            }
+            assert_eq!(generator.tokens().len(), all.len() + 5);
+            all
+        };
+        let want = write(None);
+        for max_draft in [1, 4, 10] {
+            assert_eq!(write(Some(PromptLookup { max_ngram: 2, max_draft })), want, "drafts of {max_draft}");
+        }
+    }
+}
+
+#[test]
+fn one_beam_is_greedy_and_more_find_likelier_texts() {
+    let Some(model) = open(cpus()[0]) else { return };
+    let run = Run::here(cpus().pop().unwrap());
+    let search = |beams| {
+        let rules = BeamSearch { length_penalty: 0.0, ..BeamSearch::new(beams, 512, 12) };
+        model.search(&run, &rules, &[BOS]).unwrap()
+    };
+    let (one, four) = (search(1), search(4));
+    assert_eq!(one[0].tokens, greedy(&run, &model, 12)[1..]);
+    assert!(four.len() == 4 && four[0].score >= one[0].score);
+    // The score is the sum of the losses, which the model gives for the text as a whole.
+    let text: Vec<u32> = core::iter::once(BOS).chain(four[0].tokens.iter().copied()).collect();
+    let losses = model.losses(&run, &text, &mut Workspace::new()).unwrap();
+    let sum: f64 = losses.iter().map(|&x| f64::from(x)).sum();
+    assert!((sum + four[0].score).abs() < 1e-4, "{sum} {}", four[0].score);
 }

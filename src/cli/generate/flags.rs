@@ -1,7 +1,7 @@
 //! The flags of `samebits generate`.
 
 use crate::cli::{Args, Failure, Flag, Takes};
-use crate::model::{Sampler, Settings};
+use crate::model::{BeamSearch, Decoder, PromptLookup, Sampler, Settings};
 
 pub const FLAGS: &[Flag] = &[
     Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
@@ -39,6 +39,18 @@ pub const FLAGS: &[Flag] = &[
     Flag { name: "logit-bias", takes: Takes::Many("ID=X"), help: "added to a token's logit; -inf bans it" },
     Flag { name: "stop", takes: Takes::Many("TEXT"), help: "ends the text, and is left out" },
     Flag { name: "seed", takes: Takes::One("S"), help: "of chance; 0 unless given" },
+    Flag { name: "beams", takes: Takes::One("N"), help: "search for the likeliest text, N at a time" },
+    Flag {
+        name: "length-penalty",
+        takes: Takes::One("X"),
+        help: "with --beams: above 0 likes long texts; 1",
+    },
+    Flag {
+        name: "lookup",
+        takes: Takes::One("N"),
+        help: "draft N tokens from the text itself: the same text, sooner",
+    },
+    Flag { name: "mmap", takes: Takes::Nothing, help: "map the model's files while it is opened" },
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, finish" },
 ];
@@ -89,4 +101,25 @@ pub fn stops(args: &Args) -> Result<Vec<String>, Failure> {
     let text = |stop: &std::ffi::OsStr| stop.to_str().filter(|s| !s.is_empty()).map(Into::into);
     let all: Option<Vec<String>> = args.all("stop").map(text).collect();
     all.ok_or_else(|| Failure::usage("--stop: a stop string is text, and not empty", None))
+}
+
+/// `--lookup`
+pub fn lookup(args: &Args) -> Result<Option<PromptLookup>, Failure> {
+    let most = args.count("lookup", 1..=1024)?;
+    Ok(most.map(|max_draft| PromptLookup { max_draft, ..PromptLookup::default() }))
+}
+
+/// `--beams`
+pub fn beams(args: &Args, model: &Decoder, most: usize) -> Result<Option<BeamSearch>, Failure> {
+    let penalty = args.number("length-penalty", -100.0..=100.0)?;
+    let Some(beams) = args.count("beams", 1..=256)? else { return Ok(None) };
+    if let Some(other) = ["chat", "stop", "lookup"].into_iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("generate: --beams and --{other} exclude each other"), None));
+    }
+    let config = model.config();
+    Ok(Some(BeamSearch {
+        ends: config.eos.clone(),
+        length_penalty: penalty.unwrap_or(1.0),
+        ..BeamSearch::new(beams, config.vocab, most)
+    }))
 }

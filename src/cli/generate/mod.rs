@@ -8,9 +8,10 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use super::{Args, Command, Console, Failure, Progress};
+use crate::io::bytes::Access;
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
-use crate::model::{ChatTemplate, Decoder, Generator, Model, Role};
+use crate::model::{BeamSearch, ChatTemplate, Decoder, Generator, Model, Opening, Role};
 use crate::pool::{self, MAX_THREADS, Pool};
 use crate::run::Run;
 use crate::{Error, cpu};
@@ -42,10 +43,21 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     };
     let run = Run::on(cpu::default()?, pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
-    let model = open(path, args.count("context", 1..=1 << 24)?, &run)?;
-    let capacity = args.count("context", 1..=1 << 24)?.unwrap_or(model.config().context);
+    let length = args.count("context", 1..=1 << 24)?;
+    let access = if args.has("mmap") { Access::Map } else { Access::Read };
+    let lookup = flags::lookup(args)?;
+    let model = open(path, Opening { length, access }, &run)?;
+    let capacity = length.unwrap_or(model.config().context);
+    if let Some(search) = flags::beams(args, &model, most)? {
+        let ids = text::ids(&tokenizer, &model, &prompt.unwrap_or_default(), true)?;
+        return search_beams(&model, &tokenizer, &run, &search, &ids, args.has("json"), console);
+    }
+    let generator = Generator::new(&model, sampler, capacity);
     let mut session = Session {
-        generator: Generator::new(&model, sampler, capacity),
+        generator: match lookup {
+            Some(lookup) => generator.with_lookup(lookup),
+            None => generator,
+        },
         model: &model,
         tokenizer: &tokenizer,
         run: &run,
@@ -70,11 +82,11 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The decoder at `path`, for texts of up to `length` tokens where its positions depend on that.
-fn open(path: PathBuf, length: Option<usize>, run: &Run<'_>) -> Result<Decoder, Failure> {
+/// The decoder at `path`.
+fn open(path: PathBuf, opening: Opening, run: &Run<'_>) -> Result<Decoder, Failure> {
     let mut progress = Progress::new();
     progress.show(format_args!("reading {}", path.display()));
-    match Model::open_for(&path, run.cpu(), length)? {
+    match Model::open_with(&path, run.cpu(), opening)? {
         Model::Decoder(model) => Ok(*model),
         Model::Encoder(_) => {
             let what = "this model embeds texts, it does not go on with them";
@@ -98,6 +110,47 @@ fn prompt(args: &Args) -> Result<Option<String>, Failure> {
 fn turns(args: &Args, question: &str) -> Result<Vec<(Role, String)>, Failure> {
     let system = args.text("system")?.map(|text| (Role::System, text.into()));
     Ok(system.into_iter().chain([(Role::User, question.into())]).collect())
+}
+
+/// `--beams`: the likeliest text, or with --json all that were found.
+fn search_beams(
+    model: &Decoder,
+    tokenizer: &Tokenizer,
+    run: &Run<'_>,
+    search: &BeamSearch,
+    ids: &[u32],
+    json: bool,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new();
+    progress.show(format_args!("searching, {} beams", search.beams));
+    let found = model.search(run, search, ids)?;
+    progress.clear();
+    let text = |tokens: &[u32]| {
+        let mut decoder = tokenizer.decoder(true);
+        ids.iter().for_each(|&id| {
+            decoder.push(id);
+        });
+        let mut text: String = tokens.iter().map(|&id| decoder.push(id).to_string()).collect();
+        text.push_str(decoder.finish());
+        text
+    };
+    if !json {
+        writeln!(console, "{}", found.first().map(|best| text(&best.tokens)).unwrap_or_default())?;
+        return Ok(());
+    }
+    let mut w = Writer::compact();
+    w.array(|w| {
+        for one in &found {
+            w.object(|w| {
+                w.key("text").string(&text(&one.tokens));
+                w.key("tokens").array(|w| one.tokens.iter().for_each(|&id| w.number(u64::from(id))));
+                w.key("score").number(one.score);
+            });
+        }
+    });
+    writeln!(console, "{}", w.finish())?;
+    Ok(())
 }
 
 /// A model that talks.
