@@ -30,7 +30,7 @@
 //! **Reference.**  Milakov, Gimelshein 2018 (arXiv 1805.02867), the three-pass form.
 //! **Next.**  [`crate::norm`].
 
-use crate::math::exp::exp;
+use crate::math::exp::exp_nonpositive;
 use crate::math::ln::ln;
 use crate::rows::{Row, RowKernel, Rows, check_shape, gather};
 use crate::simd::Simd;
@@ -86,12 +86,12 @@ impl RowKernel for Softmax {
         let m = s.splat(max(s, row));
         let mut sum = s.splat(0.0);
         for i in 0..row.words() {
-            let e = exp(s, s.sub(row.read(s, i), m));
+            let e = exp_nonpositive(s, s.sub(row.read(s, i), m));
             row.write(s, i, e);
             sum = s.add(sum, e);
         }
         if row.has_tail() {
-            let e = exp(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m));
+            let e = exp_nonpositive(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m));
             row.write_tail(s, e);
             sum = s.add(sum, e);
         }
@@ -115,10 +115,10 @@ impl RowKernel for LogSoftmax {
         let m = s.splat(max(s, row));
         let mut sum = s.splat(0.0);
         for i in 0..row.words() {
-            sum = s.add(sum, exp(s, s.sub(row.read(s, i), m)));
+            sum = s.add(sum, exp_nonpositive(s, s.sub(row.read(s, i), m)));
         }
         if row.has_tail() {
-            sum = s.add(sum, exp(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m)));
+            sum = s.add(sum, exp_nonpositive(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m)));
         }
         let log = ln(s, s.splat(s.sum(sum)));
         for i in 0..row.words() {
@@ -167,7 +167,7 @@ impl Kernel for LogSumExp<'_> {
             };
             let mut sum = s.splat(0.0);
             for i in 0..words {
-                sum = s.add(sum, exp(s, s.sub(word(s, &self.x, r, i), s.splat(m))));
+                sum = s.add(sum, exp_nonpositive(s, s.sub(word(s, &self.x, r, i), s.splat(m))));
             }
             let log = ln(s, s.splat(s.sum(sum)));
             *out = m + s.to_array(log)[0];

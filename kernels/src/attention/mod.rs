@@ -32,10 +32,11 @@
 //!
 //! **Registers.**  the tiles of `tile.rs`: avx512 8 × 3 words · avx2, neon 5 × 1 words.
 //!
-//! **Cost.**  qk_dim + v_dim FMAs a score, 13 to 20 operations for its exp. Prefill is bound by FMAs (K and
+//! **Cost.**  qk_dim + v_dim FMAs a score, 12 to 19 operations for its exp. Prefill is bound by FMAs (K and
 //!   V pass once for 48 rows), decode by reading K and V.
-//!   Zen 4, one core, (1, 8, 2048, 64): 84 GFLOP/s, causal 80, of a peak of 96 to 112; decode (1, 32, 1, 128)
-//!   over 4,096 keys: 78 % of the read bandwidth (AVX2: 62 %).   **Scratch.**  [`scratch_len`] lines a thread.
+//!   Zen 4, one core, (1, 8, 2048, 64): 95 GFLOP/s, causal 90, of a peak of 118 (97 % within the tiles; exp takes 8 %
+//!   of the time); decode (1, 32, 1, 128) over 4,096 keys: 88 % of what four plain streams read (AVX2: 69 %).
+//!   **Scratch.**  [`scratch_len`] lines a thread.
 //!
 //! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs).
 //!

@@ -90,6 +90,10 @@ fn rows<'b, const N: usize>(
     let in_place = x.cols() >= least && x.has_rows();
     let (x, start) = if in_place { (x, start) } else { (copied(x, start, any, spare, least), 0) };
     let mut to = [&zeros[..x.cols()]; N];
+    if any == u64::MAX {
+        to[..BLOCK].copy_from_slice(&x.strip::<BLOCK>(start).rows());
+        return to;
+    }
     for (j, to) in to.iter_mut().enumerate().take(BLOCK) {
         if any >> j & 1 == 1 {
             *to = x.row(start + j).unwrap_or(&[]);

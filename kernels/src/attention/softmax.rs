@@ -1,7 +1,7 @@
 //! One step of the online softmax: what a block of scores does to (m, l), and what it does to o.
 
 use super::BLOCK;
-use crate::math::{exp::exp, ln::ln};
+use crate::math::{exp::exp_nonpositive, ln::ln};
 use crate::simd::Simd;
 use crate::{LANES, Line};
 use core::ops::Range;
@@ -52,7 +52,7 @@ pub(super) fn rescale<S: Simd>(s: S, old: S::F32, block: S::F32) -> (S::F32, S::
     let zero = s.splat(0.0);
     let m = s.max(block, old);
     let base = s.select(s.eq(m, none), zero, m);
-    let alpha = s.select(s.eq(old, none), zero, exp(s, s.sub(old, base)));
+    let alpha = s.select(s.eq(old, none), zero, exp_nonpositive(s, s.sub(old, base)));
     (m, base, alpha)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn columns<S: Simd, const NP: usize>(
             for at in 0..BLOCK / LANES {
                 let j = at * LANES + c;
                 if keys.contains(&j) {
-                    let weight = exp(s, s.sub(s.load(&scores[j][p]), base));
+                    let weight = exp_nonpositive(s, s.sub(s.load(&scores[j][p]), base));
                     s.store(&mut scores[j][p], weight);
                     *chain = s.add(*chain, weight);
                 }
@@ -104,6 +104,6 @@ fn tree_of<S: Simd>(s: S, mut x: [S::F32; LANES]) -> S::F32 {
 #[inline(always)]
 pub(super) fn one_key<S: Simd>(s: S, state: &mut State, score: S::F32) -> S::F32 {
     let (m, base, alpha) = rescale(s, s.load(&state.m), score);
-    state.set(s, m, alpha, exp(s, s.sub(score, base)));
+    state.set(s, m, alpha, exp_nonpositive(s, s.sub(score, base)));
     alpha
 }

@@ -104,6 +104,15 @@ pub(super) fn values<S: Simd, const MR: usize, const NP: usize>(
     for (c, skip) in cuts::<MR>(o.len()) {
         let acc = chains::<S, MR, NP>(s, v, weights, c);
         // Numbered, not iterated over: the sums never leave their registers.
+        if let (0, Some(o)) = (skip, o[c..].first_chunk_mut::<MR>()) {
+            for r in 0..MR {
+                for p in 0..NP {
+                    let new = s.fma(s.load(&o[r][p]), alpha[p], acc[r][p]);
+                    s.store(&mut o[r][p], new);
+                }
+            }
+            continue;
+        }
         let o = &mut o[c..];
         for r in 0..MR {
             if (skip..o.len()).contains(&r) {

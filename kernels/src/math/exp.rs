@@ -29,7 +29,13 @@ use crate::simd::Simd;
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // Past these ends the result is +∞ or +0 whatever the input; a NaN passes through `min` and `max` as b.
-    let x = s.min(s.splat(89.0), x);
+    exp_nonpositive(s, s.min(s.splat(89.0), x))
+}
+
+/// [`exp`] where no x is above 0 (89 in truth), as that of a score less the largest: one operation less, the same
+/// bits.
+#[inline(always)]
+pub(crate) fn exp_nonpositive<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let x = s.max(s.splat(-104.0), x);
     // Adding 1.5 × 2^23 leaves no room for a fraction: the addition itself rounds to an integer.
     let shift = s.splat(12_582_912.0);

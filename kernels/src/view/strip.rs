@@ -10,8 +10,7 @@ use core::marker::PhantomData;
 pub struct Strip<'a, const N: usize, T = f32> {
     base: *const T,
     row_stride: isize,
-    /// Whole lines of a row.
-    lines: usize,
+    cols: usize,
     life: PhantomData<&'a [T]>,
 }
 
@@ -19,7 +18,17 @@ impl<'a, const N: usize, T> Strip<'a, N, T> {
     /// Whole lines of a row.
     #[inline(always)]
     pub const fn lines(&self) -> usize {
-        self.lines
+        self.cols / LANES
+    }
+
+    /// The rows, whole.
+    #[inline(always)]
+    pub fn rows(&self) -> [&'a [T]; N] {
+        core::array::from_fn(|r| {
+            let row = self.base.wrapping_offset(r as isize * self.row_stride);
+            // SAFETY: as for `column`, of all columns; a row of none may lie anywhere that is aligned.
+            unsafe { core::slice::from_raw_parts(row, self.cols) }
+        })
     }
 
     /// Line `w` of each row.
@@ -28,7 +37,7 @@ impl<'a, const N: usize, T> Strip<'a, N, T> {
     /// Where rows have no such line.
     #[inline(always)]
     pub fn column(&self, w: usize) -> [&'a [T; LANES]; N] {
-        assert!(w < self.lines, "line {w} of {}", self.lines);
+        assert!(w < self.lines(), "line {w} of {}", self.lines());
         core::array::from_fn(|r| {
             let line = self.base.wrapping_offset(r as isize * self.row_stride).wrapping_add(w * LANES);
             // SAFETY: `N` rows of so many lines were checked when the strip was cut.
@@ -42,7 +51,7 @@ impl<'a, const N: usize, T> Strip<'a, N, T> {
     /// Where there are not `M` of them.
     #[inline(always)]
     pub fn row<const M: usize>(&self, r: usize, w: usize) -> &'a [[T; LANES]; M] {
-        assert!(r < N && w < self.lines && M <= self.lines - w, "lines {w}.. of row {r}");
+        assert!(r < N && w < self.lines() && M <= self.lines() - w, "lines {w}.. of row {r}");
         let line = self.base.wrapping_offset(r as isize * self.row_stride).wrapping_add(w * LANES);
         // SAFETY: as for `column`.
         unsafe { &*line.cast() }
@@ -75,6 +84,6 @@ impl<'a, T> MatRef<'a, T> {
         let inside = r < self.rows && N <= self.rows - r;
         assert!(inside && self.has_rows(), "{N} rows from {r} on of {self:?}");
         let base = self.base.wrapping_offset(r as isize * self.row_stride);
-        Strip { base, row_stride: self.row_stride, lines: self.cols / LANES, life: PhantomData }
+        Strip { base, row_stride: self.row_stride, cols: self.cols, life: PhantomData }
     }
 }

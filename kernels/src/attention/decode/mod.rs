@@ -22,7 +22,7 @@ use super::mask::{Kind, Visible};
 use super::rows::{Spare, carve, read};
 use super::softmax::{State, one_key, rescale};
 use super::{Additive, BLOCK, Piece, ROWS, words};
-use crate::math::{exp::exp, tanh::tanh};
+use crate::math::{exp::exp_nonpositive, tanh::tanh};
 use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
 use ahead::Ahead;
@@ -242,7 +242,7 @@ impl<const R: usize> Decode<'_, R> {
         for r in 0..R {
             let mut chains = s.splat(0.0);
             for line in &mut scores[r] {
-                let weight = exp(s, s.sub(s.load(line), s.splat(base[r])));
+                let weight = exp_nonpositive(s, s.sub(s.load(line), s.splat(base[r])));
                 s.store(line, weight);
                 chains = s.add(chains, weight);
             }
