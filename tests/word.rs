@@ -157,15 +157,18 @@ impl Words {
             s.store_i(&mut x, v);
             all.push((name, x.iter().map(|&x| x as u64).collect()));
         }
-        let (mut low, mut lowest, mut f16) = ([0u16; 16], [0u8; 16], [0u16; 16]);
+        let (mut low, mut lowest, mut f16, mut bf16) = ([0u16; 16], [0u8; 16], [0u16; 16], [0u16; 16]);
         s.store_u16(&mut low, a);
         s.store_u8(&mut lowest, a);
         s.store_f16(&mut f16, s.load(&self.c));
+        s.store_bf16(&mut bf16, s.load(&self.c));
         all.push(("store_u16", low.map(u64::from).to_vec()));
         all.push(("store_u8", lowest.map(u64::from).to_vec()));
         // the payload of a NaN is not promised, that it stays one is
         let quiet = |h: u16| if h & 0x7fff > 0x7c00 { 0x7e00 } else { u64::from(h) };
         all.push(("store_f16", f16.map(quiet).to_vec()));
+        let quiet = |b: u16| if b & 0x7fff > 0x7f80 { 0x7fc0 } else { u64::from(b) };
+        all.push(("store_bf16", bf16.map(quiet).to_vec()));
     }
 
     #[inline(always)]

@@ -3,7 +3,8 @@
 use criterion::{Criterion, Throughput};
 use samebits::golden::Random;
 use samebits::kernels::Cpu;
-use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
+use samebits::kernels::rope::{self, Pairing, Rope, Table};
+use samebits::kernels::view::{HeadsMut, HeadsRef};
 use std::hint::black_box;
 
 pub fn benches(c: &mut Criterion) {
@@ -22,15 +23,21 @@ pub fn benches(c: &mut Criterion) {
         for pairing in [Pairing::Half, Pairing::Interleaved] {
             let table = Table { cos: &cos, sin: &sin, pairs };
             let rope = Rope { table, pairing, positions: &positions };
-            for (order, shape) in [
-                ("by token", Heads::by_token(tokens, heads, head_dim)),
-                ("by head", Heads::by_head(tokens, heads, head_dim)),
-            ] {
+            let (n, t, d) = (x.len() as isize, tokens as isize, head_dim as isize);
+            for (order, strides) in
+                [("by token", [n, d, d * heads as isize, 1]), ("by head", [n, t * d, d, 1])]
+            {
+                let shape = [1, heads, tokens, head_dim];
                 group.bench_function(format!("{pairing:?}, {order}/4096x8x64/{}", cpu.tier()), |b| {
-                    b.iter(|| rope::in_place(cpu, &rope, &shape, black_box(&mut y)));
+                    b.iter(|| {
+                        rope::in_place(cpu, &rope, HeadsMut::strided(black_box(&mut y), 0, shape, strides))
+                    });
                 });
                 group.bench_function(format!("{pairing:?}, {order}, apart/4096x8x64/{}", cpu.tier()), |b| {
-                    b.iter(|| rope::apply(cpu, &rope, (&shape, black_box(&x)), (&shape, &mut y)));
+                    b.iter(|| {
+                        let from = HeadsRef::strided(black_box(&x), 0, shape, strides);
+                        rope::apply(cpu, &rope, from, HeadsMut::strided(&mut y, 0, shape, strides));
+                    });
                 });
             }
         }

@@ -139,11 +139,7 @@ impl Format for Bf16 {
     }
     #[inline(always)]
     fn store<S: Simd>(&self, s: S, out: &mut [u16; LANES], v: S::F32) {
-        let bits = s.bits(v);
-        let odd = s.and_i(s.shr::<16>(bits), s.splat_i(1));
-        let rounded = s.add_i(bits, s.add_i(odd, s.splat_i(0x7fff)));
-        let quiet = s.or_i(bits, s.splat_i(0x40_0000));
-        s.store_u16(out, s.shr::<16>(s.select_i(s.is_nan(v), quiet, rounded)));
+        s.store_bf16(out, v);
     }
 }
 

@@ -8,23 +8,24 @@
 //! are computed in `f64` and rounded once to the table.
 //!
 //! ```text
-//!   half          x1 = dims 16j…          ├─ fma(−x2, sin, x1 · cos)       one line of the table turns
+//!   half          x1 = dims 16j…          ├─ fma(−x2, sin, x1 · cos)       a line of the table turns
 //!                 x2 = dims n/2 + 16j…    ├─ fma( x1, sin, x2 · cos)       two lines of each head
 //!   interleaved   x  = dims 32j…  ─ swap neighbours ─► fma(swap, ∓sin, x · cos), cos and sin doubled up
 //! ```
 //!
 //! **Registers.**  cos, sin and two lines of x.
 //!
-//! **Cost.**  8 bytes an element, 1.5 operations; memory binds. A line of the table is read once a token and
-//! turns all heads, so its traffic is 1/heads of theirs.
+//! **Cost.**  8 bytes an element, 1.5 operations; memory binds. A token's lines of the table are laid out once, in
+//! the first-level cache, and turn all its heads, which are read and written in order.
 //!
 //! **Error.**  Table within 2⁻²⁵ of cos and sin at any position below 2²⁴; each output rounded twice.
 //!
 //! **Reference.**  Su et al. 2021, *RoFormer*, arXiv:2104.09864.   **Next.**  `attention/`
 
 use crate::math::{pow64, sin_cos64};
-use crate::simd::{Floats, Simd};
-use crate::{Cpu, Kernel, LANES};
+use crate::simd::{Simd, fma};
+use crate::view::{HeadsMut, HeadsRef, MatMut, MatRef};
+use crate::{Cpu, Kernel, LANES, Line};
 
 /// Which two dimensions of a head turn together. A model is trained with one of them; files do not always say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,51 +34,6 @@ pub enum Pairing {
     Interleaved,
     /// (i, i + n/2): Hugging Face's Llama and most others, "rotate_half", "NEOX".
     Half,
-}
-
-/// Where the elements of (tokens, heads, head_dim) lie in a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Number of tokens.
-    pub tokens: usize,
-    /// Number of heads.
-    pub heads: usize,
-    /// Dimensions of a head.
-    pub head_dim: usize,
-    /// Elements from a token, a head, a dimension to the next.
-    pub strides: [usize; 3],
-}
-
-impl Heads {
-    /// (tokens, heads, head_dim), gapless.
-    pub const fn by_token(tokens: usize, heads: usize, head_dim: usize) -> Heads {
-        Heads { tokens, heads, head_dim, strides: [heads * head_dim, head_dim, 1] }
-    }
-
-    /// (heads, tokens, head_dim), gapless.
-    pub const fn by_head(tokens: usize, heads: usize, head_dim: usize) -> Heads {
-        Heads { tokens, heads, head_dim, strides: [head_dim, tokens * head_dim, 1] }
-    }
-
-    const fn shape(&self) -> [usize; 3] {
-        [self.tokens, self.heads, self.head_dim]
-    }
-
-    /// Index of the first dimension of a head.
-    #[inline(always)]
-    fn at(&self, token: usize, head: usize) -> usize {
-        token * self.strides[0] + head * self.strides[1]
-    }
-
-    fn check(&self, len: usize) {
-        if self.shape().contains(&0) {
-            return;
-        }
-        let reach = |(n, stride): (usize, usize)| (n - 1).checked_mul(stride);
-        let last = self.shape().into_iter().zip(self.strides).map(reach);
-        let last = last.reduce(|a, b| a?.checked_add(b?)).flatten();
-        assert!(last.is_some_and(|last| last < len), "{self:?} leaves its slice of {len} elements");
-    }
 }
 
 /// cos and sin, a row a position, each (positions, n/2); see [`fill_table`].
@@ -103,12 +59,12 @@ pub struct Rope<'a> {
 }
 
 impl Rope<'_> {
-    fn check(&self, x: &Heads) {
+    fn check(&self, [_, _, tokens, head_dim]: [usize; 4]) {
         let Table { cos, sin, pairs } = self.table;
-        assert!(pairs <= x.head_dim / 2, "{pairs} pairs in a head of {} dimensions", x.head_dim);
+        assert!(pairs <= head_dim / 2, "{pairs} pairs in a head of {head_dim} dimensions");
         let whole = cos.len() == sin.len() && (pairs == 0 || cos.len().is_multiple_of(pairs));
         assert!(whole, "table of {} cos and {} sin in rows of {pairs}", cos.len(), sin.len());
-        assert!(self.positions.len() == x.tokens, "{} positions for {x:?}", self.positions.len());
+        assert!(self.positions.len() == tokens, "{} positions for {tokens} tokens", self.positions.len());
         let rows = cos.len().checked_div(pairs).unwrap_or(usize::MAX);
         if let Some(p) = self.positions.iter().find(|&&p| p as usize >= rows) {
             panic!("position {p} in a table of {rows}");
@@ -144,102 +100,108 @@ pub fn fill_table(first: usize, frequencies: &[f64], scale: f64, cos: &mut [f32]
     }
 }
 
-/// Rotates every head of every token where it lies.
+/// Rotates every head of every token where it lies; `x` is (batch, heads, tokens, head_dim).
 ///
 /// # Panics
-/// Where `shape` leaves `x`, there is not one position a token, a position lies outside the table, or more pairs
-/// turn than a head has.
-pub fn in_place(cpu: Cpu, rope: &Rope, shape: &Heads, x: &mut [f32]) {
-    shape.check(x.len());
-    rope.check(shape);
-    cpu.run(Rotate { rope, from: None, shape, x });
+/// Where there is not one position a token, a position lies outside the table, or more pairs turn than a head
+/// has.
+pub fn in_place(cpu: Cpu, rope: &Rope, x: HeadsMut<'_>) {
+    rope.check(x.shape());
+    cpu.run(Rotate { rope, from: None, to: x });
 }
 
 /// Rotates every head of every token from `x` to `y`; dimensions that do not turn are copied.
 ///
 /// # Panics
 /// As [`in_place`], and where the shapes differ.
-pub fn apply(cpu: Cpu, rope: &Rope, (x_shape, x): (&Heads, &[f32]), (y_shape, y): (&Heads, &mut [f32])) {
-    x_shape.check(x.len());
-    y_shape.check(y.len());
-    assert!(x_shape.shape() == y_shape.shape(), "input is {x_shape:?}, output is {y_shape:?}");
-    rope.check(y_shape);
-    cpu.run(Rotate { rope, from: Some((x_shape, x)), shape: y_shape, x: y });
+pub fn apply(cpu: Cpu, rope: &Rope, x: HeadsRef<'_>, y: HeadsMut<'_>) {
+    assert!(x.shape() == y.shape(), "input is {x:?}, output is {y:?}");
+    rope.check(y.shape());
+    cpu.run(Rotate { rope, from: Some(x), to: y });
 }
 
 struct Rotate<'a> {
     rope: &'a Rope<'a>,
-    from: Option<(&'a Heads, &'a [f32])>,
-    shape: &'a Heads,
-    x: &'a mut [f32],
+    from: Option<HeadsRef<'a>>,
+    to: HeadsMut<'a>,
+}
+
+/// Pairs whose cos and sin are laid out at a time.
+const CHUNK: usize = 8 * LANES;
+
+/// cos and sin of some pairs of a token, as its heads need them.
+struct Turns {
+    /// The first pair.
+    first: usize,
+    /// How many.
+    n: usize,
+    /// Half: a line for sixteen pairs. Interleaved: two lines, each number twice, sin negated for the first.
+    cos: [Line; 2 * CHUNK / LANES],
+    sin: [Line; 2 * CHUNK / LANES],
 }
 
 impl Kernel for Rotate<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Rotate { rope, from, shape, x } = self;
-        let Table { cos, sin, pairs } = rope.table;
-        for (token, &p) in rope.positions.iter().enumerate() {
-            if let Some((from_shape, from)) = from {
-                // A token's heads fit the first-level cache: copied here, turned there.
-                copy_token(token, (from_shape, from), (shape, x));
+    fn run<S: Simd>(mut self, s: S) {
+        let Table { cos, sin, pairs } = self.rope.table;
+        let lines = [Line::ZERO; 2 * CHUNK / LANES];
+        let mut turns = Turns { first: 0, n: 0, cos: lines, sin: lines };
+        for (token, &p) in self.rope.positions.iter().enumerate() {
+            for first in (0..pairs).step_by(CHUNK) {
+                (turns.first, turns.n) = (first, CHUNK.min(pairs - first));
+                let at = p as usize * pairs + first;
+                turns.lay_out(s, self.rope.pairing, &cos[at..at + turns.n], &sin[at..at + turns.n]);
+                self.turn(s, token, &turns);
             }
-            let row = p as usize * pairs;
-            let mut start = 0;
-            while start < pairs {
-                let n = LANES.min(pairs - start);
-                let at = row + start;
-                let (cos, sin) = (read(s, cos, at, 1, n), read(s, sin, at, 1, n));
-                let block = Block { start, n, pairs };
-                match rope.pairing {
-                    Pairing::Half => turn_halves(s, [cos, sin], &block, token, shape, x),
-                    Pairing::Interleaved => turn_neighbours(s, [cos, sin], &block, token, shape, x),
+            self.copy_rest(token);
+        }
+    }
+}
+
+impl Rotate<'_> {
+    /// Some pairs of every head of a token.
+    #[inline(always)]
+    fn turn<S: Simd>(&mut self, s: S, token: usize, turns: &Turns) {
+        let (rope, [batch, heads, ..]) = (self.rope, self.to.shape());
+        for b in 0..batch {
+            for h in 0..heads {
+                let mut to = self.to.head(b, h);
+                let Some(from) = &self.from else {
+                    match to.row(token) {
+                        Some(row) => turn_row(s, rope, turns, None, row),
+                        None => turn_apart(rope, turns, token, None, &mut to),
+                    }
+                    continue;
+                };
+                let from = from.head(b, h);
+                match (from.row(token), to.row(token)) {
+                    (Some(x), Some(row)) => turn_row(s, rope, turns, Some(x), row),
+                    _ => turn_apart(rope, turns, token, Some(from), &mut to),
                 }
-                start += n;
+            }
+        }
+    }
+
+    /// The dimensions that do not turn.
+    fn copy_rest(&mut self, token: usize) {
+        let ([batch, heads, _, dim], first) = (self.to.shape(), 2 * self.rope.table.pairs);
+        let Some(from) = self.from.filter(|_| first < dim) else { return };
+        for b in 0..batch {
+            for h in 0..heads {
+                let (from, mut to) = (from.head(b, h), self.to.head(b, h));
+                (first..dim).for_each(|d| *to.at(token, d) = from.get(token, d));
             }
         }
     }
 }
 
+/// Some pairs of one head, its dimensions side by side: from `from`, or where they lie.
 #[inline(always)]
-fn copy_token(token: usize, (from_shape, from): (&Heads, &[f32]), (shape, x): (&Heads, &mut [f32])) {
-    for head in 0..shape.heads {
-        let (at, to, n) = (from_shape.at(token, head), shape.at(token, head), shape.head_dim);
-        if from_shape.strides[2] == 1 && shape.strides[2] == 1 {
-            x[to..to + n].copy_from_slice(&from[at..at + n]);
-        } else {
-            for d in 0..n {
-                x[to + d * shape.strides[2]] = from[at + d * from_shape.strides[2]];
-            }
-        }
-    }
-}
-
-/// Pairs `start..start + n` of `pairs`: at most a line of the table.
-struct Block {
-    start: usize,
-    n: usize,
-    pairs: usize,
-}
-
-/// One line of the table over all heads of a token, pairs (i, i + n/2).
-#[inline(always)]
-fn turn_halves<S: Simd>(
-    s: S,
-    [cos, sin]: [S::F32; 2],
-    block: &Block,
-    token: usize,
-    shape: &Heads,
-    x: &mut [f32],
-) {
-    let (n, step) = (block.n, shape.strides[2]);
-    for head in 0..shape.heads {
-        let first = shape.at(token, head) + block.start * step;
-        let second = first + block.pairs * step;
-        let (a, b) = (read(s, x, first, step, n), read(s, x, second, step, n));
-        write(s, x, first, step, n, s.nfma(b, sin, s.mul(a, cos)));
-        write(s, x, second, step, n, s.fma(a, sin, s.mul(b, cos)));
+fn turn_row<S: Simd>(s: S, rope: &Rope, turns: &Turns, from: Option<&[f32]>, to: &mut [f32]) {
+    match rope.pairing {
+        Pairing::Half => turn_halves(s, turns, rope.table.pairs, from, to),
+        Pairing::Interleaved => turn_neighbours(s, turns, from, to),
     }
 }
 
@@ -260,45 +222,73 @@ const EVEN: [i32; LANES] = {
     sign
 };
 
-/// One line of the table over all heads of a token, pairs (2i, 2i + 1).
-#[inline(always)]
-fn turn_neighbours<S: Simd>(
-    s: S,
-    [cos, sin]: [S::F32; 2],
-    block: &Block,
-    token: usize,
-    shape: &Heads,
-    x: &mut [f32],
-) {
-    // The first of a pair subtracts: its sin is negated.
-    let sign = s.load_i(&EVEN);
-    let step = shape.strides[2];
-    for (half, index) in DOUBLED.iter().enumerate() {
-        let n = LANES.min((2 * block.n).saturating_sub(half * LANES));
-        if n == 0 {
-            return;
-        }
-        let index = s.load_i(index);
-        let cos = s.lut16(index, cos);
-        let sin = s.of_bits(s.xor_i(s.bits(s.lut16(index, sin)), sign));
-        for head in 0..shape.heads {
-            let at = shape.at(token, head) + (2 * block.start + half * LANES) * step;
-            let v = read(s, x, at, step, n);
-            write(s, x, at, step, n, s.fma(s.swap(v), sin, s.mul(v, cos)));
+impl Turns {
+    /// From rows of the table.
+    #[inline(always)]
+    fn lay_out<S: Simd>(&mut self, s: S, pairing: Pairing, cos: &[f32], sin: &[f32]) {
+        let sign = s.load_i(&EVEN);
+        for i in 0..self.n.div_ceil(LANES) {
+            let n = LANES.min(self.n - i * LANES);
+            let (cos, sin) = (read(s, cos, i * LANES, n), read(s, sin, i * LANES, n));
+            if pairing == Pairing::Half {
+                s.store(&mut self.cos[i], cos);
+                s.store(&mut self.sin[i], sin);
+                continue;
+            }
+            for (half, index) in DOUBLED.iter().enumerate() {
+                let index = s.load_i(index);
+                s.store(&mut self.cos[2 * i + half], s.lut16(index, cos));
+                // The first of a pair subtracts.
+                let sin = s.xor_i(s.bits(s.lut16(index, sin)), sign);
+                s.store(&mut self.sin[2 * i + half], s.of_bits(sin));
+            }
         }
     }
 }
 
-/// `n <= 16` elements, `step` apart, from `at` on.
+/// Pairs (i, i + pairs).
 #[inline(always)]
-fn read<S: Simd>(s: S, x: &[f32], at: usize, step: usize, n: usize) -> S::F32 {
-    if step != 1 {
-        let mut line: Floats = [0.0; LANES];
-        for (l, v) in line[..n].iter_mut().enumerate() {
-            *v = x[at + l * step];
-        }
-        return s.load(&line);
+fn turn_halves<S: Simd>(s: S, turns: &Turns, pairs: usize, from: Option<&[f32]>, to: &mut [f32]) {
+    for i in 0..turns.n.div_ceil(LANES) {
+        let (at, n) = (turns.first + i * LANES, LANES.min(turns.n - i * LANES));
+        let (cos, sin) = (s.load(&turns.cos[i]), s.load(&turns.sin[i]));
+        let x = from.unwrap_or(to);
+        let (a, b) = (read(s, x, at, n), read(s, x, pairs + at, n));
+        write(s, to, at, n, s.nfma(b, sin, s.mul(a, cos)));
+        write(s, to, pairs + at, n, s.fma(a, sin, s.mul(b, cos)));
     }
+}
+
+/// Pairs (2i, 2i + 1).
+#[inline(always)]
+fn turn_neighbours<S: Simd>(s: S, turns: &Turns, from: Option<&[f32]>, to: &mut [f32]) {
+    for i in 0..(2 * turns.n).div_ceil(LANES) {
+        let (at, n) = (2 * turns.first + i * LANES, LANES.min(2 * turns.n - i * LANES));
+        let (cos, sin) = (s.load(&turns.cos[i]), s.load(&turns.sin[i]));
+        let v = read(s, from.unwrap_or(to), at, n);
+        write(s, to, at, n, s.fma(s.swap(v), sin, s.mul(v, cos)));
+    }
+}
+
+/// Pairs of a head whose dimensions do not lie side by side, one by one.
+fn turn_apart(rope: &Rope, turns: &Turns, token: usize, from: Option<MatRef<'_>>, to: &mut MatMut<'_>) {
+    let Table { cos, sin, pairs } = rope.table;
+    for i in turns.first..turns.first + turns.n {
+        let row = rope.positions[token] as usize * pairs + i;
+        let (j, k) = match rope.pairing {
+            Pairing::Half => (i, i + pairs),
+            Pairing::Interleaved => (2 * i, 2 * i + 1),
+        };
+        let x = from.unwrap_or(to.as_ref());
+        let (a, b) = (x.get(token, j), x.get(token, k));
+        *to.at(token, j) = fma(-b, sin[row], a * cos[row]);
+        *to.at(token, k) = fma(a, sin[row], b * cos[row]);
+    }
+}
+
+/// `n <= 16` elements from `at` on.
+#[inline(always)]
+fn read<S: Simd>(s: S, x: &[f32], at: usize, n: usize) -> S::F32 {
     let x = &x[at..at + n];
     match x.first_chunk() {
         Some(line) => s.load(line),
@@ -306,15 +296,9 @@ fn read<S: Simd>(s: S, x: &[f32], at: usize, step: usize, n: usize) -> S::F32 {
     }
 }
 
-/// The first `n <= 16` lanes to elements `step` apart, from `at` on.
+/// The first `n <= 16` lanes from `at` on.
 #[inline(always)]
-fn write<S: Simd>(s: S, x: &mut [f32], at: usize, step: usize, n: usize, v: S::F32) {
-    if step != 1 {
-        for (l, v) in s.to_array(v)[..n].iter().enumerate() {
-            x[at + l * step] = *v;
-        }
-        return;
-    }
+fn write<S: Simd>(s: S, x: &mut [f32], at: usize, n: usize, v: S::F32) {
     let x = &mut x[at..at + n];
     match x.first_chunk_mut() {
         Some(line) => s.store(line, v),

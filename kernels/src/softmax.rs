@@ -30,7 +30,7 @@
 //! **Reference.**  Milakov, Gimelshein 2018 (arXiv 1805.02867), the three-pass form.
 //! **Next.**  [`crate::norm`].
 
-use crate::math::exp::exp_nonpositive;
+use crate::math::exp::{exp, exp_nonpositive};
 use crate::math::ln::ln;
 use crate::rows::{Row, RowKernel, Rows, check_shape, gather};
 use crate::simd::Simd;
@@ -167,7 +167,7 @@ impl Kernel for LogSumExp<'_> {
             };
             let mut sum = s.splat(0.0);
             for i in 0..words {
-                sum = s.add(sum, exp_nonpositive(s, s.sub(word(s, &self.x, r, i), s.splat(m))));
+                sum = s.add(sum, exp(s, s.sub(word(s, &self.x, r, i), s.splat(m))));
             }
             let log = ln(s, s.splat(s.sum(sum)));
             *out = m + s.to_array(log)[0];

@@ -2,7 +2,8 @@
 
 use super::{Golden, Hash, Random};
 use crate::Cpu;
-use crate::kernels::rope::{self, Heads, Pairing, Rope, Table};
+use crate::kernels::rope::{self, Pairing, Rope, Table};
+use crate::kernels::view::HeadsMut;
 
 pub const CASES: &[Golden] = &[
     Golden { name: "rope/half", hash: 0x3a70bf82c5634c5c, run: |cpu| rotate(cpu, Pairing::Half, 32) },
@@ -29,9 +30,9 @@ fn rotate(cpu: Cpu, pairing: Pairing, pairs: usize) -> u64 {
     rope::frequencies(10_000.0, &mut frequencies);
     let (mut cos, mut sin) = (vec![0.0; 9 * pairs], vec![0.0; 9 * pairs]);
     rope::fill_table(1_000_000, &frequencies, 1.0, &mut cos, &mut sin);
-    let shape = Heads::by_token(7, 3, 64);
     let mut x = Random::new(5).normal(7 * 3 * 64);
     let table = Table { cos: &cos, sin: &sin, pairs };
-    rope::in_place(cpu, &Rope { table, pairing, positions: &[0, 8, 1, 2, 2, 7, 5] }, &shape, &mut x);
+    let rope = Rope { table, pairing, positions: &[0, 8, 1, 2, 2, 7, 5] };
+    rope::in_place(cpu, &rope, HeadsMut::by_token(&mut x, 7, 3, 64));
     Hash::default().floats(&cos).floats(&sin).floats(&x).0
 }

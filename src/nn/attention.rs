@@ -4,7 +4,7 @@ use super::linear::{Linear, products};
 use super::norm::Norm;
 use super::room::Room;
 use crate::kernels::attention::{Align, Attention, Options, Pattern, Sequences, scratch_len};
-use crate::kernels::rope::{self, Heads, Rope};
+use crate::kernels::rope::{self, Rope};
 use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
 use core::ops::Range;
@@ -321,7 +321,7 @@ fn rotate(run: &Run<'_>, rope: &Rope<'_>, head_dim: usize, x: &mut [f32]) {
     let band = PIECE.div_ceil(width.max(1));
     let pieces = x.chunks_mut((band * width).max(1)).zip(rope.positions.chunks(band));
     run.pieces(pieces, |(x, positions), _| {
-        let shape = Heads::by_token(positions.len(), width / head_dim, head_dim);
-        rope::in_place(cpu, &Rope { positions, ..*rope }, &shape, x);
+        let x = HeadsMut::by_token(x, positions.len(), width / head_dim, head_dim);
+        rope::in_place(cpu, &Rope { positions, ..*rope }, x);
     });
 }

@@ -42,7 +42,8 @@ pub use scaling::{Llama3, LongRope, RopeScaling, Yarn};
 pub use step::PerStepRotary;
 pub use table::RotaryTable;
 
-use crate::kernels::rope::{self, Heads, Pairing, Rope};
+use crate::kernels::rope::{self, Pairing, Rope};
+use crate::kernels::view::HeadsMut;
 use crate::{Cpu, Error, Result};
 use alloc::vec::Vec;
 
@@ -128,8 +129,8 @@ impl RotaryEmbedding {
             "{n} elements for {tokens} tokens and heads of {} dimensions",
             self.head_dim
         );
-        let shape = Heads::by_token(tokens, n / a_token, self.head_dim);
-        rope::in_place(cpu, &self.rope(table, rows), &shape, x);
+        let x = HeadsMut::by_token(x, tokens, n / a_token, self.head_dim);
+        rope::in_place(cpu, &self.rope(table, rows), x);
     }
 }
 

@@ -10,7 +10,7 @@ use samebits::kernels::activation::{self, Activation};
 use samebits::kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
 use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
-use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
+use samebits::kernels::rope::{self, Pairing, Rope, Table};
 use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{
     cumsum::*, dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*,
@@ -112,8 +112,8 @@ pub const CASES: &[Case] = &[
     ("gelu_tanh/in place", |cpu, n, at| activation::apply_in_place(cpu, Activation::GeluTanh, row_mut(at.floats_mut(n)))),
     ("silu/columns", |cpu, n, at| activation::apply(cpu, Activation::Silu, MatRef::new(at.floats(3 * n), 3, n).t(), MatMut::new(at.out(3 * n), n, 3))),
     ("swiglu", |cpu, n, at| activation::gated(cpu, Activation::Silu, row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)))),
-    ("rope/half", |cpu, n, at| rope::in_place(cpu, &turn(Pairing::Half, n, at), &Heads::by_token(1, 2, n), at.floats_mut(2 * n))),
-    ("rope/interleaved", |cpu, n, at| rope::apply(cpu, &turn(Pairing::Interleaved, n, at), (&Heads::by_token(1, 2, n), at.floats(2 * n)), (&Heads::by_token(1, 2, n), at.out(2 * n)))),
+    ("rope/half", |cpu, n, at| rope::in_place(cpu, &turn(Pairing::Half, n, at), HeadsMut::by_token(at.floats_mut(2 * n), 1, 2, n))),
+    ("rope/interleaved", |cpu, n, at| rope::apply(cpu, &turn(Pairing::Interleaved, n, at), HeadsRef::by_token(at.floats(2 * n), 1, 2, n), HeadsMut::by_token(at.out(2 * n), 1, 2, n))),
     ("binary", |cpu, n, at| binary(cpu, Binary::Max, row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)))),
     ("binary/in place", |cpu, n, at| binary_in_place(cpu, Binary::Add, row_mut(at.floats_mut(n)), row(at.floats(n)))),
     ("binary/columns", |cpu, n, at| binary(cpu, Binary::Mul, MatRef::new(at.floats(3 * n), n, 3), MatRef::new(at.floats(3 * n), 3, n).t(), MatMut::new(at.out(3 * n), 3, n).t())),

@@ -5,7 +5,8 @@ use crate::proto::Raw;
 use samebits::kernels::elementwise::Unary;
 use samebits::kernels::norm::{Gain, LayerNorm, RmsNorm};
 use samebits::kernels::reduce::Reduction;
-use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
+use samebits::kernels::rope::{self, Pairing, Rope, Table};
+use samebits::kernels::view::HeadsMut;
 use samebits::tensor::{Axes, KeepDim, Tensor};
 
 /// `None` for an operator of another kind.
@@ -115,12 +116,13 @@ fn rotary(case: &Case) -> Answers {
     let positions = case.raw(3).map(Raw::ints).ok_or("a table of a row a token")?;
     let positions: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
     let (batch, pairs) = (x.shape()[0], cos.shape()[1]);
-    let shape = match *x.shape() {
+    let by_token = x.shape().len() == 3;
+    let [heads, tokens, dim] = match *x.shape() {
         [_, tokens, hidden] => {
             let heads = case.int("num_heads", 1) as usize;
-            Heads::by_token(tokens, heads, hidden / heads)
+            [heads, tokens, hidden / heads]
         }
-        [_, heads, tokens, dim] => Heads::by_head(tokens, heads, dim),
+        [_, heads, tokens, dim] => [heads, tokens, dim],
         ref other => panic!("rotary embedding of shape {other:?}"),
     };
     let pairing = if case.int("interleaved", 0) == 1 { Pairing::Interleaved } else { Pairing::Half };
@@ -128,8 +130,12 @@ fn rotary(case: &Case) -> Answers {
     let table = Table { cos: &cos, sin: &sin, pairs };
     let before = x.to_vec::<f32>();
     let each_batch = x.len() / batch;
-    for (x, positions) in x.make_mut::<f32>().chunks_mut(each_batch).zip(positions.chunks(shape.tokens)) {
-        rope::in_place(cpu, &Rope { table, pairing, positions }, &shape, x);
+    for (x, positions) in x.make_mut::<f32>().chunks_mut(each_batch).zip(positions.chunks(tokens)) {
+        let x = match by_token {
+            true => HeadsMut::by_token(x, tokens, heads, dim),
+            false => HeadsMut::new(x, [1, heads, tokens, dim]),
+        };
+        rope::in_place(cpu, &Rope { table, pairing, positions }, x);
     }
     // Each output is two products, rounded twice: what turns is never longer than the pair.
     let longest = before.iter().fold(0.0f32, |m, x| m.max(x.abs()));

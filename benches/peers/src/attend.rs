@@ -2,7 +2,7 @@
 
 use crate::{Job, Output, cpu, input, job, pool};
 use samebits::kernels::attention::{Attention, Options, Pattern, scratch_len};
-use samebits::kernels::rope::{self, Heads, Pairing, Rope, Table};
+use samebits::kernels::rope::{self, Pairing, Rope, Table};
 use samebits::kernels::view::{HeadsMut, HeadsRef};
 
 /// Shape of an attention; q and out are (batch, heads, lq, dim), k and v (batch, heads, lk, dim).
@@ -77,8 +77,9 @@ pub unsafe extern "C" fn peers_ours_rope(
             x.chunks(BAND * width).zip(y.slice().chunks_mut(BAND * width)).zip(positions.chunks(BAND));
         pool().run(bands, |((x, y), positions), _| {
             let rope = Rope { table, pairing: Pairing::Half, positions };
-            let heads = Heads::by_token(positions.len(), heads, dim);
-            rope::apply(cpu(), &rope, (&heads, x), (&heads, y));
+            let tokens = positions.len();
+            let (x, y) = (HeadsRef::by_token(x, tokens, heads, dim), HeadsMut::by_token(y, tokens, heads, dim));
+            rope::apply(cpu(), &rope, x, y);
         });
     })
 }

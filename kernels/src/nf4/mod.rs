@@ -165,12 +165,7 @@ impl Stored for Brain {
     }
     #[inline(always)]
     fn store<S: Simd>(s: S, out: &mut [u16; LANES], v: S::F32) {
-        // As `half::f32_to_bf16`: round at bit 16, to even; a NaN keeps its upper half and becomes quiet.
-        let bits = s.bits(v);
-        let upper = s.shr::<16>(bits);
-        let odd = s.and_i(upper, s.splat_i(1));
-        let rounded = s.shr::<16>(s.add_i(s.add_i(bits, s.splat_i(0x7fff)), odd));
-        s.store_u16(out, s.select_i(s.is_nan(v), s.or_i(upper, s.splat_i(0x40)), rounded));
+        s.store_bf16(out, v);
     }
 }
 

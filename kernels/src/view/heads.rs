@@ -47,6 +47,11 @@ const fn contiguous(shape: [usize; 4]) -> [isize; 4] {
     [(heads * tokens * dim) as isize, (tokens * dim) as isize, dim as isize, 1]
 }
 
+/// Strides of (tokens, heads, dim) without gaps.
+const fn token_strides(tokens: usize, heads: usize, dim: usize) -> [isize; 4] {
+    [(tokens * heads * dim) as isize, dim as isize, (heads * dim) as isize, 1]
+}
+
 /// Whether every element of the view from `offset` lies in `0..len`; an empty view always does.
 fn inside(len: usize, offset: usize, shape: [usize; 4], strides: [isize; 4]) -> bool {
     let ends = || {
@@ -85,6 +90,14 @@ impl<'a, T> HeadsRef<'a, T> {
     /// Where `data` does not hold an element for each place of `shape`.
     pub fn new(data: &'a [T], shape: [usize; 4]) -> Self {
         HeadsRef::strided(data, 0, shape, contiguous(shape))
+    }
+
+    /// One batch row of tokens after tokens, (tokens, heads, dim) without gaps.
+    ///
+    /// # Panics
+    /// Where `data` does not hold as many elements.
+    pub fn by_token(data: &'a [T], tokens: usize, heads: usize, dim: usize) -> Self {
+        HeadsRef::strided(data, 0, [1, heads, tokens, dim], token_strides(tokens, heads, dim))
     }
 
     /// Any strides, from element `offset` on.
@@ -151,6 +164,14 @@ impl<'a, T> HeadsMut<'a, T> {
     /// Where `data` does not hold an element for each place of `shape`.
     pub fn new(data: &'a mut [T], shape: [usize; 4]) -> Self {
         HeadsMut::strided(data, 0, shape, contiguous(shape))
+    }
+
+    /// One batch row of tokens after tokens, (tokens, heads, dim) without gaps.
+    ///
+    /// # Panics
+    /// Where `data` does not hold as many elements.
+    pub fn by_token(data: &'a mut [T], tokens: usize, heads: usize, dim: usize) -> Self {
+        HeadsMut::strided(data, 0, [1, heads, tokens, dim], token_strides(tokens, heads, dim))
     }
 
     /// Any strides, from element `offset` on.

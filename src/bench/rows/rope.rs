@@ -3,7 +3,8 @@
 use super::{Body, Entry, Inputs, Run, Work, parts};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
-use crate::kernels::rope::{Heads, Pairing, Rope, Table, apply, fill_table, frequencies};
+use crate::kernels::rope::{Pairing, Rope, Table, apply, fill_table, frequencies};
+use crate::kernels::view::{HeadsMut, HeadsRef};
 
 /// The entries; head_dim is even.
 pub const FAMILY: &[Entry] = &[
@@ -68,8 +69,10 @@ impl State {
         let part = parts(positions.len(), run);
         let pieces = positions.chunks(part).zip(x.chunks(part * heads * dim));
         run.pool.run(pieces.zip(y.chunks_mut(part * heads * dim)), |((positions, x), y), _| {
-            let shape = Heads::by_token(positions.len(), heads, dim);
-            apply(run.cpu, &Rope { table, pairing, positions }, (&shape, x), (&shape, y));
+            let tokens = positions.len();
+            let (x, y) =
+                (HeadsRef::by_token(x, tokens, heads, dim), HeadsMut::by_token(y, tokens, heads, dim));
+            apply(run.cpu, &Rope { table, pairing, positions }, x, y);
         });
     }
 
