@@ -110,13 +110,20 @@ impl Model {
 }
 
 /// How a model is opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Opening {
     /// Tokens of the longest text, where a scaling of positions depends on that: see [`Model::open_for`].
     pub length: Option<usize>,
     /// Whether the weights' files are read into memory or mapped. Weights are packed either way, so a map is
     /// needed only while the model is opened.
     pub access: Access,
+}
+
+impl Default for Opening {
+    /// For the model's own context; its files mapped, so that they lie in memory once, packed.
+    fn default() -> Opening {
+        Opening { length: None, access: Access::Map }
+    }
 }
 
 fn open_gguf(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {

@@ -290,6 +290,9 @@ impl Source for GgufTensors<'_> {
         };
         let (Some(format), &[n, k]) = (view.kind.format(), view.shape) else { return Ok(None) };
         let weight = Weight::from_ggml(Rows::new(format, n, k, view.bytes));
+        let data = self.file.data();
+        let start = view.bytes.as_ptr().addr() - data.elements::<u8>().as_ptr().addr();
+        data.release(start..start + view.bytes.len());
         Ok(Some((weight, vec![name.into()])))
     }
 }

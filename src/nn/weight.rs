@@ -20,6 +20,7 @@ use crate::tensor::{Dtype, Tensor};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// A weight (out, in), packed for products. Clones share it.
 #[derive(Clone)]
@@ -28,6 +29,9 @@ pub struct Weight {
     k: usize,
     form: Arc<Form>,
 }
+
+/// Elements that are packed before the memory that they came from is let go of.
+const BAND: usize = 1 << 20;
 
 /// What a [`Weight`] is stored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,12 +129,19 @@ impl Weight {
     /// Where the tensor has another type or not two axes.
     #[track_caller]
     pub fn from_tensor(cpu: Cpu, w: &Tensor) -> Weight {
-        match w.dtype() {
-            Dtype::F32 => Weight::from_f32(cpu, w.as_matrix()),
-            Dtype::BF16 => Weight::from_bf16(cpu, w.as_matrix::<u16>().as_bf16()),
-            Dtype::F16 => Weight::from_f16(cpu, w.as_matrix::<u16>().as_f16()),
+        let (n, k) = match w.shape() {
+            &[n, k] => (n, k),
+            shape => panic!("a weight of shape {shape:?}"),
+        };
+        // A mapped file need not lie in memory twice.
+        let done = |rows| w.release_rows(rows);
+        let form = match w.dtype() {
+            Dtype::F32 => Form::F32(packed_in_bands(cpu, w.as_matrix::<f32>(), done)),
+            Dtype::BF16 => Form::Bf16(packed_in_bands(cpu, w.as_matrix::<u16>().as_bf16(), done)),
+            Dtype::F16 => Form::F16(packed_in_bands(cpu, w.as_matrix::<u16>().as_f16(), done)),
             other => panic!("a weight of {other}"),
-        }
+        };
+        Weight { n, k, form: Arc::new(form) }
     }
 
     /// The same weight in NF4, each `blocksize` consecutive elements of its rows with one scale.
@@ -268,7 +279,18 @@ fn filled<T: Clone>(value: T, n: usize) -> Vec<T> {
 
 /// `w` (out, in) in panels of 16 outputs.
 fn packed<E: Element>(cpu: Cpu, w: MatRef<'_, E>) -> Vec<E::Group> {
-    let mut groups = filled(E::ZERO, packed_len(w.cols(), w.rows()));
-    pack(cpu, w.t(), &mut groups);
+    packed_in_bands(cpu, w, |_| ())
+}
+
+/// The same, band after band of rows; `done` hears which are packed.
+fn packed_in_bands<E: Element>(cpu: Cpu, w: MatRef<'_, E>, done: impl Fn(Range<usize>)) -> Vec<E::Group> {
+    let (n, k) = (w.rows(), w.cols());
+    let mut groups = filled(E::ZERO, packed_len(k, n));
+    let rows = (BAND / k.max(1)).next_multiple_of(LANES);
+    for (i, groups) in groups.chunks_mut(packed_len(k, rows).max(1)).enumerate() {
+        let band = i * rows..n.min((i + 1) * rows);
+        pack(cpu, w.sub(band.clone(), 0..k).t(), groups);
+        done(band);
+    }
     groups
 }

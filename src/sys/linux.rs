@@ -131,6 +131,20 @@ pub fn use_huge_pages(at: *mut u8, len: usize) {
     }
 }
 
+/// Lets go of the whole pages in a part of a mapped file: they are read again when they are touched again.
+///
+/// # Safety
+/// The part belongs to a mapping of a file, and nothing was written to it.
+pub unsafe fn release_pages(at: *mut u8, len: usize) {
+    const MADV_DONTNEED: c_int = 4;
+    let page = page_size();
+    let (start, end) = (at.addr().next_multiple_of(page), (at.addr() + len) / page * page);
+    if start < end {
+        // SAFETY: whole pages of a mapping, as the caller promises; they hold what the file holds.
+        unsafe { madvise(at.wrapping_add(start - at.addr()).cast(), end - start, MADV_DONTNEED) };
+    }
+}
+
 /// The first `len` bytes of a file; what is written there does not reach it.
 pub fn map_file(file: &std::fs::File, len: usize) -> io::Result<*mut u8> {
     use std::os::fd::AsRawFd;

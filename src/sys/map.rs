@@ -22,6 +22,8 @@ pub struct Map {
     /// Open as long as the map is, to be asked about its length.
     file: File,
     modified: Option<SystemTime>,
+    /// Whether anyone could have written to the memory.
+    written: bool,
     place: &'static Place,
 }
 
@@ -66,7 +68,14 @@ impl Map {
         let taken = |place: &&Place| !place.taken.swap(true, Ordering::AcqRel);
         let place = PLACES.iter().find(taken).ok_or(io::ErrorKind::ResourceBusy)?;
         // From here on dropping it gives the place back.
-        let mut map = Map { at: NonNull::dangling(), len: 0, file, modified: modified(&metadata), place };
+        let mut map = Map {
+            at: NonNull::dangling(),
+            len: 0,
+            file,
+            modified: modified(&metadata),
+            written: false,
+            place,
+        };
         if len > 0 {
             system::catch_lost_pages();
             let at = system::map_file(&map.file, len)?;
@@ -104,6 +113,15 @@ impl Map {
         Ok(())
     }
 
+    /// Lets go of the memory of some bytes: they are read from the file again when they are needed again.
+    pub fn release(&self, bytes: std::ops::Range<usize>) {
+        if !self.written && bytes.start < bytes.end && bytes.end <= self.len {
+            let at = self.at.as_ptr().cast::<u8>().wrapping_add(bytes.start);
+            // SAFETY: bytes of this mapping, to which nobody has written.
+            unsafe { system::release_pages(at, bytes.len()) };
+        }
+    }
+
     fn lines(&self) -> usize {
         self.len.div_ceil(size_of::<Line>())
     }
@@ -125,6 +143,7 @@ impl Deref for Map {
 
 impl DerefMut for Map {
     fn deref_mut(&mut self) -> &mut [Line] {
+        self.written = true;
         // SAFETY: as for `deref`; the borrow is exclusive, and the mapping private.
         unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr(), self.lines()) }
     }

@@ -40,6 +40,12 @@ pub fn map_file(_file: &std::fs::File, _len: usize) -> io::Result<*mut u8> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Mapped files are not here, nor is anything to let go of.
+///
+/// # Safety
+/// None is needed.
+pub unsafe fn release_pages(_at: *mut u8, _len: usize) {}
+
 /// Nothing to catch where files are not mapped.
 pub fn catch_lost_pages() {}
 

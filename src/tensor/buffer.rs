@@ -70,6 +70,17 @@ impl Buffer {
         }
     }
 
+    /// Lets go of the memory of some bytes, where the buffer is a mapped file that will not be read there again
+    /// soon; elsewhere, and in what it holds, nothing changes.
+    pub fn release(&self, bytes: core::ops::Range<usize>) {
+        #[cfg(feature = "std")]
+        if let Memory::File(map, _) = &self.memory {
+            map.release(bytes);
+        }
+        #[cfg(not(feature = "std"))]
+        let _ = bytes;
+    }
+
     /// Bytes in use.
     pub const fn len(&self) -> usize {
         self.len

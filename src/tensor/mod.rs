@@ -225,6 +225,14 @@ impl Tensor {
         &mut buffer.elements_mut()[start..start + len]
     }
 
+    /// Lets go of the memory of the rows `rows` of a matrix that lies row by row: see [`Buffer::release`].
+    pub fn release_rows(&self, rows: core::ops::Range<usize>) {
+        if self.is_contiguous() && self.rank() == 2 {
+            let at = |row: usize| (self.offset + row * self.shape[1]) * self.dtype.size();
+            self.data.release(at(rows.start)..at(rows.end));
+        }
+    }
+
     /// The matrix of the last two axes, for kernels.
     ///
     /// # Panics

@@ -50,7 +50,11 @@ pub const FLAGS: &[Flag] = &[
         takes: Takes::One("N"),
         help: "draft N tokens from the text itself: the same text, sooner",
     },
-    Flag { name: "mmap", takes: Takes::Nothing, help: "map the model's files while it is opened" },
+    Flag {
+        name: "no-mmap",
+        takes: Takes::Nothing,
+        help: "read files whole before weights are packed, not mapped",
+    },
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, finish" },
 ];

@@ -44,7 +44,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let run = Run::on(cpu::default()?, pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
     let length = args.count("context", 1..=1 << 24)?;
-    let access = if args.has("mmap") { Access::Map } else { Access::Read };
+    let access = if args.has("no-mmap") { Access::Read } else { Access::Map };
     let lookup = flags::lookup(args)?;
     let model = open(path, Opening { length, access }, &run)?;
     let capacity = length.unwrap_or(model.config().context);
