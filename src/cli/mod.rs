@@ -25,6 +25,7 @@ mod inspect;
 mod nearest;
 mod perplexity;
 mod quantize;
+mod tokenize;
 mod tour;
 mod values;
 mod weights;
@@ -58,6 +59,7 @@ pub const COMMANDS: &[Command] = &[
     inspect::COMMAND,
     quantize::COMMAND,
     generate::COMMAND,
+    tokenize::COMMAND,
     embed::COMMAND,
     perplexity::COMMAND,
     help::COMMAND,

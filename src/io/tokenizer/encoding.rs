@@ -130,17 +130,9 @@ impl Encoding {
             self.char_offsets.clone_from(&self.offsets);
             return;
         }
-        let (mut byte, mut chars) = (0, 0);
-        let mut to_chars = |place: usize| {
-            if place < byte {
-                (byte, chars) = (0, 0);
-            }
-            chars += text.as_bytes()[byte..place].iter().filter(|&&b| b & 0xc0 != 0x80).count();
-            byte = place;
-            chars
-        };
-        let ends = self.offsets.iter();
-        self.char_offsets = ends.map(|&(start, end)| (to_chars(start), to_chars(end))).collect();
+        let (mut starts, mut ends) = (Cursor::default(), Cursor::default());
+        let to_chars = |&(start, end): &(usize, usize)| (starts.chars(text, start), ends.chars(text, end));
+        self.char_offsets = self.offsets.iter().map(to_chars).collect();
     }
 
     /// Keeps `length` tokens.
@@ -183,6 +175,28 @@ impl Encoding {
                 self.append(text);
             }
         }
+    }
+}
+
+/// A place in a text, in bytes and in characters.
+#[derive(Default)]
+struct Cursor {
+    byte: usize,
+    chars: usize,
+}
+
+impl Cursor {
+    /// Walks to the byte `place`; gives it in characters. Starts and ends mostly ascend, each by themselves:
+    /// a cursor for each walks a text about once.
+    fn chars(&mut self, text: &str, place: usize) -> usize {
+        let count = |bytes: &[u8]| bytes.iter().filter(|&&b| b & 0xc0 != 0x80).count();
+        if place < self.byte {
+            self.chars -= count(&text.as_bytes()[place..self.byte]);
+        } else {
+            self.chars += count(&text.as_bytes()[self.byte..place]);
+        }
+        self.byte = place;
+        self.chars
     }
 }
 
