@@ -62,45 +62,62 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;
     let tokens = tokenizer.encode(&read(&text)?, &EncodeOptions::plain())?.ids;
-    let (mut progress, mut workspace) = (Progress::new(), Workspace::new());
-    let (mut sum, mut count, mut windows) = (0.0, 0usize, 0usize);
+    let (mut progress, mut workspace, mut tally) = (Progress::new(), Workspace::new(), Tally::default());
     for part in tokens.chunks(context - begin.len()) {
         console.check_interrupt()?;
         let window: Vec<u32> = begin.iter().chain(part).copied().collect();
-        let losses = model.losses(&run, &window, &mut workspace)?;
-        sum += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
-        (count, windows) = (count + losses.len(), windows + usize::from(!losses.is_empty()));
-        progress.show(format_args!(
-            "{count} of {} tokens, perplexity {:.4}",
-            tokens.len(),
-            exp64(sum / count as f64)
-        ));
+        tally.add(&model.losses(&run, &window, &mut workspace)?);
+        let so_far = exp64(tally.loss());
+        progress.show(format_args!("{} of {} tokens, perplexity {so_far:.4}", tally.tokens, tokens.len()));
     }
     progress.clear();
-    if count == 0 {
-        return Err(Error::invalid("fewer than two tokens: nothing is foretold")
-            .in_file(text.display())
-            .into());
+    if tally.tokens == 0 {
+        let what = "fewer than two tokens: nothing is foretold";
+        return Err(Error::invalid(what).in_file(text.display()).into());
     }
-    let loss = sum / count as f64;
-    if args.has("json") {
-        let mut w = Writer::compact();
-        w.object(|w| {
-            w.key("perplexity").number(exp64(loss));
-            w.key("loss").number(loss);
-            w.key("tokens").number(count);
-            w.key("windows").number(windows);
-            w.key("context").number(context);
-        });
-        writeln!(console, "{}", w.finish())?;
-    } else {
-        writeln!(
-            console,
-            "perplexity {:.4}  loss {loss:.5}  {count} tokens in {windows} windows",
-            exp64(loss)
-        )?;
+    tally.print(context, args.has("json"), console)
+}
+
+/// The losses so far.
+#[derive(Default)]
+struct Tally {
+    sum: f64,
+    tokens: usize,
+    windows: usize,
+}
+
+impl Tally {
+    fn add(&mut self, losses: &[f32]) {
+        self.sum += losses.iter().map(|&x| f64::from(x)).sum::<f64>();
+        self.tokens += losses.len();
+        self.windows += usize::from(!losses.is_empty());
     }
-    Ok(())
+
+    fn loss(&self) -> f64 {
+        self.sum / self.tokens as f64
+    }
+
+    fn print(&self, context: usize, json: bool, console: &mut Console) -> Result<(), Failure> {
+        let Tally { tokens, windows, .. } = *self;
+        let (loss, perplexity) = (self.loss(), exp64(self.loss()));
+        if json {
+            let mut w = Writer::compact();
+            w.object(|w| {
+                w.key("perplexity").number(perplexity);
+                w.key("loss").number(loss);
+                w.key("tokens").number(tokens);
+                w.key("windows").number(windows);
+                w.key("context").number(context);
+            });
+            writeln!(console, "{}", w.finish())?;
+        } else {
+            writeln!(
+                console,
+                "perplexity {perplexity:.4}  loss {loss:.5}  {tokens} tokens in {windows} windows"
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// What the tokenizer's template puts before a text.

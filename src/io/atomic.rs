@@ -23,7 +23,7 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
 /// The same for what goes back to write a head once it knows what follows.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_seekable(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
     let temporary = Temporary::create(path)?;
     let result = temporary.fill(fill).map_err(|e| Error::io(path, "write", e));

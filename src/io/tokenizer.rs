@@ -14,7 +14,7 @@
 //! | GGUF | [`Tokenizer::from_gguf`] |
 //! | any of them, or a folder | [`Tokenizer::open`] |
 //!
-//! The models are byte-pair encoding ([`tokenizers`' and SentencePiece's](merge)), Unigram and WordPiece.
+//! The models are byte-pair encoding (`tokenizers`' and SentencePiece's), Unigram and WordPiece.
 //! What a text becomes follows from the file alone: Unicode is version 16.0 whatever the compiler carries,
 //! no random choice (dropout is refused), no cache. Encoding takes time in proportion to the text. The core
 //! needs `alloc` alone.

@@ -9,6 +9,7 @@ use crate::view::MatRef;
 use core::ptr;
 
 /// Floats of a run: eight lines in the 192 cycles that eight steps of the largest tile take, two in the 48 of others.
+#[inline(always)]
 const fn run<S: Simd>() -> usize {
     if S::TILE.0 == 12 { 8 * LANES } else { 2 * LANES }
 }
@@ -30,6 +31,7 @@ impl Walk {
     pub(super) const NONE: Walk = Walk { next: ptr::null(), col: 0, cols: 0, row_stride: 0, left: 0 };
 
     /// All of `m`, or of its transpose; nothing where neither's rows lie side by side.
+    #[inline(always)]
     pub(super) fn over<S: Simd>(m: MatRef<'_>) -> Self {
         let m = if m.col_stride() == 1 { m } else { m.t() };
         if m.col_stride() != 1 || m.rows() == 0 {

@@ -173,6 +173,7 @@ const SAME_SETS: usize = 1024;
 /// Whether rows `ks` of B can be read where they lie by one tile of A after the other: side by side, and not all of
 /// them in the same few sets of the second cache. Where they share a set of the first, they come from the second each
 /// time, which tiles of few rows have no time for.
+#[inline(always)]
 pub(super) fn stays_in_place<S: Simd>(b: &MatRef<'_>, ks: &Range<usize>) -> bool {
     /// Sets of a second-level cache of 1 MiB and 8 ways; of a first of 32 KiB; and the ways.
     const SETS: [usize; 2] = [64, 2048];
