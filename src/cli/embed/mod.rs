@@ -159,6 +159,7 @@ impl Job<'_> {
             for (item, vector) in items.iter().zip(vectors.chunks_exact(dim)) {
                 output.put(&item.id, vector)?;
             }
+            output.flush()?;
             done += items.len();
             let rate = done as f64 / start.elapsed().as_secs_f64();
             progress.show(format_args!("{done} texts, {rate:.0} texts/s"));

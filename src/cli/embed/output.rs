@@ -62,6 +62,11 @@ impl<W: Write> Output<W> {
         writeln!(self.out, "{{\"id\":{id},\"embedding\":{}}}", w.finish())
     }
 
+    /// Lets what was written go on its way: who feeds a batch waits for its vectors.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
     fn head(&self) -> [u8; HEAD] {
         let shape = format!("({}, {})", self.rows, self.dim);
