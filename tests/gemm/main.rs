@@ -5,6 +5,7 @@ mod common;
 mod exact;
 mod semantics;
 mod truth;
+mod ways;
 
 use common::{Random, assert_same, cpus};
 use samebits::kernels::activation::Activation;

@@ -3,6 +3,7 @@
 //! A tile of 512 steps of k takes thousands of cycles and leaves the memory idle: in every eight steps one run of
 //! up to 512 bytes is asked for. Not more at once: what waits for memory would keep out what waits for L2 only.
 
+use super::pack;
 use crate::LANES;
 use crate::simd::Simd;
 use crate::view::MatRef;
@@ -30,11 +31,11 @@ impl Walk {
     /// Nothing to ask for.
     pub(super) const NONE: Walk = Walk { next: ptr::null(), col: 0, cols: 0, row_stride: 0, left: 0 };
 
-    /// All of `m`, or of its transpose; nothing where neither's rows lie side by side.
+    /// All of `m`; nothing where the elements of a row do not lie side by side, or so many rows lie in the same sets
+    /// of the second cache that they would drive each other out before they are needed.
     #[inline(always)]
     pub(super) fn over<S: Simd>(m: MatRef<'_>) -> Self {
-        let m = if m.col_stride() == 1 { m } else { m.t() };
-        if m.col_stride() != 1 || m.rows() == 0 {
+        if m.col_stride() != 1 || m.rows() == 0 || m.rows() > pack::rows_in_l2(m.row_stride()) / 2 {
             return Walk::NONE;
         }
         Walk {

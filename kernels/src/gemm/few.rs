@@ -94,18 +94,16 @@ fn rows_of<'a, S: Simd>(s: S, a: MatRef<'a>, room: &'a mut [Line]) -> [&'a [f32]
     rows
 }
 
-/// Whether this is a vector times weights (n, k) as they lie row by row in memory, as floats or in blocks: `Linear`
-/// without packing.
+/// Whether this is a vector times weights (n, k) that lie row by row in blocks.
 #[inline(always)]
-pub(super) fn takes_rows<W: Weights>(job: &Gemm<'_, W>) -> bool {
-    let by_rows = |b: MatRef<'_>| b.row_stride() == 1 && b.rows() > 1;
-    job.a.rows() == 1 && job.a.row(0).is_some() && (W::BY_ROWS || job.b.as_rows().is_some_and(by_rows))
+pub(super) fn takes_blocks<W: Weights>(job: &Gemm<'_, W>) -> bool {
+    W::BY_ROWS && job.a.rows() == 1 && job.a.row(0).is_some()
 }
 
 /// Such a product: thirty-two weight rows at a time, over all of k, so that memory is read in long runs; each
-/// 256 steps are transposed into L1 and go through the same chain.
+/// 256 steps are decoded into L1 and go through the same chain.
 #[inline(always)]
-pub(super) fn run_rows<S: Simd, W: Weights>(s: S, mut job: Gemm<'_, W>, scratch: &mut [Line]) {
+pub(super) fn run_blocks<S: Simd, W: Weights>(s: S, mut job: Gemm<'_, W>, scratch: &mut [Line]) {
     const NP: usize = 2;
     let (k, n) = (job.a.cols(), job.c.cols());
     let (sums, room) = scratch.split_at_mut(TILE_LINES);

@@ -11,15 +11,13 @@
 //! computes, the next rows of A and the next sliver of B are asked for (`ahead.rs`), so that the copying finds
 //! them in L2.
 
-#![allow(clippy::needless_range_loop)] // see `tile.rs`
-
 use super::ahead::{Ahead, Walk};
 use super::epilogue::{Begin, Finish, Target};
 use super::pack;
-use super::tile::{add_to, chain};
+use super::tile::{add_to, begin, chain, store};
 use super::weights::{GROUP, Weights, room_groups, stripe_of};
 use super::{Accumulate, Gemm, K_BLOCK, K_PACK, M_PIECE};
-use crate::simd::{Floats, Simd};
+use crate::simd::Simd;
 use crate::view::{Layout, MatMut, MatRef, Stripe};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
@@ -80,12 +78,9 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
                 () if in_place || p0 == 0 => Left { a, room: &mut *room, copy },
                 () => Left { a: copied(room, m, ks.len()), room: &mut [], copy },
             };
-            let walk = match job.b.as_rows() {
-                Some(b) if here.end < panels => {
-                    Walk::over::<S>(b.sub(ks.clone(), here.end * LANES..((here.end + SLIVER) * LANES).min(n)))
-                }
-                _ => Walk::NONE,
-            };
+            let next = here.end..(here.end + SLIVER).min(panels);
+            let next = if next.is_empty() { None } else { job.b.origin(next, &ks) };
+            let walk = next.map_or(Walk::NONE, Walk::over::<S>);
             tiles::<S, NP>(s, left, &b[..here.len()], (&mut target, p0 * LANES, &mut *sums), walk);
         }
         k0 = ks.end;
@@ -181,7 +176,11 @@ impl Left<'_> {
     #[inline(always)]
     fn walk<S: Simd>(&self, r: usize, mr: usize) -> Walk {
         let m = self.a.rows();
-        if r >= m { Walk::NONE } else { Walk::over::<S>(self.a.sub(r..(r + mr).min(m), 0..self.a.cols())) }
+        if r >= m {
+            return Walk::NONE;
+        }
+        let part = self.a.sub(r..(r + mr).min(m), 0..self.a.cols());
+        Walk::over::<S>(if part.row_stride() == 1 { part.t() } else { part })
     }
 }
 
@@ -314,32 +313,4 @@ fn tile<S: Simd, const MR: usize, const NP: usize>(
         begun = true;
     }
     false
-}
-/// The first block's sums, added to +0.
-#[inline(always)]
-fn begin<S: Simd, const MR: usize, const NP: usize>(
-    s: S,
-    sums: &mut [[Line; NP]; MR],
-    acc: &[[S::F32; NP]; MR],
-) {
-    for r in 0..MR {
-        for p in 0..NP {
-            s.store(&mut sums[r][p], s.add(s.splat(0.0), acc[r][p]));
-        }
-    }
-}
-
-/// The last block's sums, added to those before, on the way to C.
-#[inline(always)]
-fn store<S: Simd, const MR: usize, const NP: usize>(
-    s: S,
-    places: &mut [&mut [Floats; NP]; MR],
-    before: &[[Line; NP]; MR],
-    acc: &[[S::F32; NP]; MR],
-) {
-    for r in 0..MR {
-        for p in 0..NP {
-            s.store(&mut places[r][p], s.add(s.load(&before[r][p]), acc[r][p]));
-        }
-    }
 }

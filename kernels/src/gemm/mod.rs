@@ -24,7 +24,8 @@
 //! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A is read where it lies, B too where that
 //! is row by row and few rows of A pass it; what has to be copied costs about half a cycle an element, once, and
 //! comes from memory while a tile computes (`ahead.rs`).
-//! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (see `few.rs`).
+//! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (`few.rs` for packed weights,
+//! `rows.rs` for (n, k) and `wide.rs` for (k, n) as they lie).
 //!
 //! **Error.**  ≤ (min(k, 256) + ⌈k/256⌉ + 2) u Σ|a||b|, in practice ≤ 32 u Σ|a||b| (tests/gemm.rs).
 //! **Reference.**  Goto, van de Geijn 2008 (the loops); Van Zee, van de Geijn 2015 (BLIS).  **Next.**  `tile.rs`.
@@ -34,9 +35,11 @@ mod epilogue;
 mod few;
 mod many;
 mod pack;
+mod rows;
 mod small;
 mod tile;
 mod weights;
+mod wide;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
@@ -47,6 +50,7 @@ pub use weights::{
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, Line, simd::Simd};
 use core::ops::Range;
+use epilogue::Target;
 
 /// Rows of k in a block sum: the law's constant.
 pub const K_BLOCK: usize = 256;
@@ -156,13 +160,17 @@ impl<'a, W: Weights> Gemm<'a, W> {
 /// The ways that a product can go, all to the same bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// A and B fit the first caches: neither is packed.
+    /// A and B fit the first caches, and nothing but the sums is asked for.
     Small,
-    /// One row times weights (n, k) that lie row by row.
-    ByRows,
+    /// Few rows times weights (n, k) that lie row by row, as floats.
+    Rows,
+    /// One row times such weights in blocks.
+    Blocks,
+    /// Few rows times a large B that lies row by row.
+    Wide,
     /// Few rows: panels are read where they lie.
     Few,
-    /// A is packed, and B where it has no panels.
+    /// Tiles of many rows pass slivers of B.
     Many,
 }
 
@@ -172,8 +180,12 @@ impl Way {
     fn of<S: Simd, W: Weights>(job: &Gemm<'_, W>) -> Way {
         if small::takes::<S, W>(job) {
             Way::Small
-        } else if few::takes_rows(job) {
-            Way::ByRows
+        } else if rows::takes(job) {
+            Way::Rows
+        } else if wide::columns(job) > 0 {
+            Way::Wide
+        } else if few::takes_blocks(job) {
+            Way::Blocks
         } else {
             Way::of_panels::<W>(job.b.panels(), job.a.rows(), S::TILE.0 == 12)
         }
@@ -189,7 +201,9 @@ impl Way {
     const fn scratch_len(self, m: usize, k: usize) -> usize {
         match self {
             Way::Small => 0,
-            Way::ByRows | Way::Few => few::scratch_len(m, k),
+            Way::Blocks | Way::Few => few::scratch_len(m, k),
+            Way::Rows => FEW,
+            Way::Wide => wide::SCRATCH,
             Way::Many => many::scratch_len(m, k),
         }
     }
@@ -201,11 +215,13 @@ pub const fn scratch_len<W: Weights>(m: usize, k: usize) -> usize {
     scratch_for::<W>(W::PANELS, m, k)
 }
 
-/// What every tier can do with. ([`Way::ByRows`] has one row, for which [`Way::Many`] asks for more.)
+/// What every tier can do with, whatever n is. ([`Way::Blocks`] and [`Way::Rows`] have few rows, for which
+/// [`Way::Many`] asks for more.)
 const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
     let wide = Way::of_panels::<W>(panels, m, true).scratch_len(m, k);
     let narrow = Way::of_panels::<W>(panels, m, false).scratch_len(m, k);
-    if wide > narrow { wide } else { narrow }
+    let more = if wide > narrow { wide } else { narrow };
+    if !panels && m <= FEW && more < wide::SCRATCH { wide::SCRATCH } else { more }
 }
 
 /// Rows and columns of a piece: about as many pieces as give a handful of threads even shares, each large
@@ -280,10 +296,26 @@ impl<W: Weights> Kernel for Whole<'_, '_, W> {
                 let b = job.b.as_rows().expect("asked by `small::takes`");
                 small::run(s, job.a, b, job.c);
             }
-            Way::ByRows => few::run_rows(s, job, scratch),
+            Way::Rows => rows::run(s, job, scratch),
+            Way::Wide => run_wide(s, job, scratch),
+            Way::Blocks => few::run_blocks(s, job, scratch),
             Way::Few => few::run(s, job, scratch),
             Way::Many => run_many(s, job, scratch),
         }
+    }
+}
+
+/// As many columns as go that way, then the others.
+#[inline(always)]
+fn run_wide<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Line]) {
+    let at = wide::columns(&job);
+    let (mut left, right) = job.split_cols(at);
+    if let Some(b) = left.b.as_rows() {
+        let target = Target { c: &mut left.c, base: left.accumulate, last: Some(&left.epilogue) };
+        wide::run(s, left.a, b, target, scratch);
+    }
+    if right.c.cols() > 0 {
+        many::run(s, right, scratch);
     }
 }
 

@@ -170,19 +170,22 @@ pub(super) fn reads_in_place(a: MatRef<'_>) -> bool {
 /// Floats after which the first cache's sets begin anew.
 const SAME_SETS: usize = 1024;
 
+/// Rows so many floats apart of which a line each can be in a second-level cache of 1 MiB and 8 ways.
+pub(super) fn rows_in_l2(row_stride: isize) -> usize {
+    const SETS: usize = 2048;
+    const WAYS: usize = 8;
+    let stride = row_stride.unsigned_abs();
+    let lines = if stride.is_multiple_of(LANES) { stride / LANES } else { 1 };
+    (SETS >> lines.trailing_zeros().min(SETS.trailing_zeros())) * WAYS
+}
+
 /// Whether rows `ks` of B can be read where they lie by one tile of A after the other: side by side, and not all of
 /// them in the same few sets of the second cache. Where they share a set of the first, they come from the second each
 /// time, which tiles of few rows have no time for.
 #[inline(always)]
 pub(super) fn stays_in_place<S: Simd>(b: &MatRef<'_>, ks: &Range<usize>) -> bool {
-    /// Sets of a second-level cache of 1 MiB and 8 ways; of a first of 32 KiB; and the ways.
-    const SETS: [usize; 2] = [64, 2048];
-    const WAYS: usize = 8;
-    let stride = b.row_stride().unsigned_abs();
-    let lines = if stride.is_multiple_of(LANES) { stride / LANES } else { 1 };
-    let patient = S::TILE.0 == 12 || !lines.is_multiple_of(SETS[0]);
-    let apart = lines.trailing_zeros().min(SETS[1].trailing_zeros());
-    b.col_stride() == 1 && ks.len().is_multiple_of(GROUP) && ks.len() <= (SETS[1] >> apart) * WAYS && patient
+    let patient = S::TILE.0 == 12 || !b.row_stride().unsigned_abs().is_multiple_of(SAME_SETS);
+    b.col_stride() == 1 && ks.len().is_multiple_of(GROUP) && ks.len() <= rows_in_l2(b.row_stride()) && patient
 }
 
 /// Copies rows of `a` (m, k), each to [`row_lines`] lines of its own.

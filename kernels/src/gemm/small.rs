@@ -1,17 +1,19 @@
 //! Small products (one block of k, A and B in the first caches): nothing is packed.
 //!
-//! At 64³ packing A alone would take a sixth of the time. Here rows of A are read where they lie, one pointer
-//! a row, and lines of B straight from its rows: the same tile, the same chains, other addresses. At the lower
-//! and right edge a tile is moved back until it is whole: what it computes twice comes out the same.
+//! The tile of `many.rs` without what a small product has no need of: sums between blocks, slivers, edges. At the
+//! lower edge a tile is moved back until it is whole: what it computes twice comes out the same.
 
+use super::ahead::Ahead;
+use super::tile::{chain, store};
+use super::weights::GROUP;
 use super::{Accumulate, Gemm, K_BLOCK, Weights};
-use crate::simd::{Floats, Simd};
-use crate::view::{MatMut, MatRef};
-use crate::{Kernel, LANES};
+use crate::simd::Simd;
+use crate::view::{MatMut, MatRef, Stripe};
+use crate::{Kernel, LANES, Line};
 
 /// Floats of A, and of B, up to which they are read where they lie: 64 KiB each.
 const MAX: usize = 1 << 14;
-/// Rows and columns of the largest tile: no fewer, or it could not be moved back.
+/// Rows of the largest tile: no fewer, or it could not be moved back. And its columns.
 const MIN_ROWS: usize = 12;
 const MIN_COLS: usize = 32;
 
@@ -20,13 +22,14 @@ const MIN_COLS: usize = 32;
 #[inline(always)]
 pub(super) fn takes<S: Simd, W: Weights>(job: &Gemm<'_, W>) -> bool {
     let (m, k, n) = (job.a.rows(), job.a.cols(), job.c.cols());
-    let small = m * k <= MAX && k * n <= MAX && m >= MIN_ROWS && n >= MIN_COLS && n.is_multiple_of(LANES);
+    let small = m * k <= MAX && k * n <= MAX && m >= MIN_ROWS && n.is_multiple_of(MIN_COLS);
     let plain = job.accumulate == Accumulate::Overwrite && job.epilogue.is_none();
     let by_rows = |x: MatRef<'_>| x.col_stride() == 1;
     S::TILE == (12, 2)
         && small
         && plain
         && (1..=K_BLOCK).contains(&k)
+        && k.is_multiple_of(GROUP)
         && by_rows(job.a)
         && job.c.col_stride() == 1
         && job.b.as_rows().is_some_and(by_rows)
@@ -44,7 +47,7 @@ pub(super) fn run<S: Simd>(s: S, a: MatRef<'_>, b: MatRef<'_>, mut c: MatMut<'_>
         };
         let rows = r.min(m - mr)..r.min(m - mr) + mr;
         for col in (0..n).step_by(MIN_COLS) {
-            let cols = col.min(n - MIN_COLS)..col.min(n - MIN_COLS) + MIN_COLS;
+            let cols = col..col + MIN_COLS;
             let (a, b) = (a.sub(rows.clone(), 0..k), b.sub(0..k, cols.clone()));
             let c = c.reborrow().sub(rows.clone(), cols);
             match mr {
@@ -67,65 +70,18 @@ struct Tile<'a, const MR: usize> {
     c: MatMut<'a>,
 }
 
-#[allow(clippy::needless_range_loop)]
 impl<const MR: usize> Kernel for Tile<'_, MR> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        const STEPS: usize = 8;
         let Tile { a, b, mut c } = self;
         let k = a.cols();
-        let mut rows: [&[f32]; MR] = [&[]; MR];
-        for (r, row) in rows.iter_mut().enumerate() {
-            *row = &a.row(r).expect("a row that lies side by side")[..k];
+        let rows = a.band::<MR>(0..k).expect("rows side by side");
+        let mut panels = [Stripe::EMPTY; NP];
+        for (p, panel) in panels.iter_mut().enumerate() {
+            *panel = Stripe::of(b.sub(0..k, p * LANES..(p + 1) * LANES)).expect("sixteen columns");
         }
-        let mut acc = [[s.splat(0.0); NP]; MR];
-        for at in (0..k / STEPS * STEPS).step_by(STEPS) {
-            let mut eight = [&[0.0; STEPS]; MR];
-            for (eight, row) in eight.iter_mut().zip(&rows) {
-                *eight = row[at..].first_chunk().expect("eight steps");
-            }
-            // Indices, not iterators: a loop whose length the compiler does not see keeps `acc` in memory.
-            for i in 0..STEPS {
-                let line = lines(s, &b, at + i);
-                for r in 0..MR {
-                    step(s, &mut acc[r], eight[r][i], &line);
-                }
-            }
-        }
-        for at in k / STEPS * STEPS..k {
-            let line = lines(s, &b, at);
-            for r in 0..MR {
-                step(s, &mut acc[r], rows[r][at], &line);
-            }
-        }
-        for (r, acc) in acc.iter().enumerate() {
-            let row = c.row(r).expect("a row that lies side by side");
-            let places: &mut [Floats; NP] = row.as_chunks_mut().0.first_chunk_mut().expect("NP lines");
-            for p in 0..NP {
-                s.store(&mut places[p], s.add(s.splat(0.0), acc[p]));
-            }
-        }
-    }
-}
-
-/// Row `k` of B as lines.
-#[inline(always)]
-fn lines<S: Simd>(s: S, b: &MatRef<'_>, k: usize) -> [S::F32; NP] {
-    let row = b.row(k).expect("a row that lies side by side");
-    let places: &[Floats; NP] = row.as_chunks().0.first_chunk().expect("NP lines");
-    let mut lines = [s.splat(0.0); NP];
-    for p in 0..NP {
-        lines[p] = s.load(&places[p]);
-    }
-    lines
-}
-
-/// One row's step of k.
-#[inline(always)]
-fn step<S: Simd>(s: S, acc: &mut [S::F32; NP], a: f32, line: &[S::F32; NP]) {
-    let a = s.splat(a);
-    for p in 0..NP {
-        acc[p] = s.fma(a, line[p], acc[p]);
+        let acc = chain(s, rows, panels, 0, &mut Ahead::nothing());
+        store(s, &mut c.tile::<MR, NP>(), const { &[[Line::ZERO; NP]; MR] }, &acc);
     }
 }

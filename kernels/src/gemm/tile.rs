@@ -9,7 +9,7 @@
 use super::ahead::Ahead;
 use super::weights::{GROUP, Panel};
 use crate::Line;
-use crate::simd::Simd;
+use crate::simd::{Floats, Simd};
 
 /// Sums of one block: `a` are MR rows of at most 256 steps of k; `b[p]` starts at group `g` of its panel.
 /// Every eight steps something of `ahead` is asked for.
@@ -94,6 +94,35 @@ pub(super) fn add_to<S: Simd, const MR: usize, const NP: usize>(
         for p in 0..NP {
             let sum = s.add(s.load(&sums[r][p]), acc[r][p]);
             s.store(&mut sums[r][p], sum);
+        }
+    }
+}
+
+/// The first block's sums, added to +0.
+#[inline(always)]
+pub(super) fn begin<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    sums: &mut [[Line; NP]; MR],
+    acc: &[[S::F32; NP]; MR],
+) {
+    for r in 0..MR {
+        for p in 0..NP {
+            s.store(&mut sums[r][p], s.add(s.splat(0.0), acc[r][p]));
+        }
+    }
+}
+
+/// The last block's sums, added to those before, on the way to C.
+#[inline(always)]
+pub(super) fn store<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    places: &mut [&mut [Floats; NP]; MR],
+    before: &[[Line; NP]; MR],
+    acc: &[[S::F32; NP]; MR],
+) {
+    for r in 0..MR {
+        for p in 0..NP {
+            s.store(&mut places[r][p], s.add(s.load(&before[r][p]), acc[r][p]));
         }
     }
 }

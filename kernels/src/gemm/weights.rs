@@ -10,7 +10,7 @@
 //! ```
 
 use super::{FEW, Gemm, Whole, pack};
-use crate::view::{Eight, MatRef, Stripe};
+use crate::view::{Eight, Layout, MatRef, Stripe};
 use crate::{Cpu, LANES, Line, simd::Simd};
 use core::ops::Range;
 
@@ -43,6 +43,13 @@ pub trait Weights: Copy + Send + Sync {
     /// The matrix itself, where it lies strided in memory as f32.
     fn as_rows(&self) -> Option<MatRef<'_>> {
         None
+    }
+    /// Where rows `k` of `panels` come from, as rows that lie side by side: to be asked for before they are needed.
+    #[inline(always)]
+    fn origin(&self, panels: Range<usize>, k: &Range<usize>) -> Option<MatRef<'_>> {
+        let b = self.as_rows()?;
+        let b = b.sub(k.clone(), panels.start * LANES..(panels.end * LANES).min(b.cols()));
+        Some(if b.col_stride() == 1 { b } else { b.t() }).filter(|b| b.col_stride() == 1)
     }
     /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256), where they lie so in memory.
     fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
@@ -253,6 +260,15 @@ impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
     #[inline(always)]
     fn panel(&self, p: usize) -> PackedPanel<'a, E> {
         PackedPanel(self.panel_groups(p))
+    }
+
+    #[inline(always)]
+    fn origin(&self, panels: Range<usize>, k: &Range<usize>) -> Option<MatRef<'_>> {
+        let floats = Line::floats(E::as_lines(self.groups)?.as_flattened());
+        let depth = self.k.next_multiple_of(GROUP) * LANES;
+        let cols = k.len().next_multiple_of(GROUP) * LANES;
+        let layout = Layout { rows: panels.len(), cols, row_stride: depth as isize, col_stride: 1 };
+        Some(MatRef::strided(floats, panels.start * depth + k.start * LANES, layout))
     }
 
     #[inline(always)]

@@ -99,6 +99,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the cache line at `p`; never faults, never changes a result.
     #[inline(always)]
     fn prefetch<T>(self, _p: *const T) {}
+    /// The same, for later: into the second level of the caches.
+    #[inline(always)]
+    fn prefetch_far<T>(self, _p: *const T) {}
 
     // ---- arithmetic: each rounded once, to nearest even
     /// `a + b`
