@@ -42,7 +42,7 @@ fn absent(op: &str) -> &'static str {
         | "MatMulInteger" => "int8 and float8 come later",
         "Einsum" => "no einsum: permute, matmul and sum have names",
         "LinearAttention" => "no linear attention",
-        other => panic!("{other}: an operator without a mapping or a reason"),
+        _ => "no such operator",
     }
 }
 
