@@ -63,6 +63,13 @@ fn generate_says_what_it_drew_and_why_it_ended() {
 }
 
 #[test]
+fn mapped_files_give_the_same_text() {
+    let llama = model("llama");
+    let ask = ["generate", "--model", &llama, "--prompt", "w1 w2 w3", "--max-tokens", "9", "--json"];
+    assert_eq!(out(&run(ask.iter().chain(&["--no-mmap"]))), out(&run(ask)));
+}
+
+#[test]
 fn a_context_ends_a_text_and_refuses_a_longer_prompt() {
     let llama = model("llama");
     let ask = |context: &str| {

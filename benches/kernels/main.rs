@@ -5,6 +5,7 @@ use criterion::Criterion;
 mod activation;
 mod attention;
 mod gemm;
+mod ggml;
 mod math;
 mod nf4;
 mod pool;
@@ -17,6 +18,7 @@ fn main() {
     gemm::benches(&mut c);
     attention::benches(&mut c);
     nf4::benches(&mut c);
+    ggml::benches(&mut c);
     pool::benches(&mut c);
     activation::benches(&mut c);
     rows::benches(&mut c);

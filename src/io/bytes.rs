@@ -12,8 +12,16 @@ pub enum Access {
     /// Read into memory, in huge pages where there are any. Nothing that happens to the file matters afterwards.
     #[default]
     Read,
-    /// Mapped: only what is touched is read. Nobody should change the file meanwhile; [`Buffer::check`] tells.
+    /// Mapped, where files can be (64-bit Linux), else read: only what is touched is read. Nobody should change
+    /// the file meanwhile; [`Buffer::check`] tells.
     Map,
+}
+
+impl Access {
+    /// Whether files are mapped, here.
+    pub(crate) const fn maps(self) -> bool {
+        matches!(self, Access::Map) && cfg!(all(target_os = "linux", target_pointer_width = "64"))
+    }
 }
 
 /// All bytes of the file at `path`, as long as it is now.
@@ -26,7 +34,7 @@ pub fn open(path: &Path, how: Access) -> Result<Buffer> {
 
 /// All bytes of a file that is open.
 pub(crate) fn from_file(mut file: File, path: &Path, how: Access) -> Result<Buffer> {
-    if how == Access::Map {
+    if how.maps() {
         return Buffer::map(file, path);
     }
     let len = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();

@@ -13,6 +13,7 @@
 //!
 //! Reference: github.com/karpathy/llama2.c, `run.c`, `runq.c`, `export.py`.
 
+use crate::io::kind::other_kind;
 use crate::io::nearest::no_tensor;
 use crate::tensor::{Buffer, Dtype, Shape, Tensor};
 use crate::{Cpu, Error, Result};
@@ -233,8 +234,12 @@ fn word(file: &[u8], i: usize) -> Option<u32> {
     file.get(4 * i..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Version, numbers and table.
+/// Version, numbers and table. What is known to be another kind of file is named as that.
 fn parse(file: &[u8]) -> Result<(u32, Config, Vec<Place>)> {
+    parse_own(file).map_err(|e| other_kind(file, "a llama2.c checkpoint").unwrap_or(e))
+}
+
+fn parse_own(file: &[u8]) -> Result<(u32, Config, Vec<Place>)> {
     let short = || Error::invalid(format!("a file of {} bytes is no llama2.c checkpoint", file.len()));
     if word(file, 0).ok_or_else(short)? != MAGIC {
         let mut config = numbers(file, 0).ok_or_else(short)??;

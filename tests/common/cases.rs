@@ -9,6 +9,7 @@ use samebits::kernels::Line;
 use samebits::kernels::activation::{self, Activation};
 use samebits::kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
 use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
+use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::rope::{self, Pairing, Rope, Table};
 use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
@@ -141,6 +142,15 @@ pub const CASES: &[Case] = &[
     ("gemv/row-major columns", |cpu, n, at| product(cpu, row(at.floats(5)), Strided(MatRef::new(at.floats(5 * n), n, 5).t()), (1, n), at)),
     ("nf4/gemv", |cpu, n, at| product(cpu, row(at.floats(n)), nf4_weights(17, n, at), (1, 17), at)),
     ("nf4/gemm", |cpu, n, at| product(cpu, MatRef::new(at.floats(3 * n), 3, n), nf4_weights(17, n, at), (3, 17), at)),
+    ("ggml/dequantize, Q5_1", |cpu, n, at| ggml::dequantize(cpu, Format::Q5_1, blocks(Format::Q5_1, n / 32, at), at.out(n / 32 * 32))),
+    ("ggml/dequantize, Q6_K", |cpu, n, at| ggml::dequantize(cpu, Format::Q6K, blocks(Format::Q6K, n % 5, at), at.out(n % 5 * 256))),
+    ("ggml/quantize_q8_0", |cpu, n, at| ggml::quantize_q8_0(cpu, at.floats(n / 32 * 32), at.out(n / 32 * 34)).unwrap()),
+    ("ggml/quantize_q4_0", |cpu, n, at| ggml::quantize_q4_0(cpu, at.floats(n / 32 * 32), at.out(n / 32 * 18)).unwrap()),
+    ("ggml/gemv, rows", |cpu, n, at| product(cpu, row(at.floats(64)), Rows::new(Format::Q4_0, n, 64, blocks(Format::Q4_0, 2 * n, at)), (1, n), at)),
+    ("ggml/gemm, rows", |cpu, n, at| product(cpu, MatRef::new(at.floats(96), 3, 32), Rows::new(Format::Q8_0, n, 32, blocks(Format::Q8_0, n, at)), (3, n), at)),
+    ("ggml/gemv, 8 bits", |cpu, n, at| product(cpu, row(at.floats(64)), eight_bits(n, 64, at), (1, n), at)),
+    ("ggml/gemm, 8 bits", |cpu, n, at| product(cpu, MatRef::new(at.floats(n / 32 * 96), 3, n / 32 * 32), eight_bits(17, n / 32 * 32, at), (3, 17), at)),
+    ("ggml/gemv, 4 bits", |cpu, n, at| product(cpu, row(at.floats(n / 32 * 32)), four_bits(17, n / 32 * 32, at), (1, 17), at)),
 ];
 
 /// C (m, n) = A · B, scratch guarded too.
@@ -162,4 +172,28 @@ fn nf4_weights(n: usize, k: usize, at: &mut Guarded) -> PackedNf4<'static> {
     let (codes, absmax) = (at.bytes(nf4::code_bytes(n * k)), at.floats(nf4::block_count(n * k, 64)));
     let lines = at.out(PackedNf4::code_lines(n, k));
     PackedNf4::pack(RowNf4::new(n, k, 64, codes, absmax), lines, at.out(PackedNf4::scale_lines(n, k, 64)))
+}
+
+/// `count` blocks whose scales are finite.
+fn blocks(format: Format, count: usize, at: &mut Guarded) -> &'static [u8] {
+    let bytes: &mut [u8] = at.out(count * format.block_bytes());
+    bytes.iter_mut().enumerate().for_each(|(i, x)| *x = (i * 89) as u8);
+    for block in bytes.chunks_exact_mut(format.block_bytes()) {
+        // The upper bytes of the halves, wherever a format has them.
+        let last = block.len() - 1;
+        [1, 3, last].into_iter().for_each(|i| block[i] &= 0x3f);
+    }
+    bytes
+}
+
+/// Q8_0 weights (n, k) in panels.
+fn eight_bits(n: usize, k: usize, at: &mut Guarded) -> Packed8<'static> {
+    let rows = Rows::new(Format::Q8_0, n, k, blocks(Format::Q8_0, n * k / 32, at));
+    Packed8::pack(rows, at.out(ggml::code_len(n, k)), at.out(ggml::scale_len(n, k)))
+}
+
+/// Q4_0 weights (n, k) in panels.
+fn four_bits(n: usize, k: usize, at: &mut Guarded) -> Packed4<'static> {
+    let rows = Rows::new(Format::Q4_0, n, k, blocks(Format::Q4_0, n * k / 32, at));
+    Packed4::pack(rows, at.out(ggml::code_len(n, k)), at.out(ggml::scale_len(n, k)))
 }

@@ -70,6 +70,8 @@ impl Plain for u32 {}
 impl Plain for samebits::kernels::Line {}
 impl Plain for [samebits::kernels::Line; 8] {}
 impl Plain for samebits::kernels::nf4::CodeLine {}
+impl Plain for samebits::kernels::ggml::Code8 {}
+impl Plain for samebits::kernels::ggml::HalfLine {}
 
 /// Hands out slices that lie against an unreadable page, each in a mapping of its own.
 pub struct Guarded {

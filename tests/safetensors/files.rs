@@ -3,7 +3,8 @@
 use super::memory::peak;
 use super::{check_accepted, file};
 use samebits::Error;
-use samebits::io::safetensors::{Dtype, SafeTensors, TensorView, to_bytes, write};
+use samebits::io::bytes::Access;
+use samebits::io::safetensors::{Checkpoint, Dtype, SafeTensors, TensorView, to_bytes, write};
 use std::path::{Path, PathBuf};
 
 fn fixtures() -> Vec<PathBuf> {
@@ -110,4 +111,28 @@ fn real_files() {
         }
     }
     assert!(count >= 20, "only {count} files");
+}
+
+/// Mapped, a file has the same tensors; shortened meanwhile, zeros and an error, never a signal.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn a_mapped_file_may_be_shortened() {
+    for path in fixtures() {
+        let mapped = SafeTensors::open_with(&path, Access::Map).unwrap();
+        assert!(mapped.tensors().eq(SafeTensors::open(&path).unwrap().tensors()), "{}", path.display());
+        mapped.data().check().unwrap();
+    }
+    let path = std::env::temp_dir().join(format!("samebits-short-{}.safetensors", std::process::id()));
+    let ones = [1.0f32; 32 * 1024].map(f32::to_le_bytes);
+    let w = TensorView { name: "w", dtype: Dtype::F32, shape: &[32 * 1024], bytes: ones.as_flattened() };
+    write(&path, &[w], &[]).unwrap();
+    let file = Checkpoint::open_with(&path, Access::Map).unwrap();
+    let tensor = file.load("w").unwrap();
+    file.check().unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    assert_eq!(tensor.to_vec::<f32>()[32 * 1024 - 1], 0.0);
+    let error = file.check().unwrap_err().to_string();
+    assert!(error.contains(".safetensors: cannot go on using it: it had 131"), "{error}");
+    assert!(error.ends_with("and was shortened to 4096"), "{error}");
+    std::fs::remove_file(path).unwrap();
 }

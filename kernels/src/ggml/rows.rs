@@ -69,6 +69,14 @@ impl<'a> Rows<'a> {
         self.blocks
     }
 
+    /// What is read after the first `bytes` of row `j`: the rest of it or, at its end, the row two panels on.
+    #[inline(always)]
+    fn after(&self, j: usize, bytes: usize) -> &'a [u8] {
+        let row = self.format.bytes(self.k);
+        let at = if bytes < row { j * row + bytes } else { (j + 2 * LANES) * row };
+        self.blocks.get(at..).unwrap_or(&[])
+    }
+
     /// The blocks of row `j`.
     #[inline(always)]
     pub(super) fn row(&self, j: usize) -> &'a [u8] {
@@ -135,6 +143,11 @@ impl Kernel for Fill<'_, '_> {
                 let (lines, _) = Line::floats_mut(room).as_chunks_mut();
                 if LANES * p + r < rows.n {
                     let blocks = &rows.row(LANES * p + r)[bytes.clone()];
+                    // As many rows are read at once as a prefetcher follows at best: each asks for its next part.
+                    let next = rows.after(LANES * p + r, bytes.end);
+                    for at in next.iter().take(blocks.len()).step_by(size_of::<Line>()) {
+                        s.prefetch(at);
+                    }
                     decode(s, rows.format, blocks, Out { lines: &mut lines[r..], step: LANES });
                 } else {
                     lines[r..].iter_mut().step_by(LANES).for_each(|line| *line = [0.0; LANES]);

@@ -77,13 +77,12 @@ fn read(mut file: File, path: &Path, how: Access) -> Result<SafeTensors, Failure
     let header = Header::parse(&text, data_len)?;
     drop(text);
 
-    let (data, base) = match how {
-        Access::Read => {
-            let mut data = Buffer::zeroed(data_len)?;
-            file.read_exact(data.elements_mut())?;
-            (data, 0)
-        }
-        Access::Map => (Buffer::map(file, path)?, before as usize),
+    let (data, base) = if how.maps() {
+        (Buffer::map(file, path)?, before as usize)
+    } else {
+        let mut data = Buffer::zeroed(data_len)?;
+        file.read_exact(data.elements_mut())?;
+        (data, 0)
     };
     if data.len() - base.min(data.len()) != data_len {
         return Err(Error::invalid("the file changed while it was opened").into());
