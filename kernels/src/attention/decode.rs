@@ -42,7 +42,7 @@ type Scores = [Line; BLOCK / LANES];
 
 /// See [`super::scratch_len`].
 pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
-    let a_row = words(qk_dim) + words(v_dim) + RUN * BLOCK / LANES;
+    let a_row = words(qk_dim) + 2 * words(v_dim) + RUN * BLOCK / LANES;
     Spare::len(qk_dim, v_dim) + MAX_ROWS * a_row
 }
 
@@ -77,6 +77,8 @@ struct Decode<'s, const R: usize> {
     q: &'s [Line],
     /// (R, v_dim), padded to words
     o: &'s mut [Line],
+    /// As many, while a block is added.
+    sums: &'s mut [Line],
     /// Of the blocks of a run.
     scores: &'s mut [[Scores; R]],
     /// Rows are its lanes.
@@ -108,7 +110,8 @@ impl<const R: usize> Decode<'_, R> {
         let o = carve(scratch, R * words(v_dim));
         o.fill(Line::ZERO);
         let scores = carve(scratch, RUN * R * (BLOCK / LANES)).as_chunks_mut().0.as_chunks_mut().0;
-        let mut rows = Decode::<R> { q, o, scores, state: State::START };
+        let sums = carve(scratch, R * words(v_dim));
+        let mut rows = Decode::<R> { q, o, sums, scores, state: State::START };
         let visible = Visible::new(&piece);
         for first in visible.blocks().step_by(RUN) {
             let run = first..visible.blocks().end.min(first + RUN);
@@ -171,8 +174,9 @@ impl<const R: usize> Decode<'_, R> {
                 true => (piece.v, block.start),
                 false => (spare.values(piece.v, block.start, block.any), 0),
             };
-            let (p, ahead) = (&self.scores[block.index], &mut ahead);
-            let mut values = Values::<R, NV> { o: self.o, p, alpha, v, first, ahead };
+            let (p, o, sums) = (&self.scores[block.index], &mut *self.o, &mut *self.sums);
+            let ahead = &mut ahead;
+            let mut values = Values::<R, NV> { o, sums, p, alpha, v, first, ahead };
             match block.kind {
                 Kind::Whole => s.outline(values),
                 _ => values.mixed(s, block),

@@ -292,9 +292,9 @@ impl Simd for Avx2 {
     ) -> [Self::F32; R] {
         // Four columns of eight rows at a time: what sixteen registers hold. Rows i and i + 4 meet as they are
         // loaded, so that shuffles stay within halves.
-        for quad in 0..4 {
-            let c = 4 * quad;
-            for h in 0..2 {
+        for h in 0..2 {
+            for quad in 0..4 {
+                let c = 4 * quad;
                 // SAFETY: `self` proves the features; see the top of this file. Four floats from c <= 12 on.
                 unsafe {
                     let columns = quads(each!(4, i => {

@@ -6,7 +6,7 @@
 //! page before is computed with. Two pages ahead is best here; more leaves the first-level cache too soon.
 //!
 //! Zen 4, (1, 32, 1, 128) over 4,096 keys, GB/s, where reading alone reaches 32: 16.4 with prefetch instructions and
-//! K and V block by block, 22 with pages, 28.5 with pages and runs of 32 blocks.
+//! K and V block by block, 22 with pages, 28.5 with pages and runs of 32 blocks. AVX2: 17 before, 24.5 after.
 
 use crate::line::touch;
 use crate::view::MatRef;

@@ -1,4 +1,4 @@
-//! Values: all rows × a few words of components in registers, 64 values deep.
+//! Values: all rows × some words of components, 64 values deep.
 
 use super::super::{BLOCK, rows::read};
 use super::{Ahead, Block, Scores};
@@ -13,12 +13,15 @@ const STEP: usize = 8;
 pub(super) struct Values<'a, 'x, const R: usize, const NV: usize> {
     /// (R, v_dim), padded to words
     pub o: &'a mut [Line],
+    /// Chains, as many.
+    pub sums: &'a mut [Line],
     /// p of the block.
     pub p: &'a [Scores; R],
     pub alpha: [f32; LANES],
     /// The values are its rows from `first` on.
     pub v: MatRef<'a>,
     pub first: usize,
+    /// What is read of the rows to come meanwhile.
     pub ahead: &'a mut Ahead<'x>,
 }
 
@@ -27,25 +30,30 @@ impl<const R: usize, const NV: usize> Kernel for Values<'_, '_, R, NV> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (width, whole) = (self.o.len() / R, self.v.cols() / LANES);
-        let mut w = 0;
-        // A tile that takes whole rows reads them in order; else the first shows memory that order.
-        if NV < width && NV <= whole {
-            w += self.early_tile(s);
+        if R == 1 && whole > NV {
+            self.stream(s);
+        } else {
+            let mut w = 0;
+            if NV < whole {
+                w += self.early_tile(s);
+            }
+            while w < whole {
+                w += match whole - w {
+                    8.. if NV >= 8 => self.tile::<S, 8>(s, w),
+                    4.. if NV >= 4 => self.tile::<S, 4>(s, w),
+                    2.. if NV >= 2 => self.tile::<S, 2>(s, w),
+                    _ => self.tile::<S, 1>(s, w),
+                };
+            }
         }
-        while w < width {
-            w += match whole.saturating_sub(w) {
-                8.. if NV >= 8 => self.tile::<S, 8>(s, w),
-                4.. if NV >= 4 => self.tile::<S, 4>(s, w),
-                2.. if NV >= 2 => self.tile::<S, 2>(s, w),
-                1.. => self.tile::<S, 1>(s, w),
-                0 => self.tail(s, w),
-            };
+        if whole < width {
+            self.tail(s, whole);
         }
     }
 }
 
 impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
-    /// `N` words from `w` on. Returns `N`.
+    /// `N` words from `w` on, their chains in registers. Returns `N`.
     #[inline(always)]
     fn tile<S: Simd, const N: usize>(&mut self, s: S, w: usize) -> usize {
         let (p, v) = (self.p, self.v.strip::<BLOCK>(self.first));
@@ -56,7 +64,7 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
         self.add(s, acc, w)
     }
 
-    /// The first `NV` words; rows are touched some rows before. Returns `NV`.
+    /// The first `NV` words. As it reads a part of each row, memory is shown whole rows before. Returns `NV`.
     #[inline(always)]
     fn early_tile<S: Simd>(&mut self, s: S) -> usize {
         let (p, v) = (self.p, self.v.strip::<BLOCK>(self.first));
@@ -70,9 +78,39 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
         self.add(s, acc, 0)
     }
 
+    /// All whole words, their chains in the first-level cache: one load reads all values in the order in which
+    /// they lie.
+    #[inline(always)]
+    fn stream<S: Simd>(&mut self, s: S) {
+        let (p, v, width) = (self.p, self.v.strip::<BLOCK>(self.first), self.o.len() / R);
+        self.sums.fill(Line::ZERO);
+        for j in 0..BLOCK {
+            let mut weight = [s.splat(0.0); R];
+            for r in 0..R {
+                weight[r] = s.splat(p[r][j / LANES][j % LANES]);
+            }
+            for w in 0..v.lines() {
+                let [value] = v.row(j, w);
+                let value = s.load(value);
+                for r in 0..R {
+                    let sum = &mut self.sums[r * width + w];
+                    let chain = s.fma(weight[r], value, s.load(sum));
+                    s.store(sum, chain);
+                }
+            }
+        }
+        for w in 0..v.lines() {
+            let mut acc = [[s.splat(0.0); 1]; R];
+            for r in 0..R {
+                acc[r][0] = s.load(&self.sums[r * width + w]);
+            }
+            self.add(s, acc, w);
+        }
+    }
+
     /// The same for components that do not fill a word.
     #[inline(always)]
-    fn tail<S: Simd>(&mut self, s: S, w: usize) -> usize {
+    fn tail<S: Simd>(&mut self, s: S, w: usize) {
         let mut acc = [[s.splat(0.0); 1]; R];
         for j in 0..BLOCK {
             let value = read(s, self.v, self.first + j, w * LANES);
@@ -81,7 +119,7 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
                 acc[r][0] = s.fma(weight, value, acc[r][0]);
             }
         }
-        self.add(s, acc, w)
+        self.add(s, acc, w);
     }
 
     /// o = fma(o, α, acc)
