@@ -8,15 +8,15 @@
 //! are computed in `f64` and rounded once to the table.
 //!
 //! ```text
-//!   half          x1 = dims 16j…          ├─ fma(−x2, sin, x1 · cos)       a line of the table turns
+//!   half          x1 = dims 16j…          ├─ fma(−x2, sin, x1 · cos)       one line of the table turns
 //!                 x2 = dims n/2 + 16j…    ├─ fma( x1, sin, x2 · cos)       two lines of each head
 //!   interleaved   x  = dims 32j…  ─ swap neighbours ─► fma(swap, ∓sin, x · cos), cos and sin doubled up
 //! ```
 //!
 //! **Registers.**  cos, sin and two lines of x.
 //!
-//! **Cost.**  8 bytes an element, 1.5 operations; memory binds. A token's lines of the table are laid out once, in
-//! the first-level cache, and turn all its heads, which are read and written in order.
+//! **Cost.**  8 bytes an element, 1.5 operations; memory binds. A line of the table is read once a token and
+//! turns all heads, so its traffic is 1/heads of theirs.
 //!
 //! **Error.**  Table within 2⁻²⁵ of cos and sin at any position below 2²⁴; each output rounded twice.
 //!
@@ -25,7 +25,7 @@
 use crate::math::{pow64, sin_cos64};
 use crate::simd::{Simd, fma};
 use crate::view::{HeadsMut, HeadsRef, MatMut, MatRef};
-use crate::{Cpu, Kernel, LANES, Line};
+use crate::{Cpu, Kernel, LANES};
 
 /// Which two dimensions of a head turn together. A model is trained with one of them; files do not always say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,82 +126,52 @@ struct Rotate<'a> {
     to: HeadsMut<'a>,
 }
 
-/// Pairs whose cos and sin are laid out at a time.
-const CHUNK: usize = 8 * LANES;
-
-/// cos and sin of some pairs of a token, as its heads need them.
-struct Turns {
-    /// The first pair.
-    first: usize,
-    /// How many.
-    n: usize,
-    /// Half: a line for sixteen pairs. Interleaved: two lines, each number twice, sin negated for the first.
-    cos: [Line; 2 * CHUNK / LANES],
-    sin: [Line; 2 * CHUNK / LANES],
-}
-
 impl Kernel for Rotate<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let Table { cos, sin, pairs } = self.rope.table;
-        let lines = [Line::ZERO; 2 * CHUNK / LANES];
-        let mut turns = Turns { first: 0, n: 0, cos: lines, sin: lines };
-        for (token, &p) in self.rope.positions.iter().enumerate() {
-            for first in (0..pairs).step_by(CHUNK) {
-                (turns.first, turns.n) = (first, CHUNK.min(pairs - first));
-                let at = p as usize * pairs + first;
-                turns.lay_out(s, self.rope.pairing, &cos[at..at + turns.n], &sin[at..at + turns.n]);
-                self.turn(s, token, &turns);
+        let (Rope { table, pairing, positions }, [batch, ..]) = (self.rope, self.to.shape());
+        for (b, token) in (0..batch).flat_map(|b| (0..positions.len()).map(move |token| (b, token))) {
+            // (heads, head_dim)
+            let mut x = self.to.token(b, token);
+            if let Some(from) = &self.from {
+                // A token's heads fit the first-level cache: copied here, turned there.
+                copy(from.token(b, token), &mut x);
             }
-            self.copy_rest(token);
-        }
-    }
-}
-
-impl Rotate<'_> {
-    /// Some pairs of every head of a token.
-    #[inline(always)]
-    fn turn<S: Simd>(&mut self, s: S, token: usize, turns: &Turns) {
-        let (rope, [batch, heads, ..]) = (self.rope, self.to.shape());
-        for b in 0..batch {
-            for h in 0..heads {
-                let mut to = self.to.head(b, h);
-                let Some(from) = &self.from else {
-                    match to.row(token) {
-                        Some(row) => turn_row(s, rope, turns, None, row),
-                        None => turn_apart(rope, turns, token, None, &mut to),
-                    }
-                    continue;
-                };
-                let from = from.head(b, h);
-                match (from.row(token), to.row(token)) {
-                    (Some(x), Some(row)) => turn_row(s, rope, turns, Some(x), row),
-                    _ => turn_apart(rope, turns, token, Some(from), &mut to),
-                }
-            }
-        }
-    }
-
-    /// The dimensions that do not turn.
-    fn copy_rest(&mut self, token: usize) {
-        let ([batch, heads, _, dim], first) = (self.to.shape(), 2 * self.rope.table.pairs);
-        let Some(from) = self.from.filter(|_| first < dim) else { return };
-        for b in 0..batch {
-            for h in 0..heads {
-                let (from, mut to) = (from.head(b, h), self.to.head(b, h));
-                (first..dim).for_each(|d| *to.at(token, d) = from.get(token, d));
+            let row = positions[token] as usize * table.pairs;
+            let part = row..row + table.pairs;
+            let (cos, sin) = (&table.cos[part.clone()], &table.sin[part]);
+            match (x.as_ref().has_rows(), pairing) {
+                (true, Pairing::Half) => turn_halves(s, cos, sin, &mut x),
+                (true, Pairing::Interleaved) => turn_neighbours(s, cos, sin, &mut x),
+                (false, _) => turn_one_by_one(*pairing, cos, sin, &mut x),
             }
         }
     }
 }
 
-/// Some pairs of one head, its dimensions side by side: from `from`, or where they lie.
+fn copy(from: MatRef<'_>, to: &mut MatMut<'_>) {
+    for h in 0..to.rows() {
+        match (from.row(h), to.row(h)) {
+            (Some(from), Some(to)) => to.copy_from_slice(from),
+            _ => (0..to.cols()).for_each(|d| *to.at(h, d) = from.get(h, d)),
+        }
+    }
+}
+
+/// All heads of a token, pairs (i, i + n/2): a line of the table at a time.
 #[inline(always)]
-fn turn_row<S: Simd>(s: S, rope: &Rope, turns: &Turns, from: Option<&[f32]>, to: &mut [f32]) {
-    match rope.pairing {
-        Pairing::Half => turn_halves(s, turns, rope.table.pairs, from, to),
-        Pairing::Interleaved => turn_neighbours(s, turns, from, to),
+fn turn_halves<S: Simd>(s: S, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) {
+    let pairs = cos.len();
+    for at in (0..pairs).step_by(LANES) {
+        let n = LANES.min(pairs - at);
+        let (cos, sin) = (read(s, cos, at, n), read(s, sin, at, n));
+        for h in 0..x.rows() {
+            let x = x.row(h).unwrap_or(&mut []);
+            let (a, b) = (read(s, x, at, n), read(s, x, pairs + at, n));
+            write(s, x, at, n, s.nfma(b, sin, s.mul(a, cos)));
+            write(s, x, pairs + at, n, s.fma(a, sin, s.mul(b, cos)));
+        }
     }
 }
 
@@ -222,68 +192,45 @@ const EVEN: [i32; LANES] = {
     sign
 };
 
-impl Turns {
-    /// From rows of the table.
-    #[inline(always)]
-    fn lay_out<S: Simd>(&mut self, s: S, pairing: Pairing, cos: &[f32], sin: &[f32]) {
-        let sign = s.load_i(&EVEN);
-        for i in 0..self.n.div_ceil(LANES) {
-            let n = LANES.min(self.n - i * LANES);
-            let (cos, sin) = (read(s, cos, i * LANES, n), read(s, sin, i * LANES, n));
-            if pairing == Pairing::Half {
-                s.store(&mut self.cos[i], cos);
-                s.store(&mut self.sin[i], sin);
-                continue;
-            }
-            for (half, index) in DOUBLED.iter().enumerate() {
-                let index = s.load_i(index);
-                s.store(&mut self.cos[2 * i + half], s.lut16(index, cos));
-                // The first of a pair subtracts.
-                let sin = s.xor_i(s.bits(s.lut16(index, sin)), sign);
-                s.store(&mut self.sin[2 * i + half], s.of_bits(sin));
-            }
+/// All heads of a token, pairs (2i, 2i + 1): half a line of the table at a time.
+#[inline(always)]
+fn turn_neighbours<S: Simd>(s: S, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) {
+    let (pairs, sign) = (cos.len(), s.load_i(&EVEN));
+    for at in (0..2 * pairs).step_by(LANES) {
+        let (first, n) = (at / 2 / LANES * LANES, LANES.min(2 * pairs - at));
+        let (c, d) = (read_line(s, cos, first), read_line(s, sin, first));
+        let index = s.load_i(&DOUBLED[at / LANES % 2]);
+        let cos = s.lut16(index, c);
+        // The first of a pair subtracts: its sin is negated.
+        let sin = s.of_bits(s.xor_i(s.bits(s.lut16(index, d)), sign));
+        for h in 0..x.rows() {
+            let x = x.row(h).unwrap_or(&mut []);
+            let v = read(s, x, at, n);
+            write(s, x, at, n, s.fma(s.swap(v), sin, s.mul(v, cos)));
         }
     }
 }
 
-/// Pairs (i, i + pairs).
-#[inline(always)]
-fn turn_halves<S: Simd>(s: S, turns: &Turns, pairs: usize, from: Option<&[f32]>, to: &mut [f32]) {
-    for i in 0..turns.n.div_ceil(LANES) {
-        let (at, n) = (turns.first + i * LANES, LANES.min(turns.n - i * LANES));
-        let (cos, sin) = (s.load(&turns.cos[i]), s.load(&turns.sin[i]));
-        let x = from.unwrap_or(to);
-        let (a, b) = (read(s, x, at, n), read(s, x, pairs + at, n));
-        write(s, to, at, n, s.nfma(b, sin, s.mul(a, cos)));
-        write(s, to, pairs + at, n, s.fma(a, sin, s.mul(b, cos)));
+/// All heads of a token whose dimensions do not lie side by side.
+fn turn_one_by_one(pairing: Pairing, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) {
+    let pairs = cos.len();
+    for h in 0..x.rows() {
+        for (i, (&cos, &sin)) in cos.iter().zip(sin).enumerate() {
+            let (j, k) = match pairing {
+                Pairing::Half => (i, i + pairs),
+                Pairing::Interleaved => (2 * i, 2 * i + 1),
+            };
+            let (a, b) = (x.as_ref().get(h, j), x.as_ref().get(h, k));
+            *x.at(h, j) = fma(-b, sin, a * cos);
+            *x.at(h, k) = fma(a, sin, b * cos);
+        }
     }
 }
 
-/// Pairs (2i, 2i + 1).
+/// The line of `x` from `at` on, zeros past its end.
 #[inline(always)]
-fn turn_neighbours<S: Simd>(s: S, turns: &Turns, from: Option<&[f32]>, to: &mut [f32]) {
-    for i in 0..(2 * turns.n).div_ceil(LANES) {
-        let (at, n) = (2 * turns.first + i * LANES, LANES.min(2 * turns.n - i * LANES));
-        let (cos, sin) = (s.load(&turns.cos[i]), s.load(&turns.sin[i]));
-        let v = read(s, from.unwrap_or(to), at, n);
-        write(s, to, at, n, s.fma(s.swap(v), sin, s.mul(v, cos)));
-    }
-}
-
-/// Pairs of a head whose dimensions do not lie side by side, one by one.
-fn turn_apart(rope: &Rope, turns: &Turns, token: usize, from: Option<MatRef<'_>>, to: &mut MatMut<'_>) {
-    let Table { cos, sin, pairs } = rope.table;
-    for i in turns.first..turns.first + turns.n {
-        let row = rope.positions[token] as usize * pairs + i;
-        let (j, k) = match rope.pairing {
-            Pairing::Half => (i, i + pairs),
-            Pairing::Interleaved => (2 * i, 2 * i + 1),
-        };
-        let x = from.unwrap_or(to.as_ref());
-        let (a, b) = (x.get(token, j), x.get(token, k));
-        *to.at(token, j) = fma(-b, sin[row], a * cos[row]);
-        *to.at(token, k) = fma(a, sin[row], b * cos[row]);
-    }
+fn read_line<S: Simd>(s: S, x: &[f32], at: usize) -> S::F32 {
+    read(s, x, at, LANES.min(x.len() - at))
 }
 
 /// `n <= 16` elements from `at` on.

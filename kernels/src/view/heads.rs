@@ -144,6 +144,24 @@ impl<'a, T> HeadsRef<'a, T> {
         }
     }
 
+    /// The matrix (heads, dim) of one token.
+    ///
+    /// # Panics
+    /// Where there is no such token.
+    #[inline(always)]
+    pub fn token(&self, batch: usize, token: usize) -> MatRef<'a, T> {
+        let [b, rows, n, cols] = self.shape;
+        assert!(batch < b && token < n, "token ({batch}, {token}) of ({b}, {n})");
+        MatRef {
+            base: place(self.base, [batch, token], [self.strides[0], self.strides[2]]),
+            rows,
+            cols,
+            row_stride: self.strides[1],
+            col_stride: self.strides[3],
+            life: PhantomData,
+        }
+    }
+
     /// The part `start..start + len` of one axis.
     ///
     /// # Panics
@@ -213,6 +231,25 @@ impl<'a, T> HeadsMut<'a, T> {
             rows,
             cols,
             row_stride: self.strides[2],
+            col_stride: self.strides[3],
+            life: PhantomData,
+        }
+    }
+
+    /// The matrix (heads, dim) of one token.
+    ///
+    /// # Panics
+    /// Where there is no such token.
+    #[inline(always)]
+    pub fn token(&mut self, batch: usize, token: usize) -> MatMut<'_, T> {
+        let [b, rows, n, cols] = self.shape;
+        assert!(batch < b && token < n, "token ({batch}, {token}) of ({b}, {n})");
+        let base = place(self.base.cast_const(), [batch, token], [self.strides[0], self.strides[2]]);
+        MatMut {
+            base: base.cast_mut(),
+            rows,
+            cols,
+            row_stride: self.strides[1],
             col_stride: self.strides[3],
             life: PhantomData,
         }
