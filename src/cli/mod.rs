@@ -17,6 +17,7 @@ use crate::{Error, sys};
 pub mod args;
 mod bench;
 pub mod console;
+mod convert;
 mod embed;
 mod generate;
 mod help;
@@ -58,6 +59,7 @@ pub const COMMANDS: &[Command] = &[
     bench::COMMAND,
     inspect::COMMAND,
     quantize::COMMAND,
+    convert::COMMAND,
     generate::COMMAND,
     tokenize::COMMAND,
     embed::COMMAND,

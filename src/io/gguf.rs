@@ -40,9 +40,9 @@ mod write;
 pub use ggml_type::GgmlType;
 pub use header::MAX_RANK;
 pub use value::{Array, Elements, Entry, Value, ValueType};
+pub use write::{ArrayBuf, TensorInfo, to_bytes};
 #[cfg(feature = "std")]
-pub use write::write;
-pub use write::{ArrayBuf, to_bytes};
+pub use write::{write, write_each};
 
 use crate::io::nearest::no_tensor;
 use crate::tensor::{self, Buffer, Shape, Tensor};

@@ -35,9 +35,9 @@ mod file;
 pub use checkpoint::Checkpoint;
 pub use dtype::Dtype;
 pub use header::MAX_HEADER;
-pub use write::to_bytes;
+pub use write::{TensorInfo, to_bytes};
 #[cfg(feature = "std")]
-pub use write::write;
+pub use write::{write, write_each};
 
 use crate::io::nearest::no_tensor;
 use crate::tensor::{self, Buffer, Shape, Tensor};

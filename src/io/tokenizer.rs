@@ -49,6 +49,7 @@ mod post;
 mod pretokenize;
 mod protobuf;
 mod sentencepiece;
+mod to_gguf;
 mod trie;
 mod unicode;
 mod unigram;
@@ -59,6 +60,7 @@ mod wordpiece;
 pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
 pub use gguf::GgufVocabulary;
+pub use to_gguf::OwnedVocabulary;
 
 use crate::{Error, Result};
 use added::{Added, Part};

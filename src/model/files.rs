@@ -146,7 +146,7 @@ fn open_llama2c(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {
 
 /// Whether a file is named as llama2.c's are, or begins as its later ones do. Its first ones begin with nothing
 /// of their own.
-fn is_llama2c(path: &Path) -> bool {
+pub(super) fn is_llama2c(path: &Path) -> bool {
     use std::io::Read;
     let mut magic = [0; 4];
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bin")) || !path.is_file() {
@@ -248,7 +248,7 @@ fn pooling_of(path: &Path) -> Result<Pooling> {
 }
 
 /// A small file, whole.
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
     /// Configurations have some thousand bytes.
     const MOST: u64 = 16 << 20;

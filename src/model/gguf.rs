@@ -3,6 +3,8 @@
 //! Reference: `llama.cpp`'s `gguf-py` (`constants.py`, `tensor_mapping.py`) and its converter, which permutes q and k
 //! of Llama to the interleaved pairing, and adds 1 to the gains of Gemma.
 
+pub(super) mod rope_scaling;
+
 use super::config::{Architecture, DecoderConfig, NormKind};
 use super::load::Source;
 use crate::io::gguf::{Gguf, ValueType};
@@ -158,16 +160,12 @@ fn rope(data: &Metadata<'_>, architecture: Architecture, head_dim: usize) -> Res
         let what = format!("{rotary_dim} of {head_dim} components turn, base {theta}");
         return Err(Error::invalid(what));
     }
-    let key = data.key("rope.scaling.type");
-    let scaled = data.file.find(&key).map(|e| e.str()).transpose()?;
-    if let Some(kind) = scaled.filter(|&kind| kind != "none") {
-        return Err(Error::invalid(format!("rope.scaling.type {kind:?} is not known")));
-    }
     let pairing = match architecture {
         Architecture::Llama => Pairing::Interleaved,
         _ => Pairing::Half,
     };
-    Ok(RotaryConfig { rotary_dim, ..RotaryConfig::new(head_dim, theta, pairing) })
+    let scaling = rope_scaling::read(data.file, data.name)?;
+    Ok(RotaryConfig { rotary_dim, scaling, ..RotaryConfig::new(head_dim, theta, pairing) })
 }
 
 /// A GGUF file as a source of tensors with Hugging Face's names.
@@ -182,47 +180,64 @@ impl<'a> GgufTensors<'a> {
         GgufTensors { file, architecture: config.architecture }
     }
 
-    /// Parts of names, GGUF's and Hugging Face's.
-    fn parts(&self) -> &'static [(&'static str, &'static str)] {
-        match self.architecture {
-            Architecture::Gpt2 => &[
-                ("token_embd", "wte"),
-                ("position_embd", "wpe"),
-                ("output_norm", "ln_f"),
-                ("output", "lm_head"),
-                ("attn_norm", "ln_1"),
-                ("attn_qkv", "attn.c_attn"),
-                ("attn_output", "attn.c_proj"),
-                ("ffn_norm", "ln_2"),
-                ("ffn_up", "mlp.c_fc"),
-                ("ffn_down", "mlp.c_proj"),
-            ],
-            Architecture::Gemma2 => &LLAMA[..LLAMA.len() - 1],
-            Architecture::Phi3 => &PHI3,
-            _ => &LLAMA[3..],
-        }
-    }
-
-    /// Hugging Face's name of a tensor; its own where it is not known.
-    fn outward(&self, name: &str) -> String {
-        let (stem, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
-        let (layer, part) = match stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-            Some((layer, part)) => (Some(layer), part),
-            None => (None, stem),
-        };
-        let Some((_, known)) = self.parts().iter().find(|(own, _)| *own == part) else { return name.into() };
-        match (layer, self.architecture) {
-            (Some(layer), Architecture::Gpt2) => format!("h.{layer}.{known}.{suffix}"),
-            (Some(layer), _) => format!("model.layers.{layer}.{known}.{suffix}"),
-            (None, Architecture::Gpt2) => format!("{known}.{suffix}"),
-            (None, _) if *known == "lm_head" => format!("{known}.{suffix}"),
-            (None, _) => format!("model.{known}.{suffix}"),
-        }
-    }
-
     fn inward(&self, name: &str) -> Option<&'a str> {
-        self.file.tensors().map(|t| t.name).find(|own| self.outward(own) == name)
+        self.file.tensors().map(|t| t.name).find(|own| outward(self.architecture, own) == name)
     }
+}
+
+/// Parts of names, GGUF's and Hugging Face's.
+fn parts(architecture: Architecture) -> &'static [(&'static str, &'static str)] {
+    match architecture {
+        Architecture::Gpt2 => &[
+            ("token_embd", "wte"),
+            ("position_embd", "wpe"),
+            ("output_norm", "ln_f"),
+            ("output", "lm_head"),
+            ("attn_norm", "ln_1"),
+            ("attn_qkv", "attn.c_attn"),
+            ("attn_output", "attn.c_proj"),
+            ("ffn_norm", "ln_2"),
+            ("ffn_up", "mlp.c_fc"),
+            ("ffn_down", "mlp.c_proj"),
+        ],
+        Architecture::Gemma2 => &LLAMA[..LLAMA.len() - 1],
+        Architecture::Phi3 => &PHI3,
+        _ => &LLAMA[3..],
+    }
+}
+
+/// Hugging Face's name of a tensor; its own where it is not known.
+fn outward(architecture: Architecture, name: &str) -> String {
+    let (stem, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
+    let (layer, part) = match stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, part)) => (Some(layer), part),
+        None => (None, stem),
+    };
+    let Some((_, known)) = parts(architecture).iter().find(|(own, _)| *own == part) else {
+        return name.into();
+    };
+    match (layer, architecture) {
+        (Some(layer), Architecture::Gpt2) => format!("h.{layer}.{known}.{suffix}"),
+        (Some(layer), _) => format!("model.layers.{layer}.{known}.{suffix}"),
+        (None, Architecture::Gpt2) => format!("{known}.{suffix}"),
+        (None, _) if *known == "lm_head" => format!("{known}.{suffix}"),
+        (None, _) => format!("model.{known}.{suffix}"),
+    }
+}
+
+/// GGUF's name of a tensor that [`outward`] gives Hugging Face's.
+pub(super) fn gguf_name(architecture: Architecture, name: &str) -> Option<String> {
+    let (stem, suffix) = name.rsplit_once('.')?;
+    let stem = stem.strip_prefix("model.").unwrap_or(stem);
+    let (layer, part) = match stem.strip_prefix("layers.").or(stem.strip_prefix("h.")) {
+        Some(rest) => rest.split_once('.').map(|(layer, part)| (Some(layer), part))?,
+        None => (None, stem),
+    };
+    let (own, _) = parts(architecture).iter().find(|(_, known)| *known == part)?;
+    Some(match layer {
+        Some(layer) => format!("blk.{layer}.{own}.{suffix}"),
+        None => format!("{own}.{suffix}"),
+    })
 }
 
 /// The first three are Gemma 2's, the last all others'.
@@ -264,7 +279,8 @@ impl Source for GgufTensors<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.file.tensors().map(|t| self.outward(t.name)).collect()
+        let weights = self.file.tensors().filter(|t| !rope_scaling::is_part(t.name));
+        weights.map(|t| outward(self.architecture, t.name)).collect()
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor> {

@@ -2,7 +2,7 @@
 
 use super::config::{Architecture, DecoderConfig, NormKind};
 use super::load::Source;
-use crate::io::llama2c::Llama2c;
+use crate::io::llama2c::{Config, Llama2c};
 use crate::kernels::Cpu;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Options;
@@ -21,10 +21,14 @@ impl DecoderConfig {
     /// # Errors
     /// Where heads have an odd number of components.
     pub fn from_llama2c(file: &Llama2c) -> Result<DecoderConfig> {
-        let c = file.config();
+        DecoderConfig::of_llama2c_numbers(file.config()).map_err(|e| e.in_file(file.name()))
+    }
+
+    /// The same from the numbers alone.
+    pub(super) fn of_llama2c_numbers(c: &Config) -> Result<DecoderConfig> {
         let head_dim = c.dim / c.n_heads;
         if !head_dim.is_multiple_of(2) {
-            return Err(Error::invalid(format!("heads of {head_dim} components")).in_file(file.name()));
+            return Err(Error::invalid(format!("heads of {head_dim} components")));
         }
         Ok(DecoderConfig {
             architecture: Architecture::Llama,

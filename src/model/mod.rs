@@ -8,6 +8,8 @@ mod beam;
 mod cache;
 mod chat;
 mod config;
+#[cfg(feature = "std")]
+mod convert;
 mod decoder;
 mod encoder;
 #[cfg(feature = "std")]
@@ -25,8 +27,14 @@ pub use beam::{Beam, BeamSearch, EarlyStopping, Hypothesis, NextLogits};
 pub use cache::{KvCache, LayerCache};
 pub use chat::{ChatTemplate, Role};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
+#[cfg(feature = "std")]
+pub(crate) use convert::copy_small;
+#[cfg(feature = "std")]
+pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert};
 pub use decoder::{Decoder, Sequence, Workspace};
 pub use encoder::Encoder;
+#[cfg(feature = "std")]
+pub(crate) use files::read as read_config;
 #[cfg(feature = "std")]
 pub use files::{Model, Opening, SentenceEncoder};
 pub use generate::Generator;

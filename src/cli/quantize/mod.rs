@@ -1,29 +1,36 @@
-//! `samebits quantize`: a model's weights in NF4, in a file that bitsandbytes reads.
+//! `samebits quantize`: a model's weights in NF4, in a file or folder that bitsandbytes reads; or in GGUF's Q8_0.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::console::{bytes, printable};
-use super::values::{is_weight, tensor_head};
-use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes};
+use super::console::printable;
+use super::values::is_weight;
+use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::bitsandbytes::{Nf4, Owned};
-use crate::io::json::Writer;
-use crate::io::safetensors::{self, SafeTensors, TensorView};
+use crate::io::bytes::Access;
+use crate::io::safetensors::{self, Checkpoint, TensorView};
 use crate::kernels::nf4::DEFAULT_BLOCKSIZE;
 use crate::{Error, cpu, pool};
 
+mod folder;
+mod report;
 mod work;
 
-use work::{Engine, Loss, Statistics};
+use report::{Report, Row};
+use work::{Engine, Statistics};
 
 pub const COMMAND: Command = Command {
     name: "quantize",
-    summary: "a model's weights in four bits, as bitsandbytes stores them",
-    operands: "IN.safetensors OUT.safetensors",
+    summary: "a model's weights in four bits, as bitsandbytes stores them, or in eight",
+    operands: "IN OUT",
     arity: (2, 2),
     flags: &[
-        Flag { name: "nf4", takes: Takes::Nothing, help: "to NF4: has to be said" },
+        Flag {
+            name: "nf4",
+            takes: Takes::Nothing,
+            help: "to NF4: IN and OUT are files .safetensors, or folders",
+        },
+        Flag { name: "q8", takes: Takes::Nothing, help: "to Q8_0: IN is any model, OUT a file .gguf" },
         Flag {
             name: "blocksize",
             takes: Takes::One("N"),
@@ -40,15 +47,23 @@ pub const COMMAND: Command = Command {
         Flag { name: "json", takes: Takes::Nothing, help: "the report as one JSON object" },
     ],
     notes: "\
-Quantised are tensors of two axes in F32, F16 or BF16, except those whose name contains `embed`, `lm_head`,
-`wte` or `wpe`: embeddings and output heads, which bitsandbytes leaves as well. A name that contains the TEXT
-of an --include is quantised after all, of an --exclude never. All else is copied as it is, byte for byte.
+--nf4: quantised are tensors of two axes in F32, F16 or BF16, except those whose name contains `embed`,
+`lm_head`, `wte` or `wpe`: embeddings and output heads, which bitsandbytes leaves as well. A name that
+contains the TEXT of an --include is quantised after all, of an --exclude never. All else is copied as it is,
+byte for byte. Of a model's folder a folder is made: model.safetensors, config.json with the
+`quantization_config` that transformers looks for, tokenizer and other small files copied. It must not exist
+yet, and appears when it is whole.
+
+--q8: every matrix in blocks of 32 signed bytes and a scale, in one GGUF file with the tokenizer; the same as
+`samebits convert IN OUT.gguf --type q8_0`, whose --help says more.
 
 The report says for each tensor: the mean and the largest |x - y|, the sum of |x - y| over that of |x|, and
 the bytes of x that were quantised in a second. A NaN or an infinity is an error; OUT is then not written.
 
-Example:
+Examples:
   samebits quantize model.safetensors model-nf4.safetensors --nf4 --double-quant --verify
+  samebits quantize Llama-3.2-1B Llama-3.2-1B-nf4 --nf4 --double-quant
+  samebits quantize Llama-3.2-1B llama-q8.gguf --q8
 ",
     run,
 };
@@ -60,9 +75,14 @@ const BLOCKSIZES: [usize; 8] = [32, 64, 128, 256, 512, 1024, 2048, 4096];
 const LEFT: [&str; 4] = ["embed", "lm_head", "wte", "wpe"];
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    if args.has("q8") {
+        return folder::q8(args, console);
+    }
     let plan = Plan::new(args)?;
     let engine = Engine { cpu: cpu::default()?, pool: pool::default()? };
-    let model = SafeTensors::open(&plan.input)?;
+    let config = if plan.folder { Some(folder::Config::read(&plan)?) } else { None };
+    // Mapped: what was quantised is kept, and what it was made of may leave the memory.
+    let model = Checkpoint::open_with(&plan.input, Access::Map)?;
     let mut progress = Progress::new();
     let mut rows = Vec::new();
     for tensor in model.tensors().filter(|tensor| plan.takes(tensor)) {
@@ -74,7 +94,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         rows.push(Row { tensor, loss, time, stored: weight.tensors(tensor.name) });
     }
     progress.show("writing");
-    let written = write(&plan, &model, &rows)?;
+    let written = match &config {
+        Some(config) => config.write(&plan, &model, &rows)?,
+        None => write(&plan, &plan.output, &model, &rows)?,
+    };
     let verified = if plan.verify {
         console.check_interrupt()?;
         progress.show("verifying");
@@ -97,6 +120,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
 struct Plan {
     input: PathBuf,
     output: PathBuf,
+    /// Whether a model's folder becomes a folder.
+    folder: bool,
     blocksize: usize,
     statistics: Statistics,
     include: Vec<String>,
@@ -107,7 +132,7 @@ struct Plan {
 impl Plan {
     fn new(args: &Args) -> Result<Plan, Failure> {
         if !args.has("nf4") {
-            let hint = Some("NF4 is the one format: add --nf4".into());
+            let hint = Some("add --nf4 or --q8".into());
             return Err(Failure::usage("quantize: to which format?", hint));
         }
         let blocksize = args.count("blocksize", 32..=4096)?.unwrap_or(DEFAULT_BLOCKSIZE);
@@ -121,12 +146,18 @@ impl Plan {
             let what = format!("{}: the output would replace the input", output.display());
             return Err(Failure::usage(what, None));
         }
-        if std::fs::metadata(&output).is_ok_and(|metadata| !metadata.is_file()) {
+        let folder = input.is_dir();
+        if folder && folder::is_taken(&output) {
+            let what = "this exists: a folder is written where nothing is yet";
+            return Err(Error::invalid(what).in_file(output.display()).into());
+        }
+        if !folder && std::fs::metadata(&output).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(Error::invalid("not a regular file").in_file(output.display()).into());
         }
         Ok(Plan {
             input,
             output,
+            folder,
             blocksize,
             statistics: if args.has("double-quant") { Statistics::Nested } else { Statistics::Plain },
             include: names("include"),
@@ -168,50 +199,38 @@ fn named(error: Error, file: &Path) -> Error {
     }
 }
 
-/// A quantised tensor.
-struct Row<'a> {
-    tensor: TensorView<'a>,
-    loss: Loss,
-    time: Duration,
-    stored: Vec<Owned>,
-}
-
-impl Row<'_> {
-    fn stored_bytes(&self) -> usize {
-        self.stored.iter().map(|part| part.view().bytes.len()).sum()
-    }
-
-    fn mean(&self) -> f64 {
-        self.loss.sum / self.tensor.shape.iter().product::<usize>() as f64
-    }
-}
-
 /// The tensors that are copied.
-fn copied<'a>(model: &'a SafeTensors, plan: &Plan) -> impl Iterator<Item = TensorView<'a>> {
+fn copied<'a>(model: &'a Checkpoint, plan: &Plan) -> impl Iterator<Item = TensorView<'a>> {
     model.tensors().filter(|tensor| !plan.takes(tensor))
 }
 
-/// Writes the output; returns its bytes.
-fn write(plan: &Plan, model: &SafeTensors, rows: &[Row]) -> Result<u64, Error> {
+/// Writes a file; returns its bytes.
+fn write(plan: &Plan, path: &Path, model: &Checkpoint, rows: &[Row]) -> Result<u64, Error> {
     let stored = rows.iter().flat_map(|row| &row.stored).map(Owned::view);
     let tensors: Vec<TensorView> = copied(model, plan).chain(stored).collect();
-    let metadata: Vec<_> = model.metadata().collect();
+    let metadata: Vec<_> = model.files().next().into_iter().flat_map(|(_, file)| file.metadata()).collect();
     let metadata: Vec<(&str, &str)> = metadata.iter().map(|(key, value)| (&**key, &**value)).collect();
-    safetensors::write(&plan.output, &tensors, &metadata)?;
-    let written = std::fs::metadata(&plan.output).map_err(|e| Error::io(&plan.output, "read", e))?;
+    // A map that lost pages reads as zeros: what was made of them is not kept.
+    model.check()?;
+    safetensors::write(path, &tensors, &metadata)?;
+    model.check()?;
+    let written = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?;
     Ok(written.len())
 }
 
 /// Reads the output again: what was copied is the same, what was quantised decodes to the same bits and so
 /// loses what was reported, and nothing else is there.
-fn verify(plan: &Plan, model: &SafeTensors, rows: &[Row], engine: Engine) -> Result<(), Error> {
-    let output = SafeTensors::open(&plan.output)?;
+fn verify(plan: &Plan, model: &Checkpoint, rows: &[Row], engine: Engine) -> Result<(), Error> {
+    let checkpoint = Checkpoint::open(&plan.output)?;
+    let Some((_, output)) = checkpoint.files().next() else {
+        return Err(Error::invalid("holds nothing").in_file(plan.output.display()));
+    };
     let wrong = |name: &str, what: &str| {
         Error::invalid(format!("tensor {name:?} {what}")).in_file(plan.output.display())
     };
     for row in rows {
         let name = row.tensor.name;
-        let weight = Nf4::read(&output, name).map_err(|e| e.in_file(plan.output.display()))?;
+        let weight = Nf4::read(output, name).map_err(|e| e.in_file(plan.output.display()))?;
         let weight = weight.ok_or_else(|| wrong(name, "is not in NF4"))?;
         if engine.measure(row.tensor, &weight) != row.loss {
             return Err(wrong(name, "decodes to other bits than those that were quantised"));
@@ -230,111 +249,4 @@ fn verify(plan: &Plan, model: &SafeTensors, rows: &[Row], engine: Engine) -> Res
         );
     }
     Ok(())
-}
-
-struct Report<'a> {
-    plan: &'a Plan,
-    tensors: usize,
-    rows: Vec<Row<'a>>,
-    written: u64,
-    verified: bool,
-}
-
-impl Report<'_> {
-    fn print(&self, console: &mut Console) -> Result<(), Failure> {
-        let mut table = Table::new([
-            ("tensor", Align::Left),
-            ("shape", Align::Left),
-            ("bytes", Align::Right),
-            ("in NF4", Align::Right),
-            ("mean err", Align::Right),
-            ("max err", Align::Right),
-            ("relative", Align::Right),
-            ("GB/s", Align::Right),
-        ]);
-        for row in &self.rows {
-            table.row([
-                printable(row.tensor.name),
-                crate::error::Shape(row.tensor.shape).to_string(),
-                row.tensor.bytes.len().to_string(),
-                row.stored_bytes().to_string(),
-                format!("{:.6}", row.mean()),
-                format!("{:.6}", row.loss.max),
-                format!("{:.4}", row.loss.relative()),
-                format!("{:.2}", rate(row.tensor.bytes.len(), row.time)),
-            ]);
-        }
-        write!(console, "{table}")?;
-        writeln!(console, "{}", self.total())?;
-        if self.verified {
-            writeln!(
-                console,
-                "verified: the file decodes to these very bits, and what was copied is the same"
-            )?;
-        }
-        Ok(())
-    }
-
-    fn before(&self) -> usize {
-        self.rows.iter().map(|row| row.tensor.bytes.len()).sum()
-    }
-
-    fn after(&self) -> usize {
-        self.rows.iter().map(Row::stored_bytes).sum()
-    }
-
-    fn time(&self) -> Duration {
-        self.rows.iter().map(|row| row.time).sum()
-    }
-
-    fn total(&self) -> String {
-        let loss = self.rows.iter().map(|row| row.loss).fold(Loss::default(), Loss::join);
-        format!(
-            "{} of {} tensors in NF4, {} to {}, relative error {:.4}, {:.2} GB/s; {} holds {}",
-            self.rows.len(),
-            self.tensors,
-            bytes(self.before() as u64),
-            bytes(self.after() as u64),
-            loss.relative(),
-            rate(self.before(), self.time()),
-            printable(&self.plan.output.to_string_lossy()),
-            bytes(self.written),
-        )
-    }
-
-    fn json(&self) -> String {
-        let mut out = Writer::indented();
-        out.object(|w| {
-            w.key("input").string(&self.plan.input.to_string_lossy());
-            w.key("output").string(&self.plan.output.to_string_lossy());
-            w.key("output_bytes").number(self.written);
-            w.key("format").string("nf4");
-            w.key("blocksize").number(self.plan.blocksize);
-            w.key("double_quant").boolean(self.plan.statistics == Statistics::Nested);
-            w.key("verified").boolean(self.verified);
-            w.key("tensors_in_input").number(self.tensors);
-            w.key("gb_per_s").number(rate(self.before(), self.time()));
-            w.key("tensors").array(|w| self.rows.iter().for_each(|row| row.json(w)));
-        });
-        out.finish()
-    }
-}
-
-impl Row<'_> {
-    fn json(&self, w: &mut Writer) {
-        w.object(|w| {
-            let TensorView { name, dtype, shape, bytes } = self.tensor;
-            tensor_head(w, (name, dtype.name()), shape, bytes.len());
-            w.key("nf4_bytes").number(self.stored_bytes());
-            w.key("mean_error").number(self.mean());
-            w.key("max_error").number(self.loss.max);
-            w.key("relative_error").number(self.loss.relative());
-            w.key("gb_per_s").number(rate(self.tensor.bytes.len(), self.time));
-        });
-    }
-}
-
-/// 10⁹ bytes a second; 0 where nothing was done.
-fn rate(bytes: usize, time: Duration) -> f64 {
-    if time.is_zero() { 0.0 } else { bytes as f64 / time.as_secs_f64() / 1e9 }
 }

@@ -2,7 +2,7 @@
 
 use super::header::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_ALIGNMENT, MAX_RANK, size};
 use super::value::Length;
-use super::{TensorView, Value, ValueType};
+use super::{GgmlType, TensorView, Value, ValueType};
 use crate::io::json::Excerpt;
 use crate::{Error, Result};
 use alloc::format;
@@ -41,9 +41,31 @@ impl ArrayBuf {
         ArrayBuf { kind: ValueType::I32, len: numbers.len(), bytes }
     }
 
+    /// Bytes.
+    pub fn u8s(bytes: &[u8]) -> ArrayBuf {
+        ArrayBuf { kind: ValueType::U8, len: bytes.len(), bytes: bytes.into() }
+    }
+
     /// The array as a value.
     pub fn value(&self) -> Value<'_> {
         Value::Array(super::Array::new(self.kind, self.len, Length::Long, &self.bytes))
+    }
+}
+
+/// A tensor of a file to be written, without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its element type.
+    pub kind: GgmlType,
+    /// The extent of each axis, outermost first.
+    pub shape: &'a [usize],
+}
+
+impl<'a> TensorInfo<'a> {
+    const fn of(t: &TensorView<'a>) -> TensorInfo<'a> {
+        TensorInfo { name: t.name, kind: t.kind, shape: t.shape }
     }
 }
 
@@ -52,7 +74,7 @@ impl ArrayBuf {
 /// # Errors
 /// As [`write()`], without the file system's.
 pub fn to_bytes(metadata: &[(&str, Value<'_>)], tensors: &[TensorView<'_>]) -> Result<Vec<u8>> {
-    let (mut out, alignment) = prepare(metadata, tensors)?;
+    let (mut out, alignment) = prepare_views(metadata, tensors)?;
     for t in tensors {
         out.extend_from_slice(t.bytes);
         out.resize(out.len().next_multiple_of(alignment), 0);
@@ -72,7 +94,7 @@ pub fn write(
     metadata: &[(&str, Value<'_>)],
     tensors: &[TensorView<'_>],
 ) -> Result<()> {
-    let (head, alignment) = prepare(metadata, tensors).map_err(|e| e.in_file(path.display()))?;
+    let (head, alignment) = prepare_views(metadata, tensors).map_err(|e| e.in_file(path.display()))?;
     crate::io::atomic::write(path, |out| {
         out.write_all(&head)?;
         let zeros = alloc::vec![0; alignment];
@@ -83,12 +105,46 @@ pub fn write(
     })
 }
 
+/// [`write()`] for tensors that are made one after the other: `bytes` is asked for those of each in order, so that no
+/// more than one has to be in memory.
+///
+/// # Errors
+/// As [`write()`]; whatever `bytes` fails with; [`Error::Malformed`] where it gives more or fewer bytes than type and
+/// shape need.
+#[cfg(feature = "std")]
+pub fn write_each(
+    path: &std::path::Path,
+    metadata: &[(&str, Value<'_>)],
+    tensors: &[TensorInfo<'_>],
+    mut bytes: impl FnMut(usize) -> Result<Vec<u8>>,
+) -> Result<()> {
+    let (head, alignment) = prepare(metadata, tensors).map_err(|e| e.in_file(path.display()))?;
+    crate::io::atomic::try_write(path, |put| {
+        put(&head)?;
+        let zeros = alloc::vec![0; alignment];
+        tensors.iter().enumerate().try_for_each(|(i, t)| {
+            let bytes = bytes(i)?;
+            fits(t, bytes.len())?;
+            put(&bytes)?;
+            put(&zeros[..padding(bytes.len(), alignment)])
+        })
+    })
+}
+
 fn padding(len: usize, alignment: usize) -> usize {
     len.next_multiple_of(alignment) - len
 }
 
+/// [`prepare`] for tensors whose bytes are there.
+fn prepare_views(metadata: &[(&str, Value<'_>)], tensors: &[TensorView<'_>]) -> Result<(Vec<u8>, usize)> {
+    let infos: Vec<TensorInfo<'_>> = tensors.iter().map(TensorInfo::of).collect();
+    let prepared = prepare(metadata, &infos)?;
+    infos.iter().zip(tensors).try_for_each(|(info, t)| fits(info, t.bytes.len()))?;
+    Ok(prepared)
+}
+
 /// All that stands before the data, padded; and what the data are aligned to.
-fn prepare(metadata: &[(&str, Value<'_>)], tensors: &[TensorView<'_>]) -> Result<(Vec<u8>, usize)> {
+fn prepare(metadata: &[(&str, Value<'_>)], tensors: &[TensorInfo<'_>]) -> Result<(Vec<u8>, usize)> {
     unique("metadata key", metadata.iter().map(|pair| pair.0))?;
     unique("tensor", tensors.iter().map(|t| t.name))?;
     let alignment = alignment(metadata)?;
@@ -106,7 +162,7 @@ fn prepare(metadata: &[(&str, Value<'_>)], tensors: &[TensorView<'_>]) -> Result
     }
     let mut offset = 0usize;
     for t in tensors {
-        check(t)?;
+        let bytes = check(t)?;
         put_string(&mut out, t.name);
         out.extend_from_slice(&(t.shape.len() as u32).to_le_bytes());
         for &extent in t.shape.iter().rev() {
@@ -114,7 +170,8 @@ fn prepare(metadata: &[(&str, Value<'_>)], tensors: &[TensorView<'_>]) -> Result
         }
         out.extend_from_slice(&t.kind.number().to_le_bytes());
         out.extend_from_slice(&(offset as u64).to_le_bytes());
-        offset += t.bytes.len() + padding(t.bytes.len(), alignment);
+        let next = bytes.checked_next_multiple_of(alignment).and_then(|bytes| offset.checked_add(bytes));
+        offset = next.ok_or_else(|| Error::invalid("tensors larger than the address space"))?;
     }
     out.resize(out.len().next_multiple_of(alignment), 0);
     Ok((out, alignment))
@@ -137,7 +194,8 @@ fn alignment(metadata: &[(&str, Value<'_>)]) -> Result<usize> {
     }
 }
 
-fn check(t: &TensorView<'_>) -> Result<()> {
+/// The bytes that a tensor takes.
+fn check(t: &TensorInfo<'_>) -> Result<usize> {
     let shown = Excerpt(t.name);
     if t.name.len() > MAX_NAME {
         let len = t.name.len();
@@ -149,14 +207,15 @@ fn check(t: &TensorView<'_>) -> Result<()> {
             "tensor {shown} has {rank} axes, at most {MAX_RANK} are allowed"
         )));
     }
-    let need = size(t.kind, t.shape).map_err(|e| Error::invalid(format!("tensor {shown}: {e}")))?;
-    if need != t.bytes.len() {
-        let (kind, shape, have) = (t.kind, crate::error::Shape(t.shape), t.bytes.len());
-        return Err(Error::invalid(format!(
-            "tensor {shown}: {have} bytes do not make {kind} of shape {shape}"
-        )));
+    size(t.kind, t.shape).map_err(|e| Error::invalid(format!("tensor {shown}: {e}")))
+}
+
+fn fits(t: &TensorInfo<'_>, have: usize) -> Result<()> {
+    if check(t)? == have {
+        return Ok(());
     }
-    Ok(())
+    let (shown, kind, shape) = (Excerpt(t.name), t.kind, crate::error::Shape(t.shape));
+    Err(Error::invalid(format!("tensor {shown}: {have} bytes do not make {kind} of shape {shape}")))
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {

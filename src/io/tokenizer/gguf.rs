@@ -206,7 +206,7 @@ impl<'a> GgufVocabulary<'a> {
 }
 
 /// The names by which `tokenizer.ggml.pre` calls a pattern.
-const PATTERNS: &[(&[&str], &[Pattern])] = &[
+pub(super) const PATTERNS: &[(&[&str], &[Pattern])] = &[
     (&["llama3", "llama-v3", "llama-bpe", "falcon3", "dbrx", "smaug-bpe", "chatglm-bpe"], &[CL100K]),
     (&["gpt-2", "phi-2", "jina-es", "jina-de", "mpt", "olmo", "jais", "roberta-bpe", "gigachat"], &[GPT2]),
     (&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"], &[QWEN2]),

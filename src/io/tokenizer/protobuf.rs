@@ -165,50 +165,56 @@ impl Tokenizer {
     /// # Errors
     /// Where the bytes are no such file, or its algorithm is neither byte-pair encoding nor Unigram.
     pub fn from_sentencepiece(file: &[u8]) -> Result<Tokenizer> {
-        let mut pieces = Vec::new();
-        let mut normalizer = SpmNormalizer { remove_extra: true, ..SpmNormalizer::default() };
-        let (bos, eos) = (Some(1), Some(2));
-        let mut trainer =
-            Trainer { algorithm: 1, space_behind: false, byte_fallback: false, bos, eos, pad: None };
-        let mut fields = Fields::new(file);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => pieces.push(piece(field.message(file)?)?),
-                2 => trainer.read(field.message(file)?)?,
-                3 => read_normalizer(field.message(file)?, &mut normalizer)?,
-                _ => (),
-            }
-        }
-        if pieces.is_empty() {
-            return Err(Error::invalid("this is no SentencePiece model: it has no pieces"));
-        }
-        normalizer.space_behind = trainer.space_behind;
-        let algorithm = match trainer.algorithm {
-            1 => Algorithm::Unigram,
-            2 => Algorithm::Bpe,
-            other => {
-                return Err(Error::invalid(format!("model_type {other} is neither Unigram (1) nor BPE (2)")));
-            }
-        };
-        if algorithm == Algorithm::Bpe && pieces.iter().any(|p| p.kind == Kind::Unused) {
-            return Err(Error::invalid("byte-pair encoding with unused pieces is not read"));
-        }
-        let within = |id: Option<u32>| id.filter(|&id| (id as usize) < pieces.len());
-        let control = |id| within(id).filter(|&id| pieces[id as usize].kind == Kind::Control);
-        let (bos, eos) = (control(trainer.bos), control(trainer.eos));
-        let spec = Spec {
-            algorithm,
-            normalizer,
-            byte_fallback: trainer.byte_fallback,
-            bos,
-            eos,
-            pad: within(trainer.pad),
-            begin: bos,
-            end: if bos.is_some() { None } else { eos },
-            parses_special: false,
-        };
+        let (pieces, spec) = read(file)?;
         Tokenizer::sentencepiece(&pieces, spec)
     }
+}
+
+/// The pieces of a model, and what it says besides.
+pub(super) fn read(file: &[u8]) -> Result<(Vec<Piece<'_>>, Spec)> {
+    let mut pieces = Vec::new();
+    let mut normalizer = SpmNormalizer { remove_extra: true, ..SpmNormalizer::default() };
+    let (bos, eos) = (Some(1), Some(2));
+    let mut trainer =
+        Trainer { algorithm: 1, space_behind: false, byte_fallback: false, bos, eos, pad: None };
+    let mut fields = Fields::new(file);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => pieces.push(piece(field.message(file)?)?),
+            2 => trainer.read(field.message(file)?)?,
+            3 => read_normalizer(field.message(file)?, &mut normalizer)?,
+            _ => (),
+        }
+    }
+    if pieces.is_empty() {
+        return Err(Error::invalid("this is no SentencePiece model: it has no pieces"));
+    }
+    normalizer.space_behind = trainer.space_behind;
+    let algorithm = match trainer.algorithm {
+        1 => Algorithm::Unigram,
+        2 => Algorithm::Bpe,
+        other => {
+            return Err(Error::invalid(format!("model_type {other} is neither Unigram (1) nor BPE (2)")));
+        }
+    };
+    if algorithm == Algorithm::Bpe && pieces.iter().any(|p| p.kind == Kind::Unused) {
+        return Err(Error::invalid("byte-pair encoding with unused pieces is not read"));
+    }
+    let within = |id: Option<u32>| id.filter(|&id| (id as usize) < pieces.len());
+    let control = |id| within(id).filter(|&id| pieces[id as usize].kind == Kind::Control);
+    let (bos, eos) = (control(trainer.bos), control(trainer.eos));
+    let spec = Spec {
+        algorithm,
+        normalizer,
+        byte_fallback: trainer.byte_fallback,
+        bos,
+        eos,
+        pad: within(trainer.pad),
+        begin: bos,
+        end: if bos.is_some() { None } else { eos },
+        parses_special: false,
+    };
+    Ok((pieces, spec))
 }
 
 fn piece<'a>(mut fields: Fields<'a>) -> Result<Piece<'a>> {
@@ -242,6 +248,23 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+/// The compiled normalisation of a model, as it stands in the file; empty where there is none.
+pub(super) fn charsmap(file: &[u8]) -> Result<Vec<u8>> {
+    let mut fields = Fields::new(file);
+    while let Some(field) = fields.next()? {
+        let mut inner = match field.number {
+            3 => field.message(file)?,
+            _ => continue,
+        };
+        while let Some(field) = inner.next()? {
+            if field.number == 2 {
+                return field.bytes().map(Into::into);
+            }
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn read_normalizer(mut fields: Fields<'_>, normalizer: &mut SpmNormalizer) -> Result<()> {

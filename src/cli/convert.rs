@@ -1,0 +1,105 @@
+//! `samebits convert`: a model from one kind of file to another.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::console::printable;
+use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
+use crate::model::{Conversion, ElementType, FileKind, Vocabulary, convert};
+use crate::{Error, cpu};
+
+pub const COMMAND: Command = Command {
+    name: "convert",
+    summary: "a model from one kind of file to another: Hugging Face, GGUF, llama2.c",
+    operands: "IN OUT",
+    arity: (2, 2),
+    flags: &[
+        Flag {
+            name: "type",
+            takes: Takes::One("TYPE"),
+            help: "matrices as f32, f16, bf16 or q8_0 (GGUF alone); default: as they are",
+        },
+        Flag {
+            name: "tokenizer",
+            takes: Takes::One("PATH"),
+            help: "the tokenizer for a GGUF file: a file, or a folder that holds one",
+        },
+        Flag { name: "no-tokenizer", takes: Takes::Nothing, help: "a GGUF file of weights alone" },
+        Flag {
+            name: "version",
+            takes: Takes::One("0|1"),
+            help: "of a llama2.c checkpoint: 0 (default, what run.c reads) or 1",
+        },
+    ],
+    notes: "\
+IN is a folder with config.json and safetensors, a GGUF file, or a checkpoint of llama2.c. OUT is what its
+name says: NAME.gguf, NAME.bin (llama2.c), else a folder. Decoders are converted: Llama, Mistral, Qwen2,
+Qwen3, Gemma, Gemma 2, Phi-3, GPT-2; llama2.c holds Llama without biases alone.
+
+In f32 both files compute the same logits, bit for bit; but where the rows of q and k move (Llama, Mistral:
+folder to GGUF or llama2.c), the order of a sum changes, and with it a last digit. What OUT cannot hold is refused by its name, a
+tokenizer too: --no-tokenizer then writes the weights. Vectors of a GGUF file are always f32; a matrix whose
+rows are not whole blocks of q8_0 becomes f16, as llama.cpp's converter does. Blocks that are read (Q4_K …)
+and NF4 are decoded.
+
+Examples:
+  samebits convert Llama-3.2-1B llama.gguf --type q8_0
+  samebits convert llama.gguf Llama-3.2-1B-folder --type bf16
+  samebits convert stories15M.bin stories15M.gguf --tokenizer tokenizer.bin
+",
+    run,
+};
+
+fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    let job = job(args)?;
+    let mut progress = Progress::new();
+    let mut interrupted = false;
+    let converted = convert(&job, cpu::default()?, &mut |name| {
+        progress.show(format_args!("converting {}", printable(name)));
+        interrupted = console.check_interrupt().is_err();
+        if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
+    });
+    progress.clear();
+    if interrupted {
+        return Err(Failure::Interrupted);
+    }
+    let converted = converted?;
+    let output = printable(&job.output.to_string_lossy());
+    writeln!(console, "{} tensors in {output}, {}", converted.tensors, converted.kind.name())?;
+    for note in &converted.notes {
+        writeln!(console, "note: {note}")?;
+    }
+    Ok(())
+}
+
+fn job(args: &Args) -> Result<Conversion, Failure> {
+    let [input, output] = [0, 1].map(|i| PathBuf::from(&args.operands()[i]));
+    let element = match args.text("type")? {
+        None => None,
+        Some(name) => {
+            let found = ElementType::ALL.into_iter().find(|element| element.name() == name);
+            let unknown = || {
+                let hint = Some("f32, f16, bf16 and q8_0 are known".into());
+                Failure::usage(format!("--type: {name:?} is no type"), hint)
+            };
+            Some(found.ok_or_else(unknown)?)
+        }
+    };
+    let vocabulary = match (args.path("tokenizer"), args.has("no-tokenizer")) {
+        (Some(_), true) => {
+            return Err(Failure::usage("--tokenizer and --no-tokenizer exclude each other", None));
+        }
+        (Some(path), false) => Vocabulary::File(path),
+        (None, true) => Vocabulary::Nowhere,
+        (None, false) => Vocabulary::Own,
+    };
+    if vocabulary != Vocabulary::Own && FileKind::of_name(&output)? != FileKind::Gguf {
+        return Err(Failure::usage("--tokenizer and --no-tokenizer are for GGUF files", None));
+    }
+    if std::fs::canonicalize(&input).ok().is_some_and(|a| std::fs::canonicalize(&output).ok() == Some(a)) {
+        let what = format!("{}: the output would replace the input", output.display());
+        return Err(Failure::usage(what, None));
+    }
+    let version = args.count("version", 0..=1)?.unwrap_or(0) as u32;
+    Ok(Conversion { input, output, element, version, vocabulary })
+}
