@@ -20,10 +20,10 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     write_seekable(path, |file| fill(file))
 }
 
-/// [`write`] for what may fail otherwise than in writing: `fill` puts bytes one piece after the other.
+/// [`write()`] for what may fail otherwise than in writing: `fill` puts bytes one piece after the other.
 ///
 /// # Errors
-/// As [`write`], and whatever `fill` fails with.
+/// As [`write()`], and whatever `fill` fails with.
 pub fn try_write(
     path: &Path,
     fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,

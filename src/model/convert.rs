@@ -30,12 +30,10 @@ use super::config::{Architecture, DecoderConfig, NormKind};
 use super::gguf::GgufTensors;
 use super::llama2c::Llama2cTensors;
 use super::load::Source;
-use crate::io::bitsandbytes::Nf4;
 use crate::io::bytes::Access;
 use crate::io::gguf::Gguf;
 use crate::io::llama2c::Llama2c;
 use crate::io::safetensors::Checkpoint;
-use crate::kernels::nf4;
 use crate::kernels::rope::Pairing;
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
@@ -218,17 +216,7 @@ impl Source for FolderTensors<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor> {
-        let own = self.own(name);
-        let (_, file) = match self.0.files().find(|(_, file)| file.tensor(&own).is_ok()) {
-            Some(found) => found,
-            None => return self.0.load(&own),
-        };
-        let Some(weight) = Nf4::read(file, &own)? else { return self.0.load(&own) };
-        let cpu = Cpu::detect();
-        let mut floats = vec![0.0; weight.elements()];
-        let absmax = weight.absmax.decode(cpu);
-        nf4::dequantize(cpu, &weight.codes, &absmax, weight.blocksize, &mut floats);
-        Ok(Tensor::from_f32(&floats, &weight.shape))
+        Source::tensor(self.0, &self.own(name))
     }
 }
 

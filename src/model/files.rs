@@ -13,7 +13,7 @@ use crate::io::json;
 use crate::io::llama2c::Llama2c;
 use crate::io::safetensors::{Checkpoint, SafeTensors};
 use crate::kernels::elementwise::{self, Binary};
-use crate::kernels::nf4::RowNf4;
+use crate::kernels::nf4::{self, RowNf4};
 use crate::kernels::reduce;
 use crate::kernels::view::{Layout, MatMut, MatRef};
 use crate::nn::Weight;
@@ -272,8 +272,18 @@ impl Source for Checkpoint {
         self.tensors().map(|t| t.name.to_string()).collect()
     }
 
+    /// Weights in NF4, which only whole layers take as they are stored, are decoded.
     fn tensor(&self, name: &str) -> Result<Tensor> {
-        self.load(name)
+        let holds = |(_, file): &(&str, &SafeTensors)| file.tensor(name).is_ok();
+        let weight = match self.files().find(holds) {
+            Some((_, file)) => Nf4::read(file, name)?,
+            None => None,
+        };
+        let Some(weight) = weight else { return self.load(name) };
+        let (cpu, mut floats) = (Cpu::detect(), vec![0.0; weight.elements()]);
+        let absmax = weight.absmax.decode(cpu);
+        nf4::dequantize(cpu, &weight.codes, &absmax, weight.blocksize, &mut floats);
+        Ok(Tensor::from_f32(&floats, &weight.shape))
     }
 
     fn stored(&self, cpu: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {

@@ -138,6 +138,9 @@ impl<'s> Loader<'s> {
     /// As [`Loader::tensor`].
     pub fn rows(&mut self, name: &str, [n, k]: [usize; 2]) -> Result<Joined> {
         let weight = self.tensor(&format!("{name}.weight"), &[n, k])?;
+        // What was decoded had its scales beside it.
+        let beside = format!("{name}.weight.");
+        self.left.retain(|left| !left.starts_with(&beside));
         self.joined(name, weight, n)
     }
 
