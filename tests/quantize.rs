@@ -280,8 +280,11 @@ fn ctrl_c_ends_soon_and_leaves_nothing() {
     file.set_len(8 + 128 + 4 * elements).unwrap();
 
     for wait in [120, 240] {
-        let mut command = program();
-        command.env("SAMEBITS_TIER", "scalar").args(["quantize", "--nf4"]).args([&input, &output]);
+        // A shell's background jobs are born deaf to Ctrl-C, and the program respects that.
+        let mut command = std::process::Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_samebits")]);
+        command.env_remove("SAMEBITS_THREADS").env("SAMEBITS_TIER", "scalar");
+        command.args(["quantize", "--nf4"]).args([&input, &output]);
         let mut child = command.spawn().expect("the program starts");
         std::thread::sleep(std::time::Duration::from_millis(wait));
         let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
