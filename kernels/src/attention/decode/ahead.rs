@@ -5,8 +5,9 @@
 //! deliver). Loads of neighbouring lines by one and the same instruction start a stream, which runs on while the
 //! page before is computed with. Two pages ahead is best here; more leaves the first-level cache too soon.
 //!
-//! Zen 4, (1, 32, 1, 128) over 4,096 keys, GB/s, where reading alone reaches 32: 16.4 with prefetch instructions and
-//! K and V block by block, 22 with pages, 28.5 with pages and runs of 32 blocks. AVX2: 17 before, 24.5 after.
+//! Zen 4, (1, 32, 1, 128) over 4,096 keys in a program of its own, GB/s, where reading alone reaches 32: 16.4 with
+//! prefetch instructions and K and V block by block, 22 with pages, 28.5 with pages and runs of 32 blocks. AVX2: 17
+//! before, 24.5 after. It is touchy: the loops that stream must have few other loads, or streams are lost.
 
 use crate::line::touch;
 use crate::view::MatRef;
