@@ -75,23 +75,30 @@ impl DecoderConfig {
     }
 }
 
-fn read(file: &Gguf) -> Result<DecoderConfig> {
+/// The family that a file's architecture names.
+fn architecture(name: &str) -> Result<Architecture> {
     use Architecture::{Gemma, Gemma2, Gpt2, Llama, Phi3, Qwen2, Qwen3};
+    let known = [
+        ("llama", Llama),
+        ("qwen2", Qwen2),
+        ("qwen3", Qwen3),
+        ("gemma", Gemma),
+        ("gemma2", Gemma2),
+        ("phi3", Phi3),
+        ("gpt2", Gpt2),
+    ];
+    let found = known.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, architecture)| architecture).ok_or_else(|| {
+        Error::invalid(format!(
+            "architecture {name:?} is not known; gemma, gemma2, gpt2, llama, phi3, qwen2 and qwen3 are"
+        ))
+    })
+}
+
+fn read(file: &Gguf) -> Result<DecoderConfig> {
+    use Architecture::{Gemma, Gemma2, Gpt2};
     let name = file.entry("general.architecture")?.str()?;
-    let architecture = match name {
-        "llama" => Llama,
-        "qwen2" => Qwen2,
-        "qwen3" => Qwen3,
-        "gemma" => Gemma,
-        "gemma2" => Gemma2,
-        "phi3" => Phi3,
-        "gpt2" => Gpt2,
-        _ => {
-            return Err(Error::invalid(format!(
-                "architecture {name:?} is not known; gemma, gemma2, gpt2, llama, phi3, qwen2 and qwen3 are"
-            )));
-        }
-    };
+    let architecture = architecture(name)?;
     let data = Metadata { file, name };
     let (dim, heads) = (data.usize("embedding_length")?, data.usize("attention.head_count")?);
     let kv_heads = data.maybe_usize("attention.head_count_kv")?.unwrap_or(heads);
@@ -226,6 +233,7 @@ fn outward(architecture: Architecture, name: &str) -> String {
 }
 
 /// GGUF's name of a tensor that [`outward`] gives Hugging Face's.
+#[cfg(feature = "std")]
 pub(super) fn gguf_name(architecture: Architecture, name: &str) -> Option<String> {
     let (stem, suffix) = name.rsplit_once('.')?;
     let stem = stem.strip_prefix("model.").unwrap_or(stem);

@@ -131,6 +131,7 @@ pub fn write_each(
     })
 }
 
+#[cfg(feature = "std")]
 fn padding(len: usize, alignment: usize) -> usize {
     len.next_multiple_of(alignment) - len
 }
