@@ -59,7 +59,7 @@ fn calls_that_are_wrong_are_usage_errors() {
         (&["inspect"], "inspect: expected FILE|DIR"),
         (&["inspect", "--", "--help", "b"], "unexpected argument \"b\""),
         (&["quantize", "a", "b"], "add --nf4"),
-        (&["quantize", "a", "--nf4"], "expected IN.safetensors OUT.safetensors"),
+        (&["quantize", "a", "--nf4"], "expected IN OUT"),
     ];
     for (args, message) in cases {
         assert_fails(&run(*args), 2, message);

@@ -37,10 +37,10 @@ name says: NAME.gguf, NAME.bin (llama2.c), else a folder. Decoders are converted
 Qwen3, Gemma, Gemma 2, Phi-3, GPT-2; llama2.c holds Llama without biases alone.
 
 In f32 both files compute the same logits, bit for bit; but where the rows of q and k move (Llama, Mistral:
-folder to GGUF or llama2.c), the order of a sum changes, and with it a last digit. What OUT cannot hold is refused by its name, a
-tokenizer too: --no-tokenizer then writes the weights. Vectors of a GGUF file are always f32; a matrix whose
-rows are not whole blocks of q8_0 becomes f16, as llama.cpp's converter does. Blocks that are read (Q4_K …)
-and NF4 are decoded.
+folder to GGUF or llama2.c), the order of a sum changes, and with it a last digit. What OUT cannot hold is
+refused by its name, a tokenizer too: --no-tokenizer then writes the weights. Vectors of a GGUF file are
+always f32; a matrix whose rows are not whole blocks of q8_0 becomes f16, as llama.cpp's converter does.
+Blocks that are read (Q4_K …) and NF4 are decoded.
 
 Examples:
   samebits convert Llama-3.2-1B llama.gguf --type q8_0
