@@ -8,7 +8,7 @@ For every decoder of tests/data/models (as far as GGUF holds it):
   1. the `gguf` package reads the GGUF file: each tensor is the original's, its rows permuted by the code of llama.cpp's
      converter where that permutes, 1 added to Gemma's gains, GPT-2's matrices transposed; metadata as the converter's;
   2. transformers opens the folder made from that file: logits equal to those of the original folder;
-  3. transformers with bitsandbytes opens the folder in NF4 (plain and double): logits within 1e-3 of those of the
+  3. transformers with bitsandbytes opens the folder in NF4 (plain and double): logits within 1e-6 of those of the
      decoded folder that `samebits convert --type f32` makes of it.
 """
 
@@ -38,7 +38,12 @@ def permute(weights, n_head):
 
 
 def logits(folder):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    # Nothing is dropped in these models; and for inference bitsandbytes repacks weights in bf16, of whole tiles only.
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     with torch.no_grad():
         return model(IDS).logits[0]
 
@@ -121,7 +126,7 @@ def main():
                 run("quantize", folder, nf4, "--nf4", *flags)
                 run("convert", nf4, plain, "--type", "f32")
                 far = (logits(nf4) - logits(plain)).abs().max().item()
-                assert far <= 1e-3, (name, far)
+                assert far <= 1e-6, (name, far)
                 line += f"; NF4 {' '.join(flags)} {far:.1e}"
             print(line)
     print("gguf, transformers", __import__("transformers").__version__, "bitsandbytes",
