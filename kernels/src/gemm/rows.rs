@@ -9,7 +9,8 @@
 //!
 //! **Cost.**  Weights are read once: memory binds. Sixteen rows side by side are no stream that prefetchers run far
 //! ahead of, so each row is asked for a KiB before, into L2: in L1 rows of a round length would drive each other out.
-//! A KiB of weights costs 64 shuffles and 16·m FMAs; from four rows on these bind.
+//! A KiB of weights costs 64 shuffles and 16·m FMAs; from four rows on these bind. 4096²
+//! on Zen 4: 21 GB/s of the 21 to 26 that plain reading has there (avx2: 16, the transposing binds).
 
 #![allow(clippy::needless_range_loop)] // see `tile.rs`
 
