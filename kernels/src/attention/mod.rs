@@ -34,8 +34,9 @@
 //!
 //! **Cost.**  qk_dim + v_dim FMAs a score, 12 to 19 operations for its exp. Prefill is bound by FMAs (K and
 //!   V pass once for 48 rows), decode by reading K and V.
-//!   Zen 4, one core, (1, 8, 2048, 64): 95 GFLOP/s, causal 90, of a peak of 118 (97 % within the tiles; exp takes 8 %
-//!   of the time); decode (1, 32, 1, 128) over 4,096 keys: 82 % of what four plain streams read (AVX2: 65 %), in `samebits bench`.
+//!   Zen 4, one core, `samebits bench`: (1, 8, 2048, 64) 89 GFLOP/s, causal 86, of a peak of 118 (97 % within the
+//!   tiles; exp takes 8 % of the time); decode (1, 32, 1, 128) over 4,096 keys: 82 % of what four plain streams
+//!   read (AVX2: 65 %).
 //!   **Scratch.**  [`scratch_len`] lines a thread.
 //!
 //! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs).
