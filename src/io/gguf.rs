@@ -117,6 +117,16 @@ impl Gguf {
         Ok(Gguf { name: path.display().to_string(), ..read })
     }
 
+    /// Whether a regular file begins as GGUF files do. What cannot be read is reported by who reads it next.
+    #[cfg(feature = "std")]
+    pub fn is_at(path: &std::path::Path) -> bool {
+        use std::io::Read;
+        let mut magic = [0; 4];
+        path.is_file()
+            && std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+            && &magic == b"GGUF"
+    }
+
     /// Where it came from; empty if not from a file.
     pub fn name(&self) -> &str {
         &self.name

@@ -187,8 +187,10 @@ impl<'a> GgufTensors<'a> {
         GgufTensors { file, architecture: config.architecture }
     }
 
+    /// The file's name of the tensor that [`outward`] gives this one, where it is there.
     fn inward(&self, name: &str) -> Option<&'a str> {
-        self.file.tensors().map(|t| t.name).find(|own| outward(self.architecture, own) == name)
+        let own = gguf_name(self.architecture, name)?;
+        self.file.tensor(&own).ok().map(|tensor| tensor.name)
     }
 }
 
@@ -233,7 +235,6 @@ fn outward(architecture: Architecture, name: &str) -> String {
 }
 
 /// GGUF's name of a tensor that [`outward`] gives Hugging Face's.
-#[cfg(feature = "std")]
 pub(super) fn gguf_name(architecture: Architecture, name: &str) -> Option<String> {
     let (stem, suffix) = name.rsplit_once('.')?;
     let stem = stem.strip_prefix("model.").unwrap_or(stem);

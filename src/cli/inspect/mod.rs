@@ -3,13 +3,12 @@
 mod gguf;
 mod report;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::console::printable;
 use super::values::{Extremes, PIECE, extremes};
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
+use crate::io::gguf::Gguf;
 use crate::io::safetensors::{Checkpoint, TensorView};
 use crate::pool::Pool;
 use crate::{Cpu, cpu, pool};
@@ -35,7 +34,7 @@ Examples:
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let path = Path::new(&args.operands()[0]);
-    if is_gguf(path) {
+    if Gguf::is_at(path) {
         return gguf::run(path, args.has("json"), console);
     }
     let (cpu, pool) = (cpu::default()?, pool::default()?);
@@ -64,14 +63,6 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     });
     let path = model.path().to_string_lossy();
     Report { path: &path, sources: sources.collect(), rows }.show(args.has("json"), console)
-}
-
-/// Whether a regular file begins as GGUF files do. What cannot be read is reported by who reads it next.
-fn is_gguf(path: &Path) -> bool {
-    let mut magic = [0; 4];
-    path.is_file()
-        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
-        && &magic == b"GGUF"
 }
 
 /// One tensor, cut into pieces of [`PIECE`] bytes.

@@ -10,7 +10,6 @@ use crate::io::kind::other_kind;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The files of a model's folder that hold its tokenizer, the best first.
 const NAMES: [&str; 5] = ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "tokenizer.bin"];
@@ -36,14 +35,15 @@ impl Tokenizer {
 }
 
 fn open_file(path: &Path) -> Result<Tokenizer> {
+    if Gguf::is_at(path) {
+        // Of a whole model the tokenizer is the smallest part: only the metadata is read.
+        let file = Gguf::open(path, Access::Map)?;
+        let tokenizer = Tokenizer::from_gguf(&file).map_err(|e| e.in_file(path.display()))?;
+        file.data().check()?;
+        return Ok(tokenizer);
+    }
     let data = bytes::open(path, Access::Read)?;
-    let start: &[u8] = data.elements();
-    let opened = if start.starts_with(b"GGUF") {
-        Gguf::from_buffer(Arc::new(data)).and_then(|file| Tokenizer::from_gguf(&file))
-    } else {
-        parse(path, start)
-    };
-    opened.map_err(|e| e.in_file(path.display()))
+    parse(path, data.elements()).map_err(|e| e.in_file(path.display()))
 }
 
 /// Reads a file by what it begins with.
