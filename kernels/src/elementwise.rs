@@ -17,7 +17,7 @@ use crate::Cpu;
 use crate::map::{self, Lanewise, Pairwise};
 use crate::math::{Erf, Exp, Ln, Sigmoid, Tanh, pow64};
 use crate::simd::{Floats, Simd};
-use crate::view::{MatMut, MatRef};
+use crate::view::{Layout, MatMut, MatRef};
 
 /// An operation of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +101,12 @@ pub fn binary_in_place(cpu: Cpu, op: Binary, a: MatMut, b: MatRef) {
         Binary::Min => map::zip_in_place(cpu, Min, a, b),
         Binary::Pow => map::zip_in_place(cpu, Pow, a, b),
     }
+}
+
+/// x = x ∘ scalar, (rows, cols), any strides.
+pub fn scalar_in_place(cpu: Cpu, op: Binary, x: MatMut, scalar: f32) {
+    let same = Layout { rows: x.rows(), cols: x.cols(), row_stride: 0, col_stride: 0 };
+    binary_in_place(cpu, op, x, MatRef::strided(&[scalar], 0, same));
 }
 
 /// out = f(x), both (rows, cols), any strides.

@@ -15,7 +15,7 @@ use super::config::{Architecture, DecoderConfig};
 use super::load::{Loader, Source};
 use crate::kernels::elementwise::{self, Binary, Unary};
 use crate::kernels::rope::Rope;
-use crate::kernels::view::{Layout, MatMut, MatRef};
+use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Cpu, Line};
 use crate::nn::rotary::{RotaryEmbedding, RotaryTable};
 use crate::nn::{Embedding, KeyValueStore, KeyValues, Linear, Norm, Room, TransformerBlock};
@@ -200,9 +200,10 @@ impl Decoder {
         let (n, vocab) = (wanted.len(), self.config.vocab);
         self.head.forward(run, MatRef::new(h, n, dim), MatMut::new(&mut *logits, n, vocab));
         if let Some(cap) = self.config.logit_cap {
-            scale(run.cpu(), Binary::Div, cap, logits);
-            elementwise::unary_in_place(run.cpu(), Unary::Tanh, MatMut::new(&mut *logits, n, vocab));
-            scale(run.cpu(), Binary::Mul, cap, logits);
+            let mut all = MatMut::new(&mut *logits, n, vocab);
+            elementwise::scalar_in_place(run.cpu(), Binary::Div, all.reborrow(), cap);
+            elementwise::unary_in_place(run.cpu(), Unary::Tanh, all.reborrow());
+            elementwise::scalar_in_place(run.cpu(), Binary::Mul, all, cap);
         }
         Ok(())
     }
@@ -257,7 +258,8 @@ impl Decoder {
     fn embed(&self, cpu: Cpu, tokens: &[u32], positions: &[u32], x: &mut [f32]) {
         self.embedding.forward(cpu, tokens, x);
         if let Some(factor) = self.config.embedding_scale {
-            scale(cpu, Binary::Mul, factor, x);
+            let n = x.len();
+            elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(&mut *x, 1, n), factor);
         }
         if let Some(table) = &self.positions {
             let mut row = vec![0.0; self.config.dim];
@@ -268,11 +270,4 @@ impl Decoder {
             }
         }
     }
-}
-
-/// x = x ∘ factor
-fn scale(cpu: Cpu, op: Binary, factor: f32, x: &mut [f32]) {
-    let n = x.len();
-    let same = Layout { rows: 1, cols: n, row_stride: 0, col_stride: 0 };
-    elementwise::binary_in_place(cpu, op, MatMut::new(x, 1, n), MatRef::strided(&[factor], 0, same));
 }

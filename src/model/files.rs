@@ -15,7 +15,7 @@ use crate::io::safetensors::{Checkpoint, SafeTensors};
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::nf4::{self, RowNf4};
 use crate::kernels::reduce;
-use crate::kernels::view::{Layout, MatMut, MatRef};
+use crate::kernels::view::MatMut;
 use crate::nn::Weight;
 use crate::run::Run;
 use crate::tensor::Tensor;
@@ -70,9 +70,7 @@ fn to_length_one(cpu: Cpu, x: &mut [f32]) {
     let n = x.len();
     let norm = reduce::norm2(cpu, x);
     let norm = if norm < 1e-12 { 1e-12 } else { norm };
-    let same = Layout { rows: 1, cols: n, row_stride: 0, col_stride: 0 };
-    let norm = [norm];
-    elementwise::binary_in_place(cpu, Binary::Div, MatMut::new(x, 1, n), MatRef::strided(&norm, 0, same));
+    elementwise::scalar_in_place(cpu, Binary::Div, MatMut::new(x, 1, n), norm);
 }
 
 impl Model {

@@ -5,11 +5,11 @@
 //! the bounds of both and not to the bit.
 
 use crate::kernels::attention::{Additive, Align, Attention, Keep, Options, Pattern, Sequences};
-use crate::kernels::elementwise::{Binary, Unary, binary_in_place, unary_in_place};
+use crate::kernels::elementwise::{Binary, Unary, scalar_in_place, unary_in_place};
 use crate::kernels::gemm::{Gemm, Strided};
 use crate::kernels::simd::fma;
 use crate::kernels::softmax::softmax_in_place;
-use crate::kernels::view::{Layout, MatMut, MatRef};
+use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Cpu, Line};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -158,15 +158,12 @@ impl Head<'_> {
     /// × scale, then the soft cap.
     fn scale(&self, cpu: Cpu, scores: &mut [f32]) {
         let n = scores.len();
-        let with = |op: Binary, x: f32, scores: &mut [f32]| {
-            let same = Layout { rows: 1, cols: n, row_stride: 0, col_stride: 0 };
-            binary_in_place(cpu, op, MatMut::new(scores, 1, n), MatRef::strided(&[x], 0, same));
-        };
-        with(Binary::Mul, self.options.scale, scores);
+        let mut all = MatMut::new(scores, 1, n);
+        scalar_in_place(cpu, Binary::Mul, all.reborrow(), self.options.scale);
         if let Some(cap) = self.options.softcap {
-            with(Binary::Div, cap, scores);
-            unary_in_place(cpu, Unary::Tanh, MatMut::new(&mut *scores, 1, n));
-            with(Binary::Mul, cap, scores);
+            scalar_in_place(cpu, Binary::Div, all.reborrow(), cap);
+            unary_in_place(cpu, Unary::Tanh, all.reborrow());
+            scalar_in_place(cpu, Binary::Mul, all, cap);
         }
     }
 
