@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::{Command, Failure, nearest::nearest};
+use crate::pool::{self, MAX_THREADS, Pool};
 
 /// A flag that a subcommand knows.
 pub struct Flag {
@@ -142,6 +143,14 @@ impl Args {
         }
     }
 
+    /// The pool of `--threads N`; without it the process's own.
+    pub fn pool(&self) -> Result<Threads, Failure> {
+        Ok(match self.count("threads", 1..=MAX_THREADS)? {
+            Some(n) => Threads::Own(Pool::new(n)),
+            None => Threads::Shared(pool::default()?),
+        })
+    }
+
     /// The value of a flag as a path.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.value(name).map(PathBuf::from)
@@ -150,6 +159,24 @@ impl Args {
     /// The arguments that are not flags.
     pub fn operands(&self) -> &[OsString] {
         &self.operands
+    }
+}
+
+/// A pool of this command's, or the one that the process shares.
+pub enum Threads {
+    /// Made for `--threads`.
+    Own(Pool),
+    /// The process's.
+    Shared(&'static Pool),
+}
+
+impl std::ops::Deref for Threads {
+    type Target = Pool;
+    fn deref(&self) -> &Pool {
+        match self {
+            Threads::Own(pool) => pool,
+            Threads::Shared(pool) => pool,
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::kernels::math::exp64;
 use crate::model::{Model, Workspace};
-use crate::pool::{self, MAX_THREADS, Pool};
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -45,12 +44,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         args.path(name).ok_or_else(|| Failure::usage(format!("perplexity: --{name} is needed"), None))
     };
     let (path, text) = (needed("model")?, needed("text")?);
-    let own = args.count("threads", 1..=MAX_THREADS)?.map(Pool::new);
-    let pool = match &own {
-        Some(pool) => pool,
-        None => pool::default()?,
-    };
-    let run = Run::on(cpu::default()?, pool);
+    let pool = args.pool()?;
+    let run = Run::on(cpu::default()?, &pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
     let asked = args.count("context", 2..=1 << 24)?;
     let model = match Model::open_for(&path, run.cpu(), asked)? {

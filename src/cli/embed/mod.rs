@@ -12,7 +12,6 @@ use crate::Error;
 use crate::io::atomic;
 use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer, Truncation};
 use crate::model::{Model, SentenceEncoder, Workspace};
-use crate::pool::{self, MAX_THREADS, Pool};
 use crate::run::Run;
 use input::{Input, Item};
 use output::{Format, Output};
@@ -66,16 +65,12 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let folder = args.path("model");
     let folder = folder.ok_or_else(|| Failure::usage("embed: --model DIR says which model", None))?;
-    let own = args.count("threads", 1..=MAX_THREADS)?.map(Pool::new);
-    let pool = match &own {
-        Some(pool) => pool,
-        None => pool::default()?,
-    };
+    let pool = args.pool()?;
     let mut job = Job {
         embedder: Embedder::open(&folder, args.has("normalize"))?,
         input: Input::open(args.operands().first().map(PathBuf::from), args.has("jsonl"))?,
         batch: args.count("batch", 1..=4096)?.unwrap_or(32),
-        run: Run::on(crate::cpu::default()?, pool),
+        run: Run::on(crate::cpu::default()?, &pool),
     };
     let Some(path) = path else { return job.all(&mut Output::new(format, console)) };
     let mut failure = None;

@@ -12,7 +12,6 @@ use crate::io::bytes::Access;
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
 use crate::model::{BeamSearch, ChatTemplate, Decoder, Generator, Model, Opening, Role};
-use crate::pool::{self, MAX_THREADS, Pool};
 use crate::run::Run;
 use crate::{Error, cpu};
 use speed::Speed;
@@ -36,12 +35,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let template = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
     let prompt = prompt(args)?;
     let most = args.count("max-tokens", 1..=1 << 24)?.unwrap_or(256);
-    let own = args.count("threads", 1..=MAX_THREADS)?.map(Pool::new);
-    let pool = match &own {
-        Some(pool) => pool,
-        None => pool::default()?,
-    };
-    let run = Run::on(cpu::default()?, pool);
+    let pool = args.pool()?;
+    let run = Run::on(cpu::default()?, &pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
     let length = args.count("context", 1..=1 << 24)?;
     let access = if args.has("no-mmap") { Access::Read } else { Access::Map };
@@ -77,7 +72,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         (Some(template), None) => session.converse(template, args, console)?,
     }
     if io::stderr().is_terminal() {
-        session.speed.show(&model, run.cpu(), pool);
+        session.speed.show(&model, run.cpu(), &pool);
     }
     Ok(())
 }
