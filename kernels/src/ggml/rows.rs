@@ -166,4 +166,4 @@ impl Kernel for Fill<'_, '_> {
     }
 }
 
-const _: () = assert!(K_BLOCK == 256, "a block of k is whole blocks of every format");
+const _: () = assert!(K_BLOCK.is_multiple_of(256), "a block of k is whole blocks of every format");
