@@ -27,6 +27,7 @@ pub mod run;
 #[cfg(feature = "std")]
 pub mod sys;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use samebits_kernels as kernels;

@@ -8,6 +8,7 @@ mod gemm;
 mod ggml;
 mod math;
 mod nf4;
+mod optim;
 mod pool;
 mod rope;
 mod rows;
@@ -18,6 +19,7 @@ fn main() {
     gemm::benches(&mut c);
     attention::benches(&mut c);
     nf4::benches(&mut c);
+    optim::benches(&mut c);
     ggml::benches(&mut c);
     pool::benches(&mut c);
     activation::benches(&mut c);

@@ -44,6 +44,7 @@ pub mod map;
 pub mod math;
 pub mod nf4;
 pub mod norm;
+pub mod optim;
 pub mod reduce;
 pub mod rope;
 mod rows;

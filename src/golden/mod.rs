@@ -12,6 +12,7 @@ mod gemm;
 mod ggml;
 mod math;
 mod nf4;
+mod optim;
 mod position;
 mod rope;
 mod rows;
@@ -34,6 +35,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         gemm::CASES,
         ggml::CASES,
         nf4::CASES,
+        optim::CASES,
         rows::CASES,
         math::CASES,
         rope::CASES,

@@ -11,6 +11,7 @@ use samebits::kernels::attention::{Attention, Options, Pattern, attention, scrat
 use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
+use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
 use samebits::kernels::rope::{self, Pairing, Rope, Table};
 use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{
@@ -46,6 +47,11 @@ fn rms(n: usize, at: &mut Guarded) -> RmsNorm<'static> {
 fn positive(cpu: Cpu, x: &'static mut [f32]) -> &'static [f32] {
     map::slice(cpu, math::Exp, x);
     x
+}
+
+/// A second step of AdamW.
+fn adamw() -> AdamW {
+    AdamW::at(2, 0.1, &AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.1 }, 0.5)
 }
 
 /// A table of one position, guarded too.
@@ -124,6 +130,23 @@ pub const CASES: &[Case] = &[
     ("widen_bf16", |cpu, n, at| widen_bf16(cpu, at.halves(n), at.out(n))),
     ("narrow_f16", |cpu, n, at| narrow_f16(cpu, at.floats(n), at.out(n))),
     ("narrow_bf16", |cpu, n, at| narrow_bf16(cpu, at.floats(n), at.out(n))),
+    ("sgd", |cpu, n, at| Sgd { lr: 0.1, weight_decay: 0.1, scale: 0.5 }.run(cpu, at.floats_mut(n), at.floats(n))),
+    ("momentum", |cpu, n, at| {
+        let sgd = Sgd { lr: 0.1, weight_decay: 0.1, scale: 0.5 };
+        let step = Momentum { sgd, momentum: 0.9, direction: Direction::Nesterov };
+        step.run(cpu, at.floats_mut(n), at.floats(n), at.floats_mut(n));
+    }),
+    ("lion", |cpu, n, at| Lion::new(0.1, [0.9, 0.99], 0.1, 0.5).run(cpu, at.floats_mut(n), at.floats(n), at.floats_mut(n))),
+    ("adamw", |cpu, n, at| adamw().run(cpu, at.floats_mut(n), at.floats(n), at.floats_mut(n), at.positive(n))),
+    ("adamw/eight bits", |cpu, n, at| {
+        let (m, v) = (at.out::<u8>(n), at.out::<u8>(n));
+        let (m_absmax, v_absmax) = (at.floats_mut(n.div_ceil(256)), at.positive(n.div_ceil(256)));
+        let moments = eight::Moments { m, v, m_absmax, v_absmax };
+        eight::adamw(cpu, adamw(), at.floats_mut(n), at.floats(n), moments);
+    }),
+    ("sum_of_squares", |cpu, n, at| at.out(1)[0] = sum_of_squares(cpu, at.floats(n)) as f32),
+    ("fp4_quantize", |cpu, n, at| nf4::fp4::quantize(cpu, at.floats(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),
+    ("fp4_dequantize/blocks of 3", |cpu, n, at| nf4::fp4::dequantize(cpu, at.bytes(n.div_ceil(2)), at.floats(n.div_ceil(3)), 3, at.out(n))),
     ("nf4_quantize", |cpu, n, at| nf4::quantize(cpu, at.floats(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),
     ("nf4_quantize/blocks of 3", |cpu, n, at| nf4::quantize(cpu, at.floats(n), 3, at.out(n.div_ceil(2)), at.out(n.div_ceil(3))).unwrap()),
     ("nf4_quantize/f16", |cpu, n, at| nf4::quantize_f16(cpu, at.halves(n), 64, at.out(n.div_ceil(2)), at.out(n.div_ceil(64))).unwrap()),

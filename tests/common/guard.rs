@@ -135,6 +135,13 @@ impl Guarded {
         x
     }
 
+    /// `n` floats in [0, 1] to work on in place: part of the result.
+    pub fn positive(&mut self, n: usize) -> &'static mut [f32] {
+        let x = self.floats_mut(n);
+        x.iter_mut().for_each(|x| *x = x.abs());
+        x
+    }
+
     /// `n` half words of finite halves.
     pub fn halves(&mut self, n: usize) -> &'static [u16] {
         let mut random = Random::new(self.used as u64 + 1);

@@ -96,14 +96,14 @@ impl<T: Stored> Kernel for Dequantize<'_, T> {
         for (out, codes) in lines.iter_mut().zip(codes.as_chunks::<LANES>().0) {
             let (a, b) = out.split_first_chunk_mut::<LANES>().expect("32 elements hold two lines");
             let b = b.first_chunk_mut().expect("32 elements hold two lines");
-            let levels = decode(s, codes);
+            let levels = decode(s, codes, &LEVELS);
             T::store(s, a, s.mul(levels[0], walk.line(s).0));
             T::store(s, b, s.mul(levels[1], walk.line(s).0));
         }
         if !rest.is_empty() {
             let mut bytes = [0; LANES];
             bytes[..codes_rest.len()].copy_from_slice(codes_rest);
-            let levels = decode(s, &bytes);
+            let levels = decode(s, &bytes, &LEVELS);
             for (out, level) in rest.chunks_mut(LANES).zip(levels) {
                 let mut line = [T::Element::default(); LANES];
                 T::store(s, &mut line, s.mul(level, walk.line(s).0));
@@ -128,7 +128,7 @@ impl<'a> Kernel for Stream<'a, '_> {
     fn run<S: Simd>(self, s: S) -> Walk<'a> {
         let Stream { codes, mut walk, out } = self;
         for ([a, b], codes) in out.as_chunks_mut().0.iter_mut().zip(codes.as_chunks().0) {
-            let levels = decode(s, codes);
+            let levels = decode(s, codes, &LEVELS);
             s.stream(a, s.mul(levels[0], walk.line(s).0));
             s.stream(b, s.mul(levels[1], walk.line(s).0));
         }
@@ -137,19 +137,20 @@ impl<'a> Kernel for Stream<'a, '_> {
     }
 }
 
-/// The levels of 32 codes.
+/// The entries of a table that 32 codes stand for.
 #[inline(always)]
-fn decode<S: Simd>(s: S, codes: &[u8; LANES]) -> [S::F32; 2] {
+pub(super) fn decode<S: Simd>(s: S, codes: &[u8; LANES], table: &Line) -> [S::F32; 2] {
+    let table = s.load(table);
     let bytes = s.of_bits(s.load_u8(codes));
     [
-        half(s, bytes, &[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]),
-        half(s, bytes, &[8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15]),
+        half(s, (bytes, table), &[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]),
+        half(s, (bytes, table), &[8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15]),
     ]
 }
 
-/// The levels of the bytes at `twice`: of the high nibble in even lanes, of the low one in odd lanes.
+/// The entries of the bytes at `twice`: of the high nibble in even lanes, of the low one in odd lanes.
 #[inline(always)]
-fn half<S: Simd>(s: S, bytes: S::F32, twice: &[i32; LANES]) -> S::F32 {
+fn half<S: Simd>(s: S, (bytes, table): (S::F32, S::F32), twice: &[i32; LANES]) -> S::F32 {
     let byte = s.bits(s.lut16(s.load_i(twice), bytes));
-    s.lut16(s.select_i(s.mask_from_bits(0x5555), s.shr::<4>(byte), byte), s.load(&LEVELS))
+    s.lut16(s.select_i(s.mask_from_bits(0x5555), s.shr::<4>(byte), byte), table)
 }

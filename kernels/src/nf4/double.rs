@@ -44,8 +44,10 @@ const MIDPOINTS: [f32; 255] = {
     m
 };
 
+/// The powers of ten that scale the parts of a dynamic map.
+pub(crate) const DECADES: [f32; 7] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+
 const fn dynamic_map() -> [f32; 256] {
-    const DECADES: [f32; 7] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
     let mut map = [0.0; 256]; // entry 127 stays 0
     map[255] = 1.0;
     let mut at = 128;
@@ -66,7 +68,7 @@ const fn dynamic_map() -> [f32; 256] {
 }
 
 /// Point j of `torch.linspace(0.1, 1, parts + 1)`: from the nearer end, with one rounding.
-const fn boundary(j: usize, parts: usize) -> f32 {
+pub(crate) const fn boundary(j: usize, parts: usize) -> f32 {
     let step = ((1.0 - 0.1f32) / parts as f32) as f64;
     if j < parts.div_ceil(2) {
         (0.1f32 as f64 + step * j as f64) as f32

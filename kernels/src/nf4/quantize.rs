@@ -132,7 +132,7 @@ impl<T: Stored> Kernel for Quantize<'_, T> {
 
 /// absmax of each block of `x`.
 #[inline(always)]
-fn maxima<S: Simd, T: Stored>(
+pub(super) fn maxima<S: Simd, T: Stored>(
     s: S,
     x: &[T::Element],
     blocksize: usize,
@@ -166,7 +166,7 @@ fn magnitude<S: Simd, T: Stored>(s: S, x: &[T::Element; LANES]) -> S::I32 {
 
 /// `x` and zeros.
 #[inline(always)]
-fn padded<E: Copy + Default>(x: &[E]) -> [E; LANES] {
+pub(super) fn padded<E: Copy + Default>(x: &[E]) -> [E; LANES] {
     let mut line = [E::default(); LANES];
     line[..x.len()].copy_from_slice(x);
     line
@@ -203,7 +203,7 @@ fn encode<S: Simd, T: Stored>(s: S, x: &[T::Element], mut walk: Walk<'_>, codes:
 }
 
 /// What pass 2 keeps in registers.
-struct Coder<S: Simd> {
+pub(super) struct Coder<S: Simd> {
     s: S,
     /// The thresholds of step d at index i: `THRESHOLDS[i + d - 1]`, for d = 4, 2, 1.
     tables: [S::F32; 3],
@@ -226,7 +226,7 @@ const fn step_table(d: usize) -> Floats {
 
 impl<S: Simd> Coder<S> {
     #[inline(always)]
-    fn new(s: S) -> Self {
+    pub(super) fn new(s: S) -> Self {
         const TABLES: [Floats; 3] = [step_table(4), step_table(2), step_table(1)];
         const EVEN: [i32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14];
         let even = s.load_i(&EVEN);
@@ -261,7 +261,7 @@ impl<S: Simd> Coder<S> {
 
     /// Two lines of codes to 16 bytes in element order, the first of each two elements in the high nibble.
     #[inline(always)]
-    fn pack(&self, a: S::I32, b: S::I32) -> S::I32 {
+    pub(super) fn pack(&self, a: S::I32, b: S::I32) -> S::I32 {
         let s = self.s;
         let both = s.of_bits(s.or_i(a, s.shl::<8>(b)));
         // As a look-up into the lanes themselves, `lut16` permutes them.
@@ -273,7 +273,7 @@ impl<S: Simd> Coder<S> {
 
 /// u and 1 / (a u): see **Math**. A block of zeros has 0 for both, and so the code of 0.
 #[inline(always)]
-fn reciprocal<S: Simd>(s: S, a: S::F32) -> (S::F32, S::F32) {
+pub(super) fn reciprocal<S: Simd>(s: S, a: S::F32) -> (S::F32, S::F32) {
     const TINY: f32 = f32::from_bits(1 << 21); // 2^-128: the largest whose reciprocal overflows
     const UP: f32 = f32::from_bits((127 + 100) << 23); // 2^100
     let u = s.select(s.ge(s.splat(TINY), a), s.splat(UP), s.splat(1.0));

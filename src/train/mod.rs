@@ -1,0 +1,16 @@
+//! Training: what happens between a gradient and the next weights.
+//!
+//! ```text
+//!   loss ─► backward ─► gradients ─► norm, clipping ─► optimizer ─► weights
+//!                                                         ▲
+//!                                      schedule ─ rate ───┘
+//! ```
+//!
+//! **Law.**  Clause 9 for the global norm, clause 3 for the rest: the same weights on every tier, for any number of
+//! threads, after a stop and a start.
+
+pub mod optimizer;
+pub mod schedule;
+
+pub use optimizer::{Method, Optimizer, Outcome, Parameter};
+pub use schedule::{Curve, Schedule, Shape};
