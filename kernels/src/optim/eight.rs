@@ -1,7 +1,7 @@
 //! AdamW with moments of eight bits.
 //!
-//! **Math.**  The moments of 256 neighbours are stored as codes c with one absmax a: m = SIGNED[c] · a,
-//! v = UNSIGNED[c] · a. A step decodes them, does what AdamW does, and stores the new moments in the code whose
+//! **Math.**  The moments of 256 neighbours are stored as codes c with one absmax a: m = SIGNED\[c\] · a,
+//! v = UNSIGNED\[c\] · a. A step decodes them, does what AdamW does, and stores the new moments in the code whose
 //! entry is nearest to x ÷ a, a the new largest |x| (at a midpoint the upper one).
 //!
 //! **Law.**  Clauses 3 and 5: an element meets only the absmax of its block. The weight moves by the moments *before*
