@@ -20,6 +20,7 @@ pub mod io;
 pub mod llm;
 pub mod model;
 pub mod nn;
+pub mod peft;
 #[cfg(feature = "std")]
 pub mod pool;
 pub mod random;

@@ -16,3 +16,9 @@ pub mod attention {
         rotary_positional_embedding, scaled_dot_product_attention, sinusoidal_positional_encoding,
     };
 }
+
+/// Fine-tuning a small part of a large model.
+pub mod fine_tuning {
+    pub use crate::kernels::nf4::{dequantize as dequantize_nf4, quantize as quantize_nf4};
+    pub use crate::peft::{AdapterLayer, LinearWithLora, LoraLayer};
+}

@@ -10,12 +10,15 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
-use super::product::{Cut, Job};
-use crate::kernels::gemm::{Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, pack, packed_len};
+use super::product::{Cut, Job, run_all};
+use crate::kernels::gemm::{
+    Accumulate, Bf16, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, pack, packed_len,
+};
 use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
 use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};
-use crate::kernels::view::MatRef;
+use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Cpu, LANES, Line, half, nf4};
+use crate::run::Run;
 use crate::tensor::{Dtype, Tensor};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -234,6 +237,15 @@ impl Weight {
             self.row(cpu, r, row);
         }
         rows
+    }
+
+    /// `out` (rows, out) = `x` (rows, in) Wᵀ.
+    ///
+    /// # Panics
+    /// Where the shapes disagree.
+    pub fn multiply(&self, run: &Run<'_>, x: MatRef<'_>, out: MatMut<'_>) {
+        let job = Job { x, out, accumulate: Accumulate::Overwrite, epilogue: Epilogue::NONE };
+        run_all(run, [self.pieces(job, run.threads())]);
     }
 
     /// The product as pieces; see [`Gemm::pieces`].

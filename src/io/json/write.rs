@@ -143,6 +143,12 @@ impl Writer {
         self.out.push_str("null");
     }
 
+    /// A value that is JSON already, as it stands.
+    pub(crate) fn raw(&mut self, json: &str) {
+        self.item();
+        self.out.push_str(json);
+    }
+
     fn container(&mut self, open: char, close: char, fill: impl FnOnce(&mut Writer)) {
         self.item();
         self.out.push(open);

@@ -1,0 +1,61 @@
+//! Parameter-efficient fine-tuning: LoRA and its kin, bottleneck adapters, IA³, prefixes.
+//!
+//! ```text
+//!   x ─┬─► W (frozen: f32, bf16, NF4 …) ───────────────────────► + ─► y
+//!      └─► dropout ─► A (rank, in) ─► · s ─► B (out, rank) ──────┘        LoraLayer on a LinearWithLora
+//! ```
+//!
+//! An adapter is a small set of matrices beside a model that stays as it is. Any number of them, by name, may sit on
+//! one base: one active, a weighted sum, or another for each row of a batch. Over a base in NF4 this is QLoRA.
+//!
+//! **Law.**  Clause 1 for every product; what an adapter adds is added to the finished sum of the base (with bias). A
+//! row depends on no other row: so a mixed batch gives the bits that each adapter gives alone.
+
+mod adapter;
+pub mod combine;
+pub mod config;
+pub mod decompose;
+mod embedding;
+mod files;
+mod ia3;
+pub mod init;
+mod linear;
+pub mod lora;
+mod prefix;
+
+pub use adapter::{AdapterCache, AdapterInit, AdapterKind, AdapterLayer};
+pub use combine::{Combine, combine};
+pub use config::AdapterConfig;
+pub use embedding::EmbeddingWithLora;
+pub use files::{Adapter, Module, Parts, StoredLora};
+pub use ia3::{Ia3, Side};
+pub use init::{Init, LoraOptions, Scaling};
+pub use linear::{LinearWithLora, MergeInto, MergeReport};
+pub use lora::{Draw, LoraCache, LoraLayer, LoraShape};
+pub use prefix::Prefix;
+
+use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};
+use crate::kernels::view::{Layout, MatMut, MatRef};
+use crate::run::Run;
+
+/// C (m, n) from A (m, k) and B (k, n), on all threads of `run`.
+fn product(run: &Run<'_>, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: Accumulate) {
+    let gemm = Gemm { a, b: Strided(b), c, accumulate, epilogue: Epilogue::NONE };
+    let cpu = run.cpu();
+    run.pieces(gemm.pieces(), |piece, scratch| {
+        let need = piece.scratch_len();
+        piece.run(cpu, scratch.lines(need));
+    });
+}
+
+/// `row` under every one of `rows` rows.
+fn repeated(row: &[f32], rows: usize) -> MatRef<'_> {
+    let layout = Layout { rows, cols: row.len(), row_stride: 0, col_stride: 1 };
+    MatRef::strided(row, 0, layout)
+}
+
+/// A number for each name: the stream from which random numbers for it are drawn (FNV-1a).
+pub fn stream_of(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
+}
