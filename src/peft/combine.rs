@@ -59,7 +59,7 @@ pub fn combine(run: &Run<'_>, adapters: &[(&LoraLayer, f32)], how: Combine) -> R
         }
     }
     match how {
-        Combine::Linear => Ok(summed(adapters, shape, |tensors, weights| sum(tensors, weights))),
+        Combine::Linear => Ok(summed(adapters, shape, sum)),
         Combine::Cat => Ok(cat(adapters, shape)),
         Combine::Svd { rank: 0 } => Err(Error::invalid("a LoRA of rank 0")),
         Combine::Svd { rank } => Ok(decomposed(run, adapters, LoraShape { rank, ..shape })),
