@@ -28,6 +28,12 @@ fn number(output: &Output, key: &str) -> f64 {
     json::parse(out(output).trim().as_bytes()).expect("one object").get(key).unwrap().as_f64().unwrap()
 }
 
+/// The object of `generate --json` without the time, which is another each time.
+fn said(output: &Output) -> String {
+    assert!(number(output, "load_seconds") > 0.0);
+    out(output).split(",\"load_seconds\"").next().unwrap().into()
+}
+
 #[test]
 fn generate_says_what_it_drew_and_why_it_ended() {
     let llama = model("llama");
@@ -40,10 +46,10 @@ fn generate_says_what_it_drew_and_why_it_ended() {
     assert_eq!(number(&greedy, "prompt_tokens"), 4.0, "w1 w2 w3 and the template's <s>");
 
     // The same seed, another number of threads, another instruction set: the same text.
-    let drawn = |more: &[&str]| out(&run(ask.iter().chain(&["--seed", "7"]).chain(more))).to_string();
+    let drawn = |more: &[&str]| said(&run(ask.iter().chain(&["--seed", "7"]).chain(more)));
     assert_eq!(drawn(&["--threads", "3"]), drawn(&["--threads", "1"]));
     let scalar = program().args(ask).args(["--seed", "7"]).env("SAMEBITS_TIER", "scalar").output().unwrap();
-    assert_eq!(drawn(&[]), out(&scalar));
+    assert_eq!(drawn(&[]), said(&scalar));
     assert_ne!(drawn(&["--temperature", "5", "--top-k", "0"]), drawn(&[]));
 
     // A stop string ends the text and is no part of it.
@@ -66,7 +72,93 @@ fn generate_says_what_it_drew_and_why_it_ended() {
 fn mapped_files_give_the_same_text() {
     let llama = model("llama");
     let ask = ["generate", "--model", &llama, "--prompt", "w1 w2 w3", "--max-tokens", "9", "--json"];
-    assert_eq!(out(&run(ask.iter().chain(&["--no-mmap"]))), out(&run(ask)));
+    let text = said(&run(ask));
+    for how in ["--mmap", "--no-mmap"] {
+        assert_eq!(said(&run(ask.iter().chain(&[how]))), text, "{how}");
+    }
+    assert_fails(&run(ask.iter().chain(&["--mmap", "--no-mmap"])), 2, "exclude each other");
+}
+
+/// A file that is shortened while the program has it mapped: one line and exit code 1, no signal.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn a_file_shortened_while_it_is_mapped_is_an_error() {
+    let folder = Folder::new("shortened");
+    // The program may be done with the file before it is shortened: then once more.
+    let shortened = (0..20).map(|_| {
+        let weights = write_large(&folder);
+        let mut child = program();
+        child.args(["generate", "--prompt", "w1", "--max-tokens", "1", "--mmap", "--model"]).arg(&folder.0);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let maps = || std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap_or_default();
+        while Some(maps()).is_some_and(|maps| !maps.is_empty() && !maps.contains("model.safetensors")) {}
+        std::fs::File::options().write(true).open(&weights).unwrap().set_len(5000).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let failed = shortened.into_iter().find(|output| !output.status.success()).expect("one was in time");
+    assert_fails(&failed, 1, "when it was mapped and was shortened to 5000");
+}
+
+/// The most memory that the program ever had: its weights, its cache and at most 32 MiB.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn weights_lie_in_memory_once() {
+    use std::io::{BufRead, BufReader};
+    let folder = Folder::new("memory");
+    let weights = write_large(&folder).metadata().unwrap().len() >> 10;
+    let cache = 2 * 2 * (512 * 256 * 4) >> 10;
+    let mut child = program();
+    child.args(["generate", "--chat", "chatml", "--max-tokens", "3", "--temperature", "0", "--model"]);
+    child.arg(&folder.0).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().expect("the program starts");
+    // After an answer it waits for the next question.
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"w1 w2 w3\n").unwrap();
+    let mut answer = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    assert!(peak > weights, "{peak} KiB for weights of {weights}");
+    assert!(
+        peak < weights + cache + (32 << 10),
+        "{peak} KiB for weights of {weights} and a cache of {cache}"
+    );
+}
+
+/// The committed Llama with wider layers, 132 MiB of zeros that no disk holds.
+fn write_large(folder: &Folder) -> PathBuf {
+    let small = std::fs::read_to_string(format!("{}/config.json", model("llama"))).unwrap();
+    let wider = [("hidden_size", 20, 1024), ("intermediate_size", 28, 4096), ("head_dim", 6, 256)];
+    let config = wider.iter().fold(small, |text, (key, from, to)| {
+        text.replace(&format!("\"{key}\": {from}"), &format!("\"{key}\": {to}"))
+    });
+    std::fs::write(folder.path("config.json"), config).unwrap();
+    std::fs::copy(format!("{}/tokenizer.json", model("llama")), folder.path("tokenizer.json")).unwrap();
+    let file = SafeTensors::open(format!("{}/model.safetensors", model("llama"))).unwrap();
+    let (mut head, mut end) = (String::new(), 0);
+    for tensor in file.tensors() {
+        // Features, those of the network, of all heads, of all key heads.
+        let widen =
+            |&n: &usize| [(20, 1024), (28, 4096), (24, 1024), (12, 512), (53, 53)].iter().find(|w| w.0 == n);
+        let shape: Vec<usize> = tensor.shape.iter().map(|n| widen(n).unwrap().1).collect();
+        let (name, dtype, start) = (tensor.name, tensor.dtype, end);
+        end += shape.iter().product::<usize>() * dtype.bits() / 8;
+        head += &format!(
+            ",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}"
+        );
+    }
+    // As writers do: data at a multiple of 8.
+    let head = format!("{{{}}}", &head[1..]);
+    let head = format!("{head:<0$}", head.len().next_multiple_of(8));
+    let path = folder.path("model.safetensors");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&(head.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(head.as_bytes()).unwrap();
+    file.set_len((8 + head.len() + end) as u64).unwrap();
+    path
 }
 
 #[test]
@@ -177,7 +269,7 @@ fn mistakes_are_named() {
     let (llama, bert, folder) = (model("llama"), model("bert"), Folder::new("model_mistakes"));
     let cases: &[(&[&str], i32, &str)] = &[
         (&["generate"], 2, "--model PATH says which model"),
-        (&["generate", "--model", &bert], 1, "this model embeds texts"),
+        (&["generate", "--model", &bert], 1, "this model embeds texts, it does not continue them"),
         (&["embed", "--model", &llama, "/dev/null"], 1, "this model continues texts"),
         (&["embed", "--model", &bert, "--format", "npy", "-"], 2, "needs --output FILE"),
         (&["embed", "--model", &bert, "--format", "csv", "-"], 2, "none of jsonl, f32, npy"),
@@ -190,6 +282,7 @@ fn mistakes_are_named() {
         (&["generate", "--model", &llama, "--seed", "x"], 2, "--seed"),
         (&["perplexity", "--model", &llama, "--text", "/dev/null"], 1, "fewer than two tokens"),
         (&["perplexity", "--model", &llama], 2, "--text is needed"),
+        (&["perplexity", "--model", &bert, "--text", "/dev/null"], 1, "does not continue them"),
     ];
     for (args, code, message) in cases {
         assert_fails(&run(*args), *code, message);

@@ -3,6 +3,9 @@
 //! `pp512` computes a prompt of 512 drawn tokens, `tg128` generates 128 tokens one by one behind an empty prompt;
 //! `embed B×T` turns B texts of T tokens each into vectors. Samples of the ceiling that binds take turns with
 //! them: multiply-adds for prompts and texts, reads of as many bytes as the weights have for tokens.
+//!
+//! `load read` and `load mapped` open the model, whose files the system has in memory after the first time: in
+//! turns with copies of as many bytes.
 
 use super::ceiling::{Bound, Ceilings};
 use super::measure::Summary;
@@ -11,9 +14,11 @@ use super::rows;
 use crate::Cpu;
 use crate::Result;
 use crate::golden::Random;
-use crate::model::{Decoder, Model, SentenceEncoder, Sequence, Workspace};
+use crate::io::bytes;
+use crate::model::{Decoder, Model, Opening, SentenceEncoder, Sequence, Workspace, files};
 use crate::pool::Pool;
 use crate::run::Run;
+use std::path::Path;
 use std::time::Instant;
 
 /// One thing measured.
@@ -21,11 +26,11 @@ use std::time::Instant;
 pub struct Row {
     /// `pp512`, `tg128`, `embed 32×128`.
     pub test: String,
-    /// `tokens/s` or `texts/s`.
+    /// `tokens/s`, `texts/s`, or `ms` of loading.
     pub unit: &'static str,
     /// So many of them.
     pub rate: Summary,
-    /// Of the ceiling sampled in the same turn: `fma` or `read`.
+    /// Of the ceiling sampled in the same turn: `fma`, `read` or `copy`.
     pub bound: &'static str,
     /// The share of that ceiling.
     pub of_peak: Summary,
@@ -48,6 +53,38 @@ pub fn measure(model: &Model, cpu: Cpu, pool: &Pool, turns: usize) -> Result<Vec
             shapes.into_iter().filter(fits).map(|(texts, tokens)| bench.texts(model, texts, tokens)).collect()
         }
     }
+}
+
+/// Opens the model in both ways, in turns: how long that takes.
+///
+/// # Errors
+/// Where it does not open.
+pub fn load(path: &Path, cpu: Cpu, pool: &Pool, turns: usize) -> Result<[Row; 2]> {
+    let bytes = files::bytes(path)? as usize;
+    let bound = Bound::Memory(Access::Copy, bytes.clamp(1 << 16, 1 << 30));
+    let mut ceilings = Ceilings::default();
+    let (mut times, mut shares) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    for turn in 0..=turns {
+        for (i, access) in [bytes::Access::Read, bytes::Access::Map].into_iter().enumerate() {
+            let peak = 1e9 * ceilings.sample(&rows::Run { cpu, pool }, bound, CEILING);
+            let start = Instant::now();
+            drop(Model::open_with(path, cpu, Opening { access, ..Opening::default() })?);
+            let seconds = start.elapsed().as_secs_f64();
+            if turn > 0 {
+                times[i].push(1e3 * seconds);
+                // Each byte is read once and written once.
+                shares[i].push(2.0 * bytes as f64 / seconds / peak);
+            }
+        }
+    }
+    let row = |i: usize, test: &str| Row {
+        test: test.into(),
+        unit: "ms",
+        rate: Summary::of(&times[i]),
+        bound: bound.name(),
+        of_peak: Summary::of(&shares[i]),
+    };
+    Ok([row(0, "load read"), row(1, "load mapped")])
 }
 
 struct Bench<'p> {

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::{Command, Failure, nearest::nearest};
+use crate::io::bytes::Access;
 use crate::pool::{self, MAX_THREADS, Pool};
 
 /// A flag that a subcommand knows.
@@ -149,6 +150,15 @@ impl Args {
             Some(n) => Threads::Own(Pool::new(n)),
             None => Threads::Shared(pool::default()?),
         })
+    }
+
+    /// `--mmap` or `--no-mmap`: how a model's files are come by; mapped, unless said.
+    pub fn access(&self) -> Result<Access, Failure> {
+        match (self.has("mmap"), self.has("no-mmap")) {
+            (true, true) => Err(Failure::usage("--mmap and --no-mmap exclude each other", None)),
+            (_, false) => Ok(Access::Map),
+            (false, true) => Ok(Access::Read),
+        }
     }
 
     /// The value of a flag as a path.

@@ -28,7 +28,11 @@ pub const COMMAND: Command = Command {
         },
         Flag { name: "shape", takes: Takes::Many("MxNxK"), help: "instead of the kernel's own shapes" },
         Flag { name: "weights", takes: Takes::One("FILE"), help: "the matrices of a .safetensors file" },
-        Flag { name: "model", takes: Takes::One("PATH"), help: "a whole model: pp512 and tg128, or texts/s" },
+        Flag {
+            name: "model",
+            takes: Takes::One("PATH"),
+            help: "a whole model: loading, pp512 and tg128, or texts/s",
+        },
         Flag {
             name: "seconds",
             takes: Takes::One("S"),
@@ -66,7 +70,8 @@ Examples:
 goes through all of them. Products have 128 rows; shapes read N x K × how many.
 
 --model measures a decoder as llama-bench does (a prompt of 512 tokens; 128 tokens one by one), an encoder in
-texts a second, each in turns with the ceiling that binds it. Its --json is {model, tier, threads, rows:
+texts a second, each in turns with the ceiling that binds it; before that, how long the model takes to open,
+its files read or mapped. Its --json is {model, tier, threads, rows:
 [{test, unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):

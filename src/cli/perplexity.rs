@@ -7,7 +7,7 @@ use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::kernels::math::exp64;
-use crate::model::{Model, Workspace};
+use crate::model::{Decoder, Opening, Workspace};
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -48,12 +48,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let run = Run::on(cpu::default()?, &pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
     let asked = args.count("context", 2..=1 << 24)?;
-    let model = match Model::open_for(&path, run.cpu(), asked)? {
-        Model::Decoder(model) => model,
-        Model::Encoder(_) => {
-            return Err(Error::invalid("an encoder foretells nothing").in_file(path.display()).into());
-        }
-    };
+    let model = Decoder::open_with(&path, run.cpu(), Opening { length: asked, ..Opening::default() })?;
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;
     let tokens = tokenizer.encode(&read(&text)?, &EncodeOptions::plain())?.ids;

@@ -107,6 +107,49 @@ impl Model {
     }
 }
 
+impl Decoder {
+    /// Opens a model that continues texts: see [`Model::open_with`].
+    ///
+    /// # Errors
+    /// As [`Model::open_with`]; where it is an encoder.
+    pub fn open_with(path: impl AsRef<Path>, cpu: Cpu, opening: Opening) -> Result<Decoder> {
+        match Model::open_with(&path, cpu, opening)? {
+            Model::Decoder(model) => Ok(*model),
+            Model::Encoder(_) => Err(other_kind(path.as_ref(), "embeds texts, it does not continue them")),
+        }
+    }
+}
+
+impl SentenceEncoder {
+    /// Opens a model that embeds texts: see [`Model::open`].
+    ///
+    /// # Errors
+    /// As [`Model::open`]; where it is a decoder.
+    pub fn open(path: impl AsRef<Path>, cpu: Cpu) -> Result<SentenceEncoder> {
+        match Model::open(&path, cpu)? {
+            Model::Encoder(model) => Ok(*model),
+            Model::Decoder(_) => Err(other_kind(path.as_ref(), "continues texts, it does not embed them")),
+        }
+    }
+}
+
+fn other_kind(path: &Path, what: &str) -> Error {
+    Error::invalid(format!("this model {what}")).in_file(path.display())
+}
+
+/// Bytes of the files with a model's weights.
+pub(crate) fn bytes(path: &Path) -> Result<u64> {
+    let of_file = |path: &Path| match path.metadata() {
+        Ok(file) => Ok(file.len()),
+        Err(e) => Err(Error::io(path, "open", e)),
+    };
+    if !path.is_dir() {
+        return of_file(path);
+    }
+    let weights = Checkpoint::open_with(path, Access::Map)?;
+    weights.files().map(|(name, _)| of_file(&path.join(name))).sum()
+}
+
 /// How a model is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {

@@ -13,7 +13,7 @@ mod convert;
 mod decoder;
 mod encoder;
 #[cfg(feature = "std")]
-mod files;
+pub(crate) mod files;
 mod generate;
 mod gguf;
 mod llama2c;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::rate;
 use crate::bench::measure::Summary;
-use crate::bench::model::{Row, measure};
+use crate::bench::model::{Row, load, measure};
 use crate::cli::{Align, Args, Console, Failure, Progress, Table};
 use crate::cpu;
 use crate::io::json::Writer;
@@ -14,6 +14,8 @@ use crate::pool::{MAX_THREADS, Pool};
 
 /// Turns after the one that warms up.
 const TURNS: usize = 5;
+/// The same, of opening the model in both ways.
+const LOADS: usize = 3;
 
 pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
     let others = ["shape", "weights", "csv", "svg", "seconds"];
@@ -28,10 +30,11 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let pool = Pool::new(threads);
     let mut progress = Progress::new();
     progress.show(format_args!("reading {}", path.display()));
+    let loads = load(path, cpu, &pool, LOADS)?;
     let model = Model::open(path, cpu)?;
     console.check_interrupt()?;
     progress.show("measuring");
-    let rows = measure(&model, cpu, &pool, TURNS)?;
+    let rows: Vec<Row> = loads.into_iter().chain(measure(&model, cpu, &pool, TURNS)?).collect();
     progress.clear();
     if args.has("json") {
         writeln!(console, "{}", json(path, cpu.tier().name(), threads, &rows))?;

@@ -11,7 +11,7 @@ use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::Error;
 use crate::io::atomic;
 use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer, Truncation};
-use crate::model::{Model, SentenceEncoder, Workspace};
+use crate::model::{SentenceEncoder, Workspace};
 use crate::run::Run;
 use input::{Input, Item};
 use output::{Format, Output};
@@ -98,13 +98,7 @@ struct Embedder {
 
 impl Embedder {
     fn open(folder: &Path, normalize: bool) -> Result<Embedder, Failure> {
-        let model = match Model::open(folder, crate::cpu::default()?)? {
-            Model::Encoder(model) => *model,
-            Model::Decoder(_) => {
-                let what = "this model continues texts, it does not embed them";
-                return Err(Error::invalid(what).in_file(folder.display()).into());
-            }
-        };
+        let model = SentenceEncoder::open(folder, crate::cpu::default()?)?;
         let mut tokenizer = Tokenizer::open(folder)?;
         if tokenizer.vocab_len() > model.encoder.config().vocab {
             let what = format!(

@@ -50,19 +50,21 @@ pub const FLAGS: &[Flag] = &[
         takes: Takes::One("N"),
         help: "draft N tokens from the text itself: the same text, sooner",
     },
-    Flag {
-        name: "no-mmap",
-        takes: Takes::Nothing,
-        help: "read files whole before weights are packed, not mapped",
-    },
+    Flag { name: "mmap", takes: Takes::Nothing, help: "map files while weights are packed: the default" },
+    Flag { name: "no-mmap", takes: Takes::Nothing, help: "read files whole before weights are packed" },
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
-    Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, finish" },
+    Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, …" },
 ];
 
 pub const NOTES: &str = "\
 The text streams to standard output. The same command gives the same text on every machine, for any number of
 threads. With --chat and no --prompt, questions come from standard input, one a line. Templates: chatml,
 llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and LongRoPE make of positions.
+
+Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are, so that a
+model lies in memory once; --no-mmap needs room for both, and does not mind what happens to the file meanwhile
+(one that is shortened while it is mapped is an error). --json is {text, tokens, prompt_tokens, finish, stop?,
+load_seconds}.
 
 Examples:
   samebits generate --model stories260K.gguf --temperature 0 --max-tokens 200

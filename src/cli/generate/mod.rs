@@ -6,12 +6,12 @@ mod text;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::{Args, Command, Console, Failure, Progress};
-use crate::io::bytes::Access;
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
-use crate::model::{BeamSearch, ChatTemplate, Decoder, Generator, Model, Opening, Role};
+use crate::model::{BeamSearch, ChatTemplate, Decoder, Generator, Opening, Role};
 use crate::run::Run;
 use crate::{Error, cpu};
 use speed::Speed;
@@ -39,9 +39,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let run = Run::on(cpu::default()?, &pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
     let length = args.count("context", 1..=1 << 24)?;
-    let access = if args.has("no-mmap") { Access::Read } else { Access::Map };
+    let access = args.access()?;
     let lookup = flags::lookup(args)?;
-    let model = open(path, Opening { length, access }, &run)?;
+    let (model, load) = open(path, Opening { length, access }, &run)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {
         let ids = text::ids(&tokenizer, &model, &prompt.unwrap_or_default(), true)?;
@@ -59,7 +59,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         stops,
         most,
         chat: template.is_some(),
-        speed: Speed::default(),
+        speed: Speed::new(load),
     };
     match (template, prompt) {
         (None, prompt) => session.go_on(&prompt.unwrap_or_default(), args.has("json"), console)?,
@@ -77,17 +77,12 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The decoder at `path`.
-fn open(path: PathBuf, opening: Opening, run: &Run<'_>) -> Result<Decoder, Failure> {
-    let mut progress = Progress::new();
+/// The decoder at `path`, and how long it took to come.
+fn open(path: PathBuf, opening: Opening, run: &Run<'_>) -> Result<(Decoder, Duration), Failure> {
+    let (mut progress, start) = (Progress::new(), Instant::now());
     progress.show(format_args!("reading {}", path.display()));
-    match Model::open_with(&path, run.cpu(), opening)? {
-        Model::Decoder(model) => Ok(*model),
-        Model::Encoder(_) => {
-            let what = "this model embeds texts, it does not go on with them";
-            Err(Error::invalid(what).in_file(path.display()).into())
-        }
-    }
+    let model = Decoder::open_with(&path, run.cpu(), opening)?;
+    Ok((model, start.elapsed()))
 }
 
 /// `--prompt`, from standard input for `-`.
@@ -169,7 +164,7 @@ impl Session<'_> {
         let answer =
             self.answer(&ids, |piece, console| if json { Ok(()) } else { show(piece, console) }, console)?;
         if json {
-            writeln!(console, "{}", report(&answer, prompt_tokens))?;
+            writeln!(console, "{}", report(&answer, prompt_tokens, self.speed.load()))?;
         } else {
             writeln!(console)?;
         }
@@ -208,6 +203,8 @@ impl Session<'_> {
             let ids = text::ids(self.tokenizer, self.model, &text, first == 0)?;
             let answer = self.answer(&ids, show, console)?;
             writeln!(console)?;
+            // Whoever asks through a pipe waits for the end of the line.
+            console.flush()?;
             turns.push((Role::Assistant, answer.text));
         }
     }
@@ -268,7 +265,7 @@ fn show(piece: &str, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(answer: &Answer, prompt_tokens: usize) -> String {
+fn report(answer: &Answer, prompt_tokens: usize, load: Duration) -> String {
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("text").string(&answer.text);
@@ -283,6 +280,7 @@ fn report(answer: &Answer, prompt_tokens: usize) -> String {
         if let Some(stop) = stop {
             w.key("stop").string(stop);
         }
+        w.key("load_seconds").number(load.as_secs_f64());
     });
     w.finish()
 }

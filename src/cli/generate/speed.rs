@@ -8,15 +8,26 @@ use crate::bench::read_bandwidth;
 use crate::model::Decoder;
 use crate::pool::Pool;
 
-/// Times of prompts and of drawing.
+/// Times of opening the model, of prompts and of drawing.
 #[derive(Default)]
 pub struct Speed {
+    load: Duration,
     since: Option<Instant>,
     prompt: (usize, Duration),
     drawn: (usize, Duration),
 }
 
 impl Speed {
+    /// The model took so long to open; nothing was computed yet.
+    pub fn new(load: Duration) -> Speed {
+        Speed { load, ..Speed::default() }
+    }
+
+    /// How long the model took to open.
+    pub const fn load(&self) -> Duration {
+        self.load
+    }
+
     /// A prompt begins.
     pub fn start(&mut self) {
         self.since = Some(Instant::now());
@@ -47,7 +58,8 @@ impl Speed {
         // Nothing is lost where it cannot be shown.
         let _ = writeln!(
             io::stderr(),
-            "prompt {} tokens, {:.1} tokens/s · generated {}, {:.1} tokens/s, {:.0} % of the read bandwidth",
+            "loaded in {:.0} ms · prompt {} tokens, {:.1} tokens/s · generated {}, {:.1} tokens/s, {:.0} % of the read bandwidth",
+            1e3 * self.load.as_secs_f64(),
             self.prompt.0,
             rate(self.prompt),
             self.drawn.0,
