@@ -325,3 +325,34 @@ fn the_story_of_stories260k_streams_byte_for_byte() {
     assert!(want.contains(out(&rest).trim_end()), "{}", out(&rest));
     assert!(out(&rest).starts_with(','), "what follows the prompt begins with no invented space");
 }
+
+/// 32 MiB of texts through two pipes: what is resident does not grow. `tests/reference/check_stream.py` does the same
+/// with a gigabyte.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stream_of_texts_takes_no_memory() {
+    use std::io::Read;
+    let mut child = program();
+    child.args(["embed", "--model", &model("bert"), "--format", "f32", "-"]);
+    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let vectors = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        output.read_to_end(&mut all).map(|_| all.len())
+    });
+    let line = "the same bits on every machine ".repeat(2000) + "\n";
+    let lines = (32 << 20) / line.len();
+    let mut resident = Vec::new();
+    for _ in 0..lines {
+        input.write_all(line.as_bytes()).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let now = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        resident.push(now.trim().trim_end_matches(" kB").parse::<u64>().unwrap());
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(vectors.join().unwrap().unwrap(), lines * 20 * 4);
+    let (first, second) = resident.split_at(lines / 2);
+    let (first, second) = (first.iter().max().unwrap(), second.iter().max().unwrap());
+    assert!(second < &(first + (4 << 10)), "{first} KiB in the first half, {second} in the second");
+}

@@ -162,3 +162,24 @@ fn time_grows_with_the_text_and_no_faster() {
         }
     }
 }
+
+/// Where ways through a text are nearly as good as each other, the arithmetic of their sums decides: SentencePiece's own.
+#[test]
+fn unigram_rounds_as_sentencepiece_does() {
+    let tokenizer = open("long/close.model");
+    for line in include_str!("data/tokenizers/long/ids.txt").lines() {
+        let [size, count, hash] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let mut state = 1u64;
+        let letters = (0..size.parse().unwrap()).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b"aeinorst"[(state >> 41) as usize % 8])
+        });
+        let text: String = letters.collect();
+        let ids = tokenizer.encode(&text, &EncodeOptions::plain()).unwrap().ids;
+        assert_eq!(ids.len().to_string(), count, "{size} letters");
+        let bytes = ids.iter().flat_map(|id| id.to_le_bytes());
+        let fnv =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        assert_eq!(format!("{fnv:016x}"), hash, "{size} letters");
+    }
+}

@@ -50,6 +50,7 @@ mod pretokenize;
 mod protobuf;
 mod sentencepiece;
 mod to_gguf;
+mod to_json;
 mod trie;
 mod unicode;
 mod unigram;

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-HELD = ["llama", "llama_linear", "llama_yarn", "llama_llama3", "mistral", "qwen2", "qwen3", "gemma", "gemma2",
+HELD = ["llama", "llama_linear", "llama_dynamic", "llama_yarn", "llama_llama3", "mistral", "qwen2", "qwen3", "gemma", "gemma2",
         "phi3_short", "phi3_long", "gpt2"]
 ARCHITECTURE = {"mistral": "llama", "phi3": "phi3"}
 IDS = torch.arange(31).mul(7).add(2).remainder(53).view(1, -1)

@@ -61,9 +61,9 @@ The text streams to standard output. The same command gives the same text on eve
 threads. With --chat and no --prompt, questions come from standard input, one a line. Templates: chatml,
 llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and LongRoPE make of positions.
 
-Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are, so that a
-model lies in memory once; --no-mmap needs room for both, and does not mind what happens to the file meanwhile
-(one that is shortened while it is mapped is an error). --json is {text, tokens, prompt_tokens, finish, stop?,
+Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a
+model lies in memory once, and a file that is shortened meanwhile is an error. --no-mmap needs room for
+both, and does not mind what happens to the file. --json is {text, tokens, prompt_tokens, finish, stop?,
 load_seconds}.
 
 Examples:

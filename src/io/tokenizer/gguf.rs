@@ -14,9 +14,11 @@ use super::added::{Added, AddedToken};
 use super::bpe::{Bpe, BpeOptions};
 use super::charsmap::Charsmap;
 use super::decode::Stage;
-use super::patterns::{CL100K, GPT2, O200K, Pattern, QWEN2};
+use super::normalize::Normalizer;
+use super::patterns::{CL100K_REGEX, GPT2_REGEX, O200K_REGEX, Pattern, QWEN2_REGEX};
 use super::pretokenize::{Behavior, PreTokenizer};
 use super::sentencepiece::{self, Algorithm, Kind, Piece, Spec, SpmNormalizer};
+use super::unicode::Form;
 use super::vocab::Vocab;
 use super::{Model, Special, Tokenizer};
 use crate::io::gguf::{Gguf, ValueType};
@@ -163,9 +165,14 @@ impl<'a> GgufVocabulary<'a> {
         Tokenizer::sentencepiece(&pieces, spec)
     }
 
+    /// Whether a word that is a token is never merged: Llama 3's.
+    pub(super) fn ignores_merges(&self) -> bool {
+        PATTERNS[LLAMA3].0.contains(&self.pre)
+    }
+
     fn byte_level(&self) -> Result<Tokenizer> {
         let vocab = Vocab::from_texts(self.tokens.iter().copied())?;
-        let llama3 = PATTERNS[LLAMA3].0.contains(&self.pre);
+        let llama3 = self.ignores_merges();
         let options = BpeOptions { ignore_merges: llama3, ..BpeOptions::default() };
         let parts = |&merge: &&'a str| {
             let at = merge.bytes().skip(1).position(|b| b == b' ').map(|at| at + 1);
@@ -181,8 +188,13 @@ impl<'a> GgufVocabulary<'a> {
                 tokens.push(AddedToken { id, special, content: content.into(), ..AddedToken::default() });
             }
         }
-        let mut tokenizer =
-            Tokenizer::assemble(model, Added::new(tokens, &[])?, Vec::new(), splitters(self.pre)?);
+        // Qwen's texts are composed first, which llama.cpp leaves out; those that borrow its pattern are not.
+        let normalizers = match self.pre {
+            "qwen2" => vec![Normalizer::Form(Form::Nfc)],
+            _ => Vec::new(),
+        };
+        let added = Added::new(tokens, &normalizers)?;
+        let mut tokenizer = Tokenizer::assemble(model, added, normalizers, splitters(self.pre)?);
         tokenizer.stages = vec![Stage::ByteLevel];
         tokenizer.special = Special { bos: self.bos, eos: self.eos, unk: None, pad: self.pad };
         let begin = self.bos.filter(|_| self.add_bos.unwrap_or(llama3));
@@ -206,22 +218,27 @@ impl<'a> GgufVocabulary<'a> {
 }
 
 /// The names by which `tokenizer.ggml.pre` calls a pattern.
-pub(super) const PATTERNS: &[(&[&str], &[Pattern])] = &[
-    (&["llama3", "llama-v3", "llama-bpe", "falcon3", "dbrx", "smaug-bpe", "chatglm-bpe"], &[CL100K]),
-    (&["gpt-2", "phi-2", "jina-es", "jina-de", "mpt", "olmo", "jais", "roberta-bpe", "gigachat"], &[GPT2]),
-    (&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"], &[QWEN2]),
-    (&["gpt-4o", "llama4"], &[O200K]),
+pub(super) const PATTERNS: &[(&[&str], &str)] = &[
+    (&["llama3", "llama-v3", "llama-bpe", "falcon3", "dbrx", "smaug-bpe", "chatglm-bpe"], CL100K_REGEX),
+    (&["gpt-2", "phi-2", "jina-es", "jina-de", "mpt", "olmo", "jais", "roberta-bpe", "gigachat"], GPT2_REGEX),
+    (&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"], QWEN2_REGEX),
+    (&["gpt-4o", "llama4"], O200K_REGEX),
 ];
 
 /// The row of [`PATTERNS`] with Llama 3's.
 const LLAMA3: usize = 0;
 
+/// The one expression that cuts words, where the name stands for one.
+pub(super) fn expression(pre: &str) -> Option<&'static str> {
+    PATTERNS.iter().find(|(names, _)| names.contains(&pre)).map(|&(_, expression)| expression)
+}
+
 fn splitters(pre: &str) -> Result<Vec<PreTokenizer>> {
     let split =
         |pattern: Pattern| PreTokenizer::Split { pattern, behavior: Behavior::Isolated, invert: false };
     let bytes = |cut| PreTokenizer::ByteLevel { prefix_space: false, cut };
-    if let Some((_, patterns)) = PATTERNS.iter().find(|(names, _)| names.contains(&pre)) {
-        return Ok(patterns.iter().cloned().map(split).chain([bytes(false)]).collect());
+    if let Some(expression) = expression(pre) {
+        return Ok(vec![split(Pattern::regex(expression)?), bytes(false)]);
     }
     Ok(match pre {
         "falcon" => vec![

@@ -15,7 +15,7 @@ use super::normalize::Normalizer;
 use super::patterns::Pattern;
 use super::post::{Piece as Part, Post};
 use super::trie::Trie;
-use super::unigram::{self, BytePlace, Unigram};
+use super::unigram::{self, BytePlace, Sums, Unigram};
 use super::vocab::{NONE, Vocab};
 use super::{Model, Special, Tokenizer};
 use crate::{Error, Result};
@@ -354,7 +354,7 @@ impl Tokenizer {
         let model = match spec.algorithm {
             Algorithm::Bpe => Model::SpmBpe(SpmBpe::new(vocab, pieces, unk, spec.byte_fallback)?),
             Algorithm::Unigram => {
-                let model = Unigram::new(vocab, unigram_pieces(pieces), Some(unk))?;
+                let model = Unigram::new(vocab, unigram_pieces(pieces), Some(unk), Sums::Single)?;
                 Model::Unigram(if spec.byte_fallback {
                     model.with_byte_fallback(BytePlace::Character)
                 } else {

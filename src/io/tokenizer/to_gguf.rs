@@ -51,7 +51,7 @@ pub struct OwnedVocabulary {
 }
 
 /// Texts that tell tokenizers apart: words, numbers, spaces, lines, scripts, case, marks, contractions.
-const PROBES: [&str; 14] = [
+pub(super) const PROBES: [&str; 14] = [
     "Hello world",
     " leading, trailing and   inner    spaces  ",
     "I'm, you'LL, they've DON'T 's 'S \u{2019}t",
@@ -153,7 +153,7 @@ impl OwnedVocabulary {
     }
 }
 
-fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
+pub(super) fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
     // Whether special tokens are looked for in a text is the reader's choice, not the file's.
     let options = EncodeOptions {
         truncation: Choice::Off,
@@ -213,7 +213,9 @@ fn of_json(file: &[u8]) -> Result<Vec<OwnedVocabulary>> {
     }
     base.merges = merges.iter().map(|(a, b)| format!("{a} {b}")).collect();
     let named = |pre: &str| OwnedVocabulary { pre: pre.to_string(), ..base.clone() };
-    Ok(PATTERNS.iter().map(|(names, _)| names[0]).chain(["falcon", "starcoder"]).map(named).collect())
+    // The last but two: Qwen's pattern over texts that are not composed first.
+    let others = ["deepseek-r1-qwen", "falcon", "starcoder"];
+    Ok(PATTERNS.iter().map(|(names, _)| names[0]).chain(others).map(named).collect())
 }
 
 /// `"a b"` or `["a", "b"]`.

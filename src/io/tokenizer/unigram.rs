@@ -1,9 +1,9 @@
 //! Unigram: of all ways to cut a text into tokens the one whose scores add up to the most.
 //!
 //! **Reference**: Kudo (2018), "Subword Regularization"; ties and the order of additions as in
-//! SentencePiece's `EncodeOptimized`. Scores add up in `f64`, as in `tokenizers`: SentencePiece 0.2.3 gives
-//! the same ids for a novel in one piece (420 KB), and in a text of 4 MB differs at one word, where its own
-//! sums have become coarse.
+//! SentencePiece's `EncodeOptimized` (0.2.3), whose sums are `f32` and begin at 0 again beyond ±100,000. `tokenizers` adds
+//! in `f64`. In a text of megabytes the two choose otherwise where ways differ by less than 0.008, so each kind of file
+//! gets the arithmetic of its own tool.
 
 use super::merge::{Symbol, byte_tokens};
 use super::trie::Trie;
@@ -27,6 +27,27 @@ pub(crate) enum Piece {
     Never,
 }
 
+/// In what the scores of a path are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// In `f32`, as SentencePiece does.
+    Single,
+    /// In `f64`, as `tokenizers` does.
+    Double,
+}
+
+impl Sums {
+    /// A sum of `f32` beyond this is taken off all the sums that are still in use.
+    const FAR: f64 = 100_000.0;
+
+    fn round(self, x: f64) -> f64 {
+        match self {
+            Sums::Single => f64::from(x as f32),
+            Sums::Double => x,
+        }
+    }
+}
+
 /// Where a byte of an unknown character comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BytePlace {
@@ -46,6 +67,7 @@ pub(crate) struct Unigram {
     unk: u32,
     unk_score: f64,
     best_score: f64,
+    sums: Sums,
     bytes: Option<(Vec<u32>, BytePlace)>,
 }
 
@@ -67,7 +89,7 @@ impl Best {
 
 impl Unigram {
     /// A model of tokens and, by id, what they are; `unk` is the id of the unknown token.
-    pub fn new(vocab: Vocab, pieces: Vec<Piece>, unk: Option<u32>) -> Result<Unigram> {
+    pub fn new(vocab: Vocab, pieces: Vec<Piece>, unk: Option<u32>, sums: Sums) -> Result<Unigram> {
         let bytes = vocab.iter().map(|(_, token)| token.len()).sum();
         let mut trie = Trie::with_capacity(bytes);
         let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -86,7 +108,7 @@ impl Unigram {
                 trie.insert(token.as_bytes(), id);
             }
         }
-        let unk_score = if least.is_finite() { least } else { 0.0 } - UNKNOWN_PENALTY;
+        let unk_score = sums.round(if least.is_finite() { least } else { 0.0 } - UNKNOWN_PENALTY);
         let unk = unk.unwrap_or(NONE);
         Ok(Unigram {
             vocab,
@@ -95,6 +117,7 @@ impl Unigram {
             unk,
             unk_score,
             best_score: if most.is_finite() { most } else { 0.0 },
+            sums,
             bytes: None,
         })
     }
@@ -156,7 +179,16 @@ impl Unigram {
     fn path(&self, word: &str) -> Vec<Symbol> {
         let bytes = word.as_bytes();
         let mut best = vec![Best { score: 0.0, start: NONE, id: NONE }; bytes.len() + 1];
+        // The last place that any way has come to.
+        let mut front = 0;
         for (start, c) in word.char_indices() {
+            if self.sums == Sums::Single && best[start].score.abs() > Sums::FAR {
+                let far = best[start].score;
+                let reached = |at: &&mut Best| at.start != NONE;
+                best[start..=front].iter_mut().filter(reached).for_each(|at| {
+                    at.score = self.sums.round(at.score - far);
+                });
+            }
             let here = best[start].score;
             let one = start + c.len_utf8();
             let (mut node, mut single) = (Trie::ROOT, false);
@@ -165,10 +197,12 @@ impl Unigram {
                 node = next;
                 let Some(id) = self.trie.number(node) else { continue };
                 single |= end == one;
-                best[end].offer(here + self.score(id, end - start), start, id);
+                front = front.max(end);
+                best[end].offer(self.sums.round(here + self.score(id, end - start)), start, id);
             }
             if !single {
-                best[one].offer(here + self.unk_score, start, self.unk);
+                front = front.max(one);
+                best[one].offer(self.sums.round(here + self.unk_score), start, self.unk);
             }
         }
         let mut path = Vec::new();
@@ -183,9 +217,10 @@ impl Unigram {
     }
 
     fn score(&self, id: u32, bytes: usize) -> f64 {
-        match self.pieces[id as usize] {
-            Piece::Scored(score) => score,
-            _ => bytes as f64 * self.best_score - 0.1,
+        match (self.pieces[id as usize], self.sums) {
+            (Piece::Scored(score), _) => score,
+            (_, Sums::Single) => self.sums.round(0.1 * (bytes as f64 - 1.0)),
+            (_, Sums::Double) => bytes as f64 * self.best_score - 0.1,
         }
     }
 }

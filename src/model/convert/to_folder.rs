@@ -205,9 +205,12 @@ pub(super) fn put_scaling(w: &mut Writer, scaling: &RopeScaling, context: Option
             w.key("rope_type").string("linear");
             w.key("factor").number(*factor);
         }
-        RopeScaling::DynamicNtk { factor, .. } => {
+        RopeScaling::DynamicNtk { factor, max_positions } => {
             w.key("rope_type").string("dynamic");
             w.key("factor").number(*factor);
+            if context.is_none() {
+                w.key("max_position_embeddings").number(*max_positions);
+            }
         }
         RopeScaling::Yarn(yarn) => {
             w.key("rope_type").string("yarn");

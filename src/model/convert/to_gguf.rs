@@ -78,6 +78,9 @@ pub(super) fn write(work: &Parts<'_, '_>) -> Result<Converted> {
             "llama.cpp reads no window for this family: longer texts than the window differ there".into(),
         );
     }
+    if config.rope.as_ref().is_some_and(|rope| matches!(rope.scaling, RopeScaling::DynamicNtk { .. })) {
+        notes.push("llama.cpp knows no dynamic scaling: texts longer than the context differ there".into());
+    }
     super::vocabulary::put(&mut metadata, work.work, &mut notes)?;
     let infos: Vec<TensorInfo<'_>> = entries
         .iter()
@@ -233,12 +236,11 @@ fn put_scaling(m: &mut Metadata<'_>, own: &str, rope: &RotaryConfig, c: &Decoder
             m.put(rope_scaling::EXACT, exact(rope));
             return Ok(());
         }
-        RopeScaling::Llama3(_) => {
+        RopeScaling::Llama3(_) | RopeScaling::DynamicNtk { .. } => {
             m.put(rope_scaling::EXACT, exact(rope));
             return Ok(());
         }
         RopeScaling::None | RopeScaling::PerPair { .. } => return Ok(()),
-        RopeScaling::DynamicNtk { .. } => return Err(refuse(FileKind::Gguf, c, "dynamic rotary scaling")),
     };
     m.put(key("type"), Owned::String(kind.into()));
     m.put(key("factor"), Owned::F32(factor as f32));

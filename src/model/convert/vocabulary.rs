@@ -2,9 +2,11 @@
 
 use super::to_gguf::{Metadata, Owned};
 use super::{FileKind, Input, Work};
+use crate::io::atomic;
 use crate::io::bytes::{self, Access};
-use crate::io::gguf::ArrayBuf;
-use crate::io::tokenizer::{OwnedVocabulary, Tokenizer};
+use crate::io::gguf::{ArrayBuf, Gguf};
+use crate::io::json::Writer;
+use crate::io::tokenizer::{GgufVocabulary, OwnedVocabulary, Tokenizer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -162,11 +164,39 @@ pub(super) fn copy(work: Work<'_>, to: &Path, notes: &mut Vec<String>) -> Result
             Some(file) if file.is_file() => copy_file(&file, &to.join("tokenizer.bin")),
             _ => Ok(()),
         },
-        Input::Gguf(_) => {
-            left_out(work, notes);
-            Ok(())
-        }
+        Input::Gguf(file) if file.find("tokenizer.ggml.tokens").is_some() => put_json(file, to, notes),
+        Input::Gguf(_) => Ok(()),
     }
+}
+
+/// The tokenizer of a GGUF file as a folder has it, where `tokenizer.json` can hold it.
+fn put_json(file: &Gguf, to: &Path, notes: &mut Vec<String>) -> Result<()> {
+    let vocabulary = GgufVocabulary::read(file)?;
+    let text = match vocabulary.to_json() {
+        Ok(text) => text,
+        Err(e) => {
+            notes.push(format!("the tokenizer of GGUF is not carried over: {e}"));
+            return Ok(());
+        }
+    };
+    atomic::write(&to.join("tokenizer.json"), |out| out.write_all(text.as_bytes()))?;
+    let unknown = file.find("tokenizer.ggml.unknown_token_id").map(|entry| entry.u32()).transpose()?;
+    let mut w = Writer::indented();
+    w.object(|w| {
+        w.key("tokenizer_class").string("PreTrainedTokenizerFast");
+        w.key("clean_up_tokenization_spaces").boolean(false);
+        let ids = [vocabulary.bos, vocabulary.eos, unknown, vocabulary.pad];
+        for (key, id) in ["bos_token", "eos_token", "unk_token", "pad_token"].into_iter().zip(ids) {
+            if let Some(token) = id.and_then(|id| vocabulary.tokens.get(id as usize)) {
+                w.key(key).string(token);
+            }
+        }
+        if let Some(template) = file.find("tokenizer.chat_template").and_then(|entry| entry.str().ok()) {
+            w.key("chat_template").string(template);
+        }
+    });
+    let text = w.finish() + "\n";
+    atomic::write(&to.join("tokenizer_config.json"), |out| out.write_all(text.as_bytes()))
 }
 
 /// Copies the small files of a model's folder.

@@ -4,7 +4,7 @@ use super::fields::Fields;
 use crate::io::json::Value;
 use crate::io::tokenizer::Model;
 use crate::io::tokenizer::bpe::{Bpe, BpeOptions};
-use crate::io::tokenizer::unigram::{BytePlace, Piece, Unigram};
+use crate::io::tokenizer::unigram::{BytePlace, Piece, Sums, Unigram};
 use crate::io::tokenizer::vocab::Vocab;
 use crate::io::tokenizer::wordpiece::{WordLevel, WordPiece};
 use crate::{Error, Result};
@@ -123,7 +123,7 @@ fn unigram(fields: &Fields<'_>) -> Result<Model> {
     if let Some(unk) = unk.filter(|&unk| vocab.text(unk).is_none()) {
         return Err(fields.error(format!("\"unk_id\" is {unk}, but there are {} tokens", list.len())));
     }
-    let model = Unigram::new(vocab, pieces, unk)?;
+    let model = Unigram::new(vocab, pieces, unk, Sums::Double)?;
     Ok(Model::Unigram(if fields.flag("byte_fallback", false)? {
         model.with_byte_fallback(BytePlace::Run)
     } else {

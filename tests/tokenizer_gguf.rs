@@ -1,0 +1,84 @@
+//! Tokenizers in the form that GGUF keeps: the same ids as before.
+
+use std::path::{Path, PathBuf};
+
+use samebits::io::json::{self, Value};
+use samebits::io::tokenizer::{Choice, EncodeOptions, OwnedVocabulary, Tokenizer};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tokenizers")
+}
+
+fn elements(value: Value<'_>) -> Vec<Value<'_>> {
+    value.elements().expect("a list").collect()
+}
+
+/// Each text, and what the real tokenizer of that name makes of it.
+fn rows(name: &str) -> Vec<(String, Vec<u32>)> {
+    let (texts, out) = (
+        std::fs::read(folder().join("texts.json")).unwrap(),
+        std::fs::read(folder().join(format!("{name}.out.json"))).unwrap(),
+    );
+    let texts = elements(json::parse(&texts).unwrap().get("texts").unwrap());
+    let ids = elements(json::parse(&out).unwrap().get("plain").unwrap());
+    let list = |row: Value<'_>| {
+        elements(row.get("ids").unwrap()).iter().map(|id| id.as_usize().unwrap() as u32).collect()
+    };
+    texts.into_iter().zip(ids).map(|(text, row)| (text.as_str().unwrap().into_owned(), list(row))).collect()
+}
+
+/// The vocabulary of a file, as `convert` puts it into a GGUF file.
+fn vocabulary(file: &str) -> OwnedVocabulary {
+    let path = folder().join(file);
+    let tokenizer = Tokenizer::open(&path).unwrap();
+    let made = OwnedVocabulary::of_file(&std::fs::read(path).unwrap(), &tokenizer, tokenizer.vocab_len());
+    made.unwrap_or_else(|e| panic!("{file}: {e}"))
+}
+
+#[track_caller]
+fn assert_ids(tokenizer: &Tokenizer, name: &str) {
+    let options = EncodeOptions { truncation: Choice::Off, padding: Choice::Off, ..EncodeOptions::plain() };
+    for (text, want) in rows(name) {
+        assert_eq!(tokenizer.encode(&text, &options).unwrap().ids, want, "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn byte_level_tokenizers_keep_their_ids() {
+    // Qwen's texts are composed first: NFC.
+    for (name, pre) in [
+        ("gpt2", "gpt-2"),
+        ("llama3", "llama3"),
+        ("qwen2", "qwen2"),
+        ("o200k", "gpt-4o"),
+        ("falcon", "falcon"),
+    ] {
+        let made = vocabulary(&format!("{name}.json"));
+        assert_eq!((made.model, &*made.pre), ("gpt2", pre), "{name}");
+        assert_ids(&Tokenizer::from_gguf_vocabulary(&made.borrow()).unwrap(), name);
+    }
+}
+
+/// On to a folder: `tokenizer.json` again. What `tokenizers` itself makes of it is
+/// `tests/reference/check_tokenizers.py`'s to ask.
+#[test]
+fn tokenizers_come_back_as_json() {
+    let files = ["gpt2.json", "llama3.json", "qwen2.json", "o200k.json", "falcon.json", "llama2.json"];
+    for file in files.into_iter().chain(["spm_bpe_plain.model"]) {
+        let made = vocabulary(file);
+        let text = made.borrow().to_json().unwrap_or_else(|e| panic!("{file}: {e}"));
+        let back = Tokenizer::from_json(text.as_bytes()).unwrap();
+        assert_ids(&back, file.split('.').next().unwrap());
+        let original = Tokenizer::from_gguf_vocabulary(&made.borrow()).unwrap();
+        assert_eq!(back.vocab_len(), original.vocab_len(), "{file}");
+        let whole = |tokenizer: &Tokenizer| tokenizer.encode("a b", &EncodeOptions::default()).unwrap().ids;
+        assert_eq!(whole(&back), whole(&original), "{file}");
+    }
+}
+
+#[test]
+fn what_json_cannot_hold_is_refused() {
+    let made = vocabulary("spm_unigram.model");
+    let error = made.borrow().to_json().unwrap_err().to_string();
+    assert!(error.contains("a tokenizer \"t5\" is not written"), "{error}");
+}
