@@ -64,21 +64,36 @@ fn byte_level_tokenizers_keep_their_ids() {
 #[test]
 fn tokenizers_come_back_as_json() {
     let files = ["gpt2.json", "llama3.json", "qwen2.json", "o200k.json", "falcon.json", "llama2.json"];
-    for file in files.into_iter().chain(["spm_bpe_plain.model"]) {
+    for file in files.into_iter().chain(["spm_bpe.model"]) {
         let made = vocabulary(file);
         let text = made.borrow().to_json().unwrap_or_else(|e| panic!("{file}: {e}"));
         let back = Tokenizer::from_json(text.as_bytes()).unwrap();
-        assert_ids(&back, file.split('.').next().unwrap());
         let original = Tokenizer::from_gguf_vocabulary(&made.borrow()).unwrap();
         assert_eq!(back.vocab_len(), original.vocab_len(), "{file}");
-        let whole = |tokenizer: &Tokenizer| tokenizer.encode("a b", &EncodeOptions::default()).unwrap().ids;
-        assert_eq!(whole(&back), whole(&original), "{file}");
+        let name = file.split('.').next().unwrap();
+        // Behind a special token in a text a space is put; SentencePiece does not put it there.
+        let special = |text: &str| {
+            made.tokens.iter().zip(&made.kinds).any(|(t, k)| [3, 4].contains(k) && text.contains(&**t))
+        };
+        for (text, _) in rows(name).into_iter().filter(|(text, _)| made.model == "gpt2" || !special(text)) {
+            let whole =
+                |tokenizer: &Tokenizer| tokenizer.encode(&text, &EncodeOptions::default()).unwrap().ids;
+            assert_eq!(whole(&back), whole(&original), "{file}: {text:?}");
+        }
+        // SentencePiece itself finds no special tokens in a text.
+        if file.ends_with(".json") {
+            assert_ids(&back, name);
+        }
     }
 }
 
 #[test]
 fn what_json_cannot_hold_is_refused() {
-    let made = vocabulary("spm_unigram.model");
-    let error = made.borrow().to_json().unwrap_err().to_string();
-    assert!(error.contains("a tokenizer \"t5\" is not written"), "{error}");
+    let refused = |file: &str, why: &str| {
+        let error = vocabulary(file).borrow().to_json().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    refused("spm_unigram.model", "a tokenizer \"t5\" is not written");
+    // Spaces at the ends go, as tokenizer.json cannot say it.
+    refused("spm_bpe_plain.model", "tokenizer.json cannot give the ids of \" leading");
 }

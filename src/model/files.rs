@@ -5,7 +5,7 @@ use super::decoder::{Decoder, Workspace};
 use super::encoder::Encoder;
 use super::gguf::GgufTensors;
 use super::llama2c::Llama2cTensors;
-use super::load::Source;
+use super::load::{Source, is_column};
 use crate::io::bitsandbytes::{Absmax, Nf4};
 use crate::io::bytes::Access;
 use crate::io::gguf::Gguf;
@@ -324,7 +324,8 @@ impl Source for Checkpoint {
         let (cpu, mut floats) = (Cpu::detect(), vec![0.0; weight.elements()]);
         let absmax = weight.absmax.decode(cpu);
         nf4::dequantize(cpu, &weight.codes, &absmax, weight.blocksize, &mut floats);
-        Ok(Tensor::from_f32(&floats, &weight.shape))
+        let tensor = Tensor::from_f32(&floats, &weight.shape);
+        Ok(if is_column(name) { tensor.t() } else { tensor })
     }
 
     fn stored(&self, cpu: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {

@@ -6,7 +6,7 @@
 pub(super) mod rope_scaling;
 
 use super::config::{Architecture, DecoderConfig, NormKind};
-use super::load::Source;
+use super::load::{Source, is_column};
 use crate::io::gguf::{Gguf, ValueType};
 use crate::kernels::Cpu;
 use crate::kernels::activation::Activation;
@@ -303,9 +303,7 @@ impl Source for GgufTensors<'_> {
         } else {
             self.file.load(own)?
         };
-        // GPT-2's code stores these (in, out), GGUF all alike (out, in).
-        let turned = self.architecture == Architecture::Gpt2
-            && ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end));
+        let turned = self.architecture == Architecture::Gpt2 && is_column(name);
         Ok(if turned { tensor.t() } else { tensor })
     }
 

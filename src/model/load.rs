@@ -32,6 +32,11 @@ pub trait Source {
     }
 }
 
+/// Whether GPT-2's code stores a weight of that name (in, out): as floats, that is. In NF4 and in GGUF all are (out, in).
+pub(crate) fn is_column(name: &str) -> bool {
+    ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end))
+}
+
 /// Takes a model's tensors from a source and remembers which.
 pub struct Loader<'s> {
     cpu: Cpu,
@@ -111,15 +116,21 @@ impl<'s> Loader<'s> {
     /// # Errors
     /// As [`Loader::tensor`].
     pub fn weight(&mut self, name: &str, shape: [usize; 2]) -> Result<Weight> {
-        if let Some((weight, names)) = self.source.stored(self.cpu, name)? {
-            let found = [weight.out_features(), weight.in_features()];
-            if found != shape {
-                return Err(self.other_shape(name, &found, &shape));
-            }
-            names.iter().for_each(|name| self.allow(name));
-            return Ok(weight);
+        match self.kept(name, shape)? {
+            Some(weight) => Ok(weight),
+            None => Ok(Weight::from_tensor(self.cpu, &self.tensor(name, &shape)?)),
         }
-        Ok(Weight::from_tensor(self.cpu, &self.tensor(name, &shape)?))
+    }
+
+    /// A matrix (out, in), where it is stored in a form that is no tensor of floats.
+    fn kept(&mut self, name: &str, shape: [usize; 2]) -> Result<Option<Weight>> {
+        let Some((weight, names)) = self.source.stored(self.cpu, name)? else { return Ok(None) };
+        let found = [weight.out_features(), weight.in_features()];
+        if found != shape {
+            return Err(self.other_shape(name, &found, &shape));
+        }
+        names.iter().for_each(|name| self.allow(name));
+        Ok(Some(weight))
     }
 
     /// `NAME.weight` (out, in) and, where there is one, `NAME.bias` (out).
@@ -138,9 +149,6 @@ impl<'s> Loader<'s> {
     /// As [`Loader::tensor`].
     pub fn rows(&mut self, name: &str, [n, k]: [usize; 2]) -> Result<Joined> {
         let weight = self.tensor(&format!("{name}.weight"), &[n, k])?;
-        // What was decoded had its scales beside it.
-        let beside = format!("{name}.weight.");
-        self.left.retain(|left| !left.starts_with(&beside));
         self.joined(name, weight, n)
     }
 
@@ -153,7 +161,23 @@ impl<'s> Loader<'s> {
         self.joined(name, weight, n)
     }
 
+    /// The only layer of a weight whose floats are stored (in, out).
+    ///
+    /// # Errors
+    /// As [`Loader::tensor`].
+    pub fn column(&mut self, name: &str, [k, n]: [usize; 2]) -> Result<Linear> {
+        let Some(weight) = self.kept(&format!("{name}.weight"), [n, k])? else {
+            return self.columns(name, [k, n])?.linear(self, 0..n);
+        };
+        let bias = format!("{name}.bias");
+        let bias = if self.contains(&bias) { Some(self.vector(&bias, n)?) } else { None };
+        Ok(Linear::new(weight, bias))
+    }
+
     fn joined(&mut self, name: &str, weight: Tensor, n: usize) -> Result<Joined> {
+        // What was decoded had its scales beside it.
+        let beside = format!("{name}.weight.");
+        self.left.retain(|left| !left.starts_with(&beside));
         let bias = format!("{name}.bias");
         let bias = if self.contains(&bias) { Some(self.vector(&bias, n)?) } else { None };
         Ok(Joined { weight, bias })

@@ -40,6 +40,8 @@ pub use files::{Model, Opening, SentenceEncoder};
 pub use generate::Generator;
 pub use gguf::GgufTensors;
 pub use llama2c::Llama2cTensors;
+#[cfg(feature = "std")]
+pub(crate) use load::is_column;
 pub use load::{Loader, Source};
 pub use lookup::{PromptLookup, accepted};
 pub use sampling::{Candidates, Sampler, Settings};

@@ -30,10 +30,10 @@ NAMES = ["gpt2.json", "llama3.json", "qwen2.json", "o200k.json", "falcon.json", 
          "spm_bpe_plain.model"]
 
 
-def run(*args):
-    done = subprocess.run([program, *map(str, args)], capture_output=True, text=True)
+def run(*args, text=""):
+    done = subprocess.run([program, *map(str, args)], capture_output=True, input=text.encode())
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.decode()
 
 
 def model(folder, vocab):
@@ -53,7 +53,8 @@ def compare(name, back, want):
     own, auto = Tokenizer.from_file(str(back / "tokenizer.json")), AutoTokenizer.from_pretrained(back)
     wrong = 0
     for text in TEXTS:
-        ids = want(text)
+        if (ids := want(text)) is None:
+            continue
         for kind, got in [("tokenizers", own.encode(text).ids), ("transformers", auto(text)["input_ids"])]:
             if got != ids:
                 wrong += 1
@@ -75,7 +76,10 @@ with tempfile.TemporaryDirectory() as scratch:
         else:
             spm = sentencepiece.SentencePieceProcessor(model_file=str(DATA / file))
             # samebits puts what begins a text before it, as models that use SentencePiece do.
-            size, want = spm.get_piece_size(), lambda text: [spm.bos_id()] + spm.encode(text)
+            size = spm.get_piece_size()
+            # Tokens within a text are cut out otherwise: SentencePiece finds no control tokens, and puts no space behind.
+            special = [spm.id_to_piece(i) for i in range(size) if spm.is_control(i) or i in (3, 4)]
+            want = lambda text: None if any(t in text for t in special) else [spm.bos_id()] + spm.encode(text)
         model(folder, size)
         run("convert", folder, gguf)
         note = run("convert", gguf, back)
@@ -86,11 +90,10 @@ with tempfile.TemporaryDirectory() as scratch:
     for file in files:
         back = scratch / "named"
         run("convert", file, back)
-        tokens = lambda text: [int(i) for i in run("tokenize", "--model", file, "--ids", text or "-").split()] if text else None
-        texts = [text for text in TEXTS if text and not text.startswith("-")]
+        tokens = lambda text: [int(i) for i in run("tokenize", "--model", file, "--ids", "-", text=text).split()]
         own = Tokenizer.from_file(str(back / "tokenizer.json"))
-        bad = [text for text in texts if own.encode(text).ids != tokens(text)]
-        print(f"{pathlib.Path(file).name}: {len(texts)} texts, {len(bad)} differ {bad[:3]}")
+        bad = [text for text in TEXTS if own.encode(text).ids != tokens(text)]
+        print(f"{pathlib.Path(file).name}: {len(TEXTS)} texts, {len(bad)} differ {bad[:3]}")
         wrong += len(bad)
         shutil.rmtree(back)
 assert wrong == 0

@@ -121,7 +121,7 @@ def main():
             far = (logits(back) - logits(folder)).abs().max().item()
             assert far <= (1e-5 if "gemma" in name else 1e-6), (name, far)
             line = f"{name}: {tensors} tensors as the gguf package has them; folder and back {far:.1e}"
-            for flags in ([], ["--double-quant"]) if name in ("llama", "qwen2", "mistral") else ():
+            for flags in ([], ["--double-quant"]) if name in ("llama", "qwen2", "mistral", "gpt2") else ():
                 nf4, plain = scratch / f"{name}-nf4{len(flags)}", scratch / f"{name}-nf4{len(flags)}-f32"
                 run("quantize", folder, nf4, "--nf4", *flags)
                 run("convert", nf4, plain, "--type", "f32")

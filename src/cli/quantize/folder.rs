@@ -9,9 +9,9 @@ use crate::cli::values::is_weight;
 use crate::cli::{Args, Console, Failure, Progress};
 use crate::io::atomic;
 use crate::io::json::{self, Writer};
-use crate::io::safetensors::Checkpoint;
+use crate::io::safetensors::{Checkpoint, TensorView};
 use crate::model::{
-    Architecture, Conversion, ElementType, FileKind, Vocabulary, convert, copy_small, read_config,
+    Architecture, Conversion, ElementType, FileKind, Vocabulary, convert, copy_small, is_column, read_config,
 };
 use crate::{Error, cpu};
 
@@ -24,6 +24,14 @@ pub fn is_taken(path: &Path) -> bool {
 /// The `config.json` of a folder.
 pub struct Config {
     text: String,
+    gpt2: bool,
+}
+
+/// A matrix whose rows became columns.
+#[derive(Default)]
+pub struct Turned {
+    shape: [usize; 2],
+    bytes: Vec<u8>,
 }
 
 impl Config {
@@ -32,21 +40,33 @@ impl Config {
         let path = plan.input.join("config.json");
         let text = read_config(&path)?;
         let check = || {
-            if Architecture::of_config(&text)? == Architecture::Gpt2 {
-                return Err(Error::invalid(
-                    "GPT-2's matrices stand (in, out), which NF4 folders do not hold",
-                ));
-            }
+            let gpt2 = Architecture::of_config(&text)? == Architecture::Gpt2;
             match json::parse(&text)?.get("quantization_config").filter(|v| !v.is_null()) {
                 Some(_) => {
                     Err(Error::invalid("the model is quantised already: it has a quantization_config"))
                 }
-                None => Ok(()),
+                None => Ok(gpt2),
             }
         };
-        check().map_err(|e| e.in_file(path.display()))?;
+        let gpt2 = check().map_err(|e| e.in_file(path.display()))?;
         // It is JSON, so it is text.
-        Ok(Config { text: String::from_utf8_lossy(&text).into_owned() })
+        Ok(Config { text: String::from_utf8_lossy(&text).into_owned(), gpt2 })
+    }
+
+    /// The tensor (out, in), as NF4 has all weights: GPT-2's are turned into `room`.
+    pub fn upright<'a>(&self, tensor: TensorView<'a>, room: &'a mut Turned) -> TensorView<'a> {
+        let &[k, n] = tensor.shape else { return tensor };
+        if !self.gpt2 || !is_column(tensor.name) {
+            return tensor;
+        }
+        let size = tensor.dtype.bits() / 8;
+        room.shape = [n, k];
+        room.bytes.clear();
+        for column in 0..n {
+            let elements = (0..k).map(|row| &tensor.bytes[(row * n + column) * size..][..size]);
+            elements.for_each(|element| room.bytes.extend_from_slice(element));
+        }
+        TensorView { shape: &room.shape, bytes: &room.bytes, ..tensor }
     }
 
     /// Writes the folder, whole or not at all; returns the bytes of its weights.
@@ -75,6 +95,9 @@ impl Config {
     }
 }
 
+/// Parts of the names of tables, which are no layers that bitsandbytes could exchange.
+const EMBEDDINGS: [&str; 3] = ["embed", "wte", "wpe"];
+
 /// The entries, as `BitsAndBytesConfig.to_dict` of transformers names them.
 fn quantization(w: &mut Writer, plan: &Plan, model: &Checkpoint) {
     w.key("_load_in_4bit").boolean(true);
@@ -88,7 +111,8 @@ fn quantization(w: &mut Writer, plan: &Plan, model: &Checkpoint) {
     // Layers that were left although they are linear; heads among them.
     let left = copied(model, plan).filter(|t| t.shape.len() == 2 && is_weight(t.dtype));
     let left = left.map(|t| t.name.strip_suffix(".weight").unwrap_or(t.name));
-    let mut left: Vec<&str> = left.filter(|name| !name.contains("embed")).collect();
+    let mut left: Vec<&str> =
+        left.filter(|name| !EMBEDDINGS.iter().any(|part| name.contains(part))).collect();
     if left.iter().all(|name| *name == "lm_head") {
         w.key("llm_int8_skip_modules").null();
     } else {

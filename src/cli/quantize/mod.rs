@@ -16,6 +16,7 @@ mod folder;
 mod report;
 mod work;
 
+use folder::Turned;
 use report::{Report, Row};
 use work::{Engine, Statistics};
 
@@ -52,7 +53,7 @@ pub const COMMAND: Command = Command {
 contains the TEXT of an --include is quantised after all, of an --exclude never. All else is copied as it is,
 byte for byte. Of a model's folder a folder is made: model.safetensors, config.json with the
 `quantization_config` that transformers looks for, tokenizer and other small files copied. It must not exist
-yet, and appears when it is whole.
+yet, and appears when it is whole. GPT-2's matrices are turned first, as bitsandbytes turns them.
 
 --q8: every matrix in blocks of 32 signed bytes and a scale, in one GGUF file with the tokenizer; the same as
 `samebits convert IN OUT.gguf --type q8_0`, whose --help says more.
@@ -84,13 +85,14 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     // Mapped: what was quantised is kept, and what it was made of may leave the memory.
     let model = Checkpoint::open_with(&plan.input, Access::Map)?;
     let mut progress = Progress::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut room) = (Vec::new(), Turned::default());
     for tensor in model.tensors().filter(|tensor| plan.takes(tensor)) {
         console.check_interrupt()?;
         progress.show(format_args!("quantising {}", printable(tensor.name)));
         let in_file = |e: Error| named(e, &plan.input);
-        let (weight, time) = engine.quantize(tensor, plan.blocksize, plan.statistics).map_err(in_file)?;
-        let loss = engine.measure(tensor, &weight);
+        let upright = upright(config.as_ref(), tensor, &mut room);
+        let (weight, time) = engine.quantize(upright, plan.blocksize, plan.statistics).map_err(in_file)?;
+        let loss = engine.measure(upright, &weight);
         rows.push(Row { tensor, loss, time, stored: weight.tensors(tensor.name) });
     }
     progress.show("writing");
@@ -101,7 +103,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let verified = if plan.verify {
         console.check_interrupt()?;
         progress.show("verifying");
-        verify(&plan, &model, &rows, engine)?;
+        verify(&plan, config.as_ref(), &model, &rows, engine)?;
         true
     } else {
         false
@@ -199,6 +201,15 @@ fn named(error: Error, file: &Path) -> Error {
     }
 }
 
+/// The tensor as it is quantised: see [`folder::Config::upright`].
+fn upright<'a>(
+    config: Option<&folder::Config>,
+    tensor: TensorView<'a>,
+    room: &'a mut Turned,
+) -> TensorView<'a> {
+    config.map_or(tensor, |config| config.upright(tensor, room))
+}
+
 /// The tensors that are copied.
 fn copied<'a>(model: &'a Checkpoint, plan: &Plan) -> impl Iterator<Item = TensorView<'a>> {
     model.tensors().filter(|tensor| !plan.takes(tensor))
@@ -220,7 +231,14 @@ fn write(plan: &Plan, path: &Path, model: &Checkpoint, rows: &[Row]) -> Result<u
 
 /// Reads the output again: what was copied is the same, what was quantised decodes to the same bits and so
 /// loses what was reported, and nothing else is there.
-fn verify(plan: &Plan, model: &Checkpoint, rows: &[Row], engine: Engine) -> Result<(), Error> {
+fn verify(
+    plan: &Plan,
+    config: Option<&folder::Config>,
+    model: &Checkpoint,
+    rows: &[Row],
+    engine: Engine,
+) -> Result<(), Error> {
+    let mut room = Turned::default();
     let checkpoint = Checkpoint::open(&plan.output)?;
     let Some((_, output)) = checkpoint.files().next() else {
         return Err(Error::invalid("holds nothing").in_file(plan.output.display()));
@@ -232,7 +250,7 @@ fn verify(plan: &Plan, model: &Checkpoint, rows: &[Row], engine: Engine) -> Resu
         let name = row.tensor.name;
         let weight = Nf4::read(output, name).map_err(|e| e.in_file(plan.output.display()))?;
         let weight = weight.ok_or_else(|| wrong(name, "is not in NF4"))?;
-        if engine.measure(row.tensor, &weight) != row.loss {
+        if engine.measure(upright(config, row.tensor, &mut room), &weight) != row.loss {
             return Err(wrong(name, "decodes to other bits than those that were quantised"));
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Byte-level byte-pair encoding stands there as it does in GGUF. SentencePiece's has scores where `tokenizer.json` has
 //! merges: two tokens are joined wherever that makes a token, the better its score the earlier (as transformers converts
-//! `tokenizer.model`). What is written is read again, and every probe must have the ids that it had.
+//! `tokenizer.model`). The space before a text is put there as in Llama 2's own file: behind a special token that stands
+//! in a text too, where SentencePiece has none. What is written is read again, and every probe must have the ids that it
+//! had.
 
 use super::gguf::{GgufVocabulary, expression};
 use super::sentencepiece::Kind;

@@ -127,10 +127,7 @@ fn gpt2_block(loader: &mut Loader<'_>, c: &DecoderConfig, at: &str, i: usize) ->
     let all = loader.columns(&format!("{at}.attn.c_attn"), [c.dim, 3 * c.dim])?;
     let part = |n: usize| all.linear(loader, n * c.dim..(n + 1) * c.dim);
     let [q, k, v] = [part(0)?, part(1)?, part(2)?];
-    let mut whole = |name: &str, [k, n]: [usize; 2]| -> Result<Linear> {
-        let all = loader.columns(&format!("{at}.{name}"), [k, n])?;
-        all.linear(loader, 0..n)
-    };
+    let mut whole = |name: &str, shape: [usize; 2]| loader.column(&format!("{at}.{name}"), shape);
     let o = whole("attn.c_proj", [c.dim, c.dim])?;
     let up = whole("mlp.c_fc", [c.dim, c.hidden])?;
     let down = whole("mlp.c_proj", [c.hidden, c.dim])?;
