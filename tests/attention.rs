@@ -1,13 +1,16 @@
 //! Attention against clause 8 in plain loops, bit by bit, on every tier; against f64; decode against prefill.
 
+#[path = "attention/array.rs"]
+mod array;
 mod common;
 #[path = "attention/twin.rs"]
 mod twin;
 
+use array::{Array, FORMS, Form, ORDERS, Order};
 use common::{Random, U, assert_same, cpus, slow};
 use samebits::kernels::attention::{Align, Pattern, Span, alibi_slopes, scratch_len};
 use samebits::pool::Pool;
-use twin::{Array, ORDERS, Order, Problem, Tokens, twin};
+use twin::{Problem, Tokens, twin};
 
 #[track_caller]
 fn check(problem: &Problem, what: impl std::fmt::Display) {
@@ -125,6 +128,62 @@ fn random_problems() {
     }
 }
 
+/// Keys and values in other forms: the bits of attention over the floats that they decode to.
+#[test]
+fn stored_forms_are_read_as_the_floats_they_decode_to() {
+    let forms = || FORMS.into_iter().flat_map(|k| FORMS.map(|v| (k, v))).skip(1);
+    // Every option and layout.
+    let emulated = std::env::var_os("SAMEBITS_SLOW").is_some();
+    for seed in 0..if emulated {
+        4
+    } else if slow() {
+        40
+    } else {
+        160
+    } {
+        let mut p = draw(seed);
+        let (k, v) = forms().nth(seed as usize % 8).unwrap();
+        p.k.store(k);
+        p.v.store(v);
+        check(&p, format!("seed {seed}: {p}"));
+    }
+    // Decode reads whole blocks where they lie: rows of one line of memory, of several, past a block of 256.
+    for (i, d) in [16, 32, 48, 64, 96, 128, 320, 576].into_iter().enumerate() {
+        for [heads, kv_heads] in [[1, 1], [4, 2], [6, 1]] {
+            for (k, v) in forms() {
+                let keys = [64, 130, 200][(i + heads) % 3];
+                let v_dim = [16, 64, 128, 80, 144][(i + heads / 2) % 5];
+                let mut p = Problem::new(d as u64, [1, heads, kv_heads, 1, keys, d, v_dim]);
+                p.k.store(k);
+                p.v.store(v);
+                if !emulated || d < 64 {
+                    check(&p, format!("{p}"));
+                }
+            }
+        }
+    }
+}
+
+/// A row whose scale is a NaN is a NaN to the rows that see it, and nothing to the others.
+#[test]
+fn a_scale_that_is_nan_reaches_the_rows_that_see_it() {
+    for [lq, lk, d] in [[70, 70, 9], [1, 130, 64]] {
+        for at in [0, lk / 2, lk - 1] {
+            let mut p = Problem::new(7, [1, 1, 1, lq, lk, d, d]);
+            p.pattern = Pattern::Causal;
+            p.v.store(Form::Int8);
+            let clean = p.run(cpus()[0]).0;
+            p.v.lose_scale(0, at);
+            let before = d * (at + lq).saturating_sub(lk);
+            for cpu in cpus() {
+                let got = p.run(cpu).0;
+                assert_same(&got[..before], &clean[..before], format!("before {at} on {}", cpu.tier()));
+                assert!(got[before..].iter().all(|x| x.is_nan()), "from {at} on, {}", cpu.tier());
+            }
+        }
+    }
+}
+
 /// NaN and infinity in a key that a row does not see change nothing; in one that it sees, its row is NaN.
 #[test]
 fn a_nan_reaches_the_rows_that_see_it_and_no_other() {
@@ -149,14 +208,20 @@ fn a_nan_reaches_the_rows_that_see_it_and_no_other() {
 /// One query over the keys so far, as decoding goes, has the bits of its row in the whole.
 #[test]
 fn decode_is_prefill() {
-    for (seed, sizes) in [[1, 8, 2, 70, 140, 33, 20], [1, 2, 2, 20, 300, 64, 64], [1, 17, 1, 9, 70, 300, 8]]
-        .into_iter()
-        .enumerate()
-    {
+    for (seed, sizes, form) in [
+        (0, [1, 8, 2, 70, 140, 33, 20], Form::F32),
+        (1, [1, 2, 2, 20, 300, 64, 64], Form::F32),
+        (2, [1, 17, 1, 9, 70, 300, 8], Form::F32),
+        (3, [1, 4, 1, 20, 300, 64, 64], Form::Bf16),
+        (4, [1, 4, 4, 20, 300, 64, 64], Form::Int8),
+        (5, [1, 8, 2, 30, 140, 33, 20], Form::Int8),
+    ] {
         for pattern in [Pattern::Causal, Pattern::Window(65)] {
             let [_, h, kv, lq, lk, d, v_dim] = sizes;
-            let mut whole = Problem::new(seed as u64, sizes);
+            let mut whole = Problem::new(seed, sizes);
             whole.pattern = pattern;
+            whole.k.store(form);
+            whole.v.store(form);
             whole.alibi = Some((0..h).map(|h| 0.01 * h as f32).collect());
             for cpu in cpus() {
                 let all = whole.run(cpu);
@@ -170,8 +235,10 @@ fn decode_is_prefill() {
                     let got = one.run(cpu);
                     for head in 0..h {
                         let at = head * lq + i;
-                        let what =
-                            format!("{sizes:?} {pattern:?}, query {i}, head {head} of {kv}, {}", cpu.tier());
+                        let what = format!(
+                            "{sizes:?} {form:?} {pattern:?}, query {i}, head {head} of {kv}, {}",
+                            cpu.tier()
+                        );
                         let want = &all.0[at * v_dim..(at + 1) * v_dim];
                         assert_same(&got.0[head * v_dim..(head + 1) * v_dim], want, &what);
                         assert_same(&got.1[head..=head], &all.1[at..=at], what);

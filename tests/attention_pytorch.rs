@@ -67,8 +67,8 @@ impl<'a> Problem<'a> {
         let mut lse = vec![f32::NAN; b * h * lq];
         let problem = Attention {
             q: HeadsRef::new(&q.0, q.1),
-            k: HeadsRef::new(&k.0, k.1),
-            v: HeadsRef::new(&v.0, v.1),
+            k: HeadsRef::new(&k.0, k.1).into(),
+            v: HeadsRef::new(&v.0, v.1).into(),
             out: HeadsMut::new(&mut out, shape),
             lse: Some(HeadsMut::new(&mut lse, [b, h, lq, 1])),
             options,

@@ -265,6 +265,38 @@ fn perplexity_is_the_exponential_of_the_mean_loss() {
 }
 
 #[test]
+fn the_type_of_the_cache_is_recorded_and_rounds_what_it_holds() {
+    let (llama, folder) = (model("llama"), Folder::new("cache_types"));
+    let text = folder.path("text.txt");
+    std::fs::write(&text, "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12").unwrap();
+    let mut losses = Vec::new();
+    for kind in ["f32", "bf16", "int8"] {
+        let says = |output: &Output| {
+            let object = json::parse(out(output).trim().as_bytes()).expect("one object");
+            assert_eq!(object.get("cache").unwrap().as_str().unwrap(), kind);
+        };
+        let story = ["generate", "--model", &llama, "--prompt", "w1 w2", "--json", "--cache", kind];
+        let write = |more: &[&str]| {
+            let output = run(story.iter().chain(&["--max-tokens", "20", "--seed", "3"]).chain(more));
+            says(&output);
+            out(&output).to_string()
+        };
+        assert_eq!(write(&["--threads", "3"]), write(&["--threads", "1"]), "{kind}");
+        assert_eq!(write(&["--temperature", "0", "--lookup", "4"]), write(&["--temperature", "0"]), "{kind}");
+        let ask = ["perplexity", "--model", &llama, "--text", text.to_str().unwrap(), "--json"];
+        let output = run(ask.iter().chain(&["--cache", kind]));
+        says(&output);
+        losses.push(number(&output, "loss"));
+        if kind == "f32" {
+            assert_eq!(number(&run(ask), "loss"), losses[0], "f32 unless given");
+        }
+    }
+    let [f32, bf16, int8] = losses[..] else { panic!("three of them") };
+    assert!(f32 != bf16 && bf16 != int8 && f32 != int8);
+    assert!((f32 - bf16).abs() < 0.01 && (f32 - int8).abs() < 0.02, "{f32} {bf16} {int8}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let (llama, bert, folder) = (model("llama"), model("bert"), Folder::new("model_mistakes"));
     let cases: &[(&[&str], i32, &str)] = &[
@@ -283,6 +315,14 @@ fn mistakes_are_named() {
         (&["perplexity", "--model", &llama, "--text", "/dev/null"], 1, "fewer than two tokens"),
         (&["perplexity", "--model", &llama], 2, "--text is needed"),
         (&["perplexity", "--model", &bert, "--text", "/dev/null"], 1, "does not continue them"),
+        (&["generate", "--model", &llama, "--cache", "q8_0"], 2, "\"q8_0\" is none of f32, bf16, int8"),
+        (
+            &["perplexity", "--model", &llama, "--text", "x", "--cache", "F32"],
+            2,
+            "is none of f32, bf16, int8",
+        ),
+        (&["bench", "--model", &llama, "--cache", ""], 2, "is none of f32, bf16, int8"),
+        (&["bench", "dot", "--cache", "int8"], 2, "--cache goes with --model"),
     ];
     for (args, code, message) in cases {
         assert_fails(&run(*args), *code, message);

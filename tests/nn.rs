@@ -228,8 +228,8 @@ fn attention_with_and_without_the_matrix_agree() {
         let (mut fused, mut unfused) = (vec![0.0; b * h * lq * d], vec![f32::NAN; b * h * lq * d]);
         let problem = |out| Attention {
             q: HeadsRef::new(&q, [b, h, lq, d]),
-            k: HeadsRef::new(&k, [b, kv, lk, d]),
-            v: HeadsRef::new(&v, [b, kv, lk, d]),
+            k: HeadsRef::new(&k, [b, kv, lk, d]).into(),
+            v: HeadsRef::new(&v, [b, kv, lk, d]).into(),
             out,
             lse: None,
             options,

@@ -21,7 +21,7 @@ fn floor(entry: &Entry) -> f64 {
         // Writing its output binds: the plain loop reaches a third of that.
         "nf4_dequantize" => 1.5,
         // Reading the cache of keys and values binds: no slower than the plain loop is all that can be asked.
-        "attention_decode" => 1.0,
+        "attention_decode" | "attention_decode_bf16" | "attention_decode_int8" => 1.0,
         // Products of 32³: as much of the time goes into packing and edges as into the tile.
         "gemm_each" => 1.2,
         name if fast.iter().any(|fast| name.starts_with(fast)) => 4.0,

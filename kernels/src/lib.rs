@@ -24,7 +24,9 @@
 //!    position. Start m = −∞, l = +0, o = +0; per block with an allowed key: m' = max(m, s),
 //!    α = exp(m − m') (0 when m = −∞), l = l·α + Σp by clause 2, o = fma(o, α, chain of p·v over the
 //!    block). A masked key enters as p = +0 with k and v taken as +0, never read. End: o / l, or +0 where
-//!    no key was allowed.
+//!    no key was allowed. K and V are always read in the form in which the cache stores them, in prefill
+//!    too: bf16 widened; int8 as code × scale, one scale a token and head, the product rounded once. So
+//!    decode = prefill, any split, any batch.
 //!
 //! Tests pin the law by hash: a change of bits is a major version.
 #![no_std]
@@ -39,6 +41,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod ggml;
 pub mod half;
+pub mod int8;
 pub mod line;
 pub mod map;
 pub mod math;

@@ -44,31 +44,38 @@ impl Line {
 /// Reads something of each cache line of `x`, so that it is near when it is needed: what a prefetch may leave
 /// undone.
 #[inline(always)]
-pub(crate) fn touch(x: &[f32]) {
-    let n = x.len().div_ceil(LANES);
+pub(crate) fn touch(x: &[u8]) {
+    let n = x.len().div_ceil(64);
     if n == 0 {
         return;
     }
     #[cfg(target_arch = "x86_64")]
     // One instruction, again and again: it is by the address of the load that prefetchers know a stream, and
-    // compilers unroll. SAFETY: reads x[0], x[16], … and nothing else, at least once.
+    // compilers unroll. SAFETY: reads x[0], x[64], … and nothing else, at least once.
     unsafe {
         core::arch::asm!(
             "2:",
-            "mov {it:e}, [{end} + {at}]",
+            "movzx {it:e}, byte ptr [{end} + {at}]",
             "add {at}, 64",
             "jnz 2b",
-            end = in(reg) x.as_ptr().wrapping_add(n * LANES),
+            end = in(reg) x.as_ptr().wrapping_add(n * 64),
             at = inout(reg) -64 * n as isize => _,
             it = out(reg) _,
             options(nostack, readonly)
         );
     }
     #[cfg(not(target_arch = "x86_64"))]
-    for line in x.chunks(LANES) {
+    for line in x.chunks(64) {
         // SAFETY: the pointer comes from a reference. Volatile, so that the load is made.
         unsafe { line.as_ptr().read_volatile() };
     }
+}
+
+/// The same memory, byte by byte.
+#[inline(always)]
+pub(crate) const fn bytes<T: Plain>(x: &[T]) -> &[u8] {
+    // SAFETY: `Plain` has no padding; the length counts the same bytes.
+    unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), size_of_val(x)) }
 }
 
 /// A number that lines can be read as.

@@ -15,7 +15,7 @@ use crate::Cpu;
 use crate::Result;
 use crate::golden::Random;
 use crate::io::bytes;
-use crate::model::{Decoder, Model, Opening, SentenceEncoder, Sequence, Workspace, files};
+use crate::model::{CacheType, Decoder, Model, Opening, SentenceEncoder, Sequence, Workspace, files};
 use crate::pool::Pool;
 use crate::run::Run;
 use std::path::Path;
@@ -39,12 +39,13 @@ pub struct Row {
 /// How long a sample of a ceiling takes.
 const CEILING: f64 = 0.02;
 
-/// Measures what the model is for, each in `turns` turns after one that warms up.
+/// Measures what the model is for, each in `turns` turns after one that warms up; a decoder's keys and values are
+/// stored as `kind`.
 ///
 /// # Errors
 /// Where the model cannot compute so many tokens.
-pub fn measure(model: &Model, cpu: Cpu, pool: &Pool, turns: usize) -> Result<Vec<Row>> {
-    let mut bench = Bench { cpu, pool, ceilings: Ceilings::default(), turns };
+pub fn measure(model: &Model, kind: CacheType, cpu: Cpu, pool: &Pool, turns: usize) -> Result<Vec<Row>> {
+    let mut bench = Bench { cpu, pool, kind, ceilings: Ceilings::default(), turns };
     match model {
         Model::Decoder(model) => Ok(vec![bench.prompt(model, 512)?, bench.tokens(model, 128)?]),
         Model::Encoder(model) => {
@@ -90,6 +91,7 @@ pub fn load(path: &Path, cpu: Cpu, pool: &Pool, turns: usize) -> Result<[Row; 2]
 struct Bench<'p> {
     cpu: Cpu,
     pool: &'p Pool,
+    kind: CacheType,
     ceilings: Ceilings,
     turns: usize,
 }
@@ -123,9 +125,9 @@ impl Bench<'_> {
         let tokens = tokens.min(model.config().context);
         let ids = drawn(tokens, model.config().vocab);
         let (mut logits, mut workspace) = (vec![0.0; model.config().vocab], Workspace::new());
-        let each = model.operations(tokens) / tokens as f64;
+        let (each, kind) = (model.operations(tokens) / tokens as f64, self.kind);
         self.turns((format!("pp{tokens}"), "tokens/s"), (tokens, each, Bound::Arithmetic), |run| {
-            let mut cache = model.cache(tokens);
+            let mut cache = model.cache_of(kind, tokens);
             let mut batch = [Sequence { tokens: &ids, cache: &mut cache }];
             model.forward(run, &mut batch, &mut logits, &mut workspace)
         })
@@ -135,10 +137,10 @@ impl Bench<'_> {
         let tokens = tokens.min(model.config().context);
         let ids = drawn(tokens, model.config().vocab);
         let (mut logits, mut workspace) = (vec![0.0; model.config().vocab], Workspace::new());
-        let bytes = model.weight_bytes();
+        let (bytes, kind) = (model.weight_bytes(), self.kind);
         let bound = Bound::Memory(Access::Read, bytes.clamp(1 << 16, 1 << 30));
         self.turns((format!("tg{tokens}"), "tokens/s"), (tokens, bytes as f64, bound), |run| {
-            let mut cache = model.cache(tokens);
+            let mut cache = model.cache_of(kind, tokens);
             ids.chunks(1).try_for_each(|tokens| {
                 let mut batch = [Sequence { tokens, cache: &mut cache }];
                 model.forward(run, &mut batch, &mut logits, &mut workspace)

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::{Command, Failure, nearest::nearest};
 use crate::io::bytes::Access;
+use crate::model::CacheType;
 use crate::pool::{self, MAX_THREADS, Pool};
 
 /// A flag that a subcommand knows.
@@ -159,6 +160,13 @@ impl Args {
             (_, false) => Ok(Access::Map),
             (false, true) => Ok(Access::Read),
         }
+    }
+
+    /// What `--cache TYPE` stores keys and values as.
+    pub fn cache(&self) -> Result<CacheType, Failure> {
+        let Some(name) = self.text("cache")? else { return Ok(CacheType::default()) };
+        let none = || Failure::usage(format!("--cache: {name:?} is none of f32, bf16, int8"), None);
+        CacheType::from_name(name).ok_or_else(none)
     }
 
     /// The value of a flag as a path.

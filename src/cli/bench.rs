@@ -34,6 +34,11 @@ pub const COMMAND: Command = Command {
             help: "a whole model: loading, pp512 and tg128, or texts/s",
         },
         Flag {
+            name: "cache",
+            takes: Takes::One("TYPE"),
+            help: "with --model: keys and values f32, bf16 or int8",
+        },
+        Flag {
             name: "seconds",
             takes: Takes::One("S"),
             help: "for each kernel, shape and tier; 1 unless given",
@@ -71,8 +76,8 @@ goes through all of them. Products have 128 rows; shapes read N x K × how many.
 
 --model measures a decoder as llama-bench does (a prompt of 512 tokens; 128 tokens one by one), an encoder in
 texts a second, each in turns with the ceiling that binds it; before that, how long the model takes to open,
-its files read or mapped. Its --json is {model, tier, threads, rows:
-[{test, unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
+its files read or mapped. Its --json is {model, tier, threads, cache,
+rows: [{test, unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",
@@ -85,6 +90,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     if let Some(path) = args.path("model") {
         return model::run(&path, args, console);
+    }
+    if args.has("cache") {
+        return Err(Failure::usage("bench: --cache goes with --model", None));
     }
     let cpus = tiers(args.text("tier")?)?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);

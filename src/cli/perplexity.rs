@@ -7,7 +7,7 @@ use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::kernels::math::exp64;
-use crate::model::{Decoder, Opening, Workspace};
+use crate::model::{CacheType, Decoder, Opening, Workspace};
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -25,8 +25,17 @@ pub const COMMAND: Command = Command {
         Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
         Flag { name: "text", takes: Takes::One("FILE"), help: "the text, UTF-8" },
         Flag { name: "context", takes: Takes::One("N"), help: "tokens of a window; 512 unless given" },
+        Flag {
+            name: "cache",
+            takes: Takes::One("TYPE"),
+            help: "keys and values as f32, bf16 or int8; f32 unless given",
+        },
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
-        Flag { name: "json", takes: Takes::Nothing, help: "one object: perplexity, loss, tokens, windows" },
+        Flag {
+            name: "json",
+            takes: Takes::Nothing,
+            help: "one object: perplexity, loss, tokens, windows, context, cache",
+        },
     ],
     notes: "\
 The text is cut into windows that do not overlap; in each, every token but the first is foretold from those
@@ -47,6 +56,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let pool = args.pool()?;
     let run = Run::on(cpu::default()?, &pool);
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
+    let kind = args.cache()?;
     let asked = args.count("context", 2..=1 << 24)?;
     let model = Decoder::open_with(&path, run.cpu(), Opening { length: asked, ..Opening::default() })?;
     let context = asked.unwrap_or(512).min(model.config().context);
@@ -56,7 +66,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     for part in tokens.chunks(context - begin.len()) {
         console.check_interrupt()?;
         let window: Vec<u32> = begin.iter().chain(part).copied().collect();
-        tally.add(&model.losses(&run, &window, &mut workspace)?);
+        tally.add(&model.losses(&run, &window, kind, &mut workspace)?);
         let so_far = exp64(tally.loss());
         progress.show(format_args!("{} of {} tokens, perplexity {so_far:.4}", tally.tokens, tokens.len()));
     }
@@ -65,7 +75,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         let what = "fewer than two tokens: nothing is foretold";
         return Err(Error::invalid(what).in_file(text.display()).into());
     }
-    tally.print(context, args.has("json"), console)
+    tally.print((context, kind), args.has("json"), console)
 }
 
 /// The losses so far.
@@ -87,7 +97,12 @@ impl Tally {
         self.sum / self.tokens as f64
     }
 
-    fn print(&self, context: usize, json: bool, console: &mut Console) -> Result<(), Failure> {
+    fn print(
+        &self,
+        (context, kind): (usize, CacheType),
+        json: bool,
+        console: &mut Console,
+    ) -> Result<(), Failure> {
         let Tally { tokens, windows, .. } = *self;
         let (loss, perplexity) = (self.loss(), exp64(self.loss()));
         if json {
@@ -98,6 +113,7 @@ impl Tally {
                 w.key("tokens").number(tokens);
                 w.key("windows").number(windows);
                 w.key("context").number(context);
+                w.key("cache").string(kind.name());
             });
             writeln!(console, "{}", w.finish())?;
         } else {

@@ -7,6 +7,8 @@ use crate::kernels::attention::{
     Additive, Align, Attention, Keep, Options, Pattern, Sequences, Span, alibi_slopes, attention, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
+use crate::model::{CacheType, LayerCache};
+use crate::nn::KeyValueStore;
 
 pub const CASES: &[Golden] = &[
     Golden {
@@ -24,6 +26,26 @@ pub const CASES: &[Golden] = &[
         hash: 0x6d835f4c1fe9626e,
         run: |cpu| run(cpu, [8, 2, 1, 333, 64, 80], Options { pattern: Pattern::Window(200), ..plain() }),
     },
+    Golden {
+        name: "attention/causal, bf16",
+        hash: 0x3d589c9e7a1e2d55,
+        run: |cpu| stored(cpu, [6, 2, 40, 130, 21], CacheType::Bf16),
+    },
+    Golden {
+        name: "attention/causal, int8",
+        hash: 0x1920962d75051061,
+        run: |cpu| stored(cpu, [6, 2, 40, 130, 21], CacheType::Int8),
+    },
+    Golden {
+        name: "attention/decode, bf16",
+        hash: 0x754d471533c76bd3,
+        run: |cpu| stored(cpu, [8, 2, 1, 333, 64], CacheType::Bf16),
+    },
+    Golden {
+        name: "attention/decode, int8",
+        hash: 0x7940a1eff8256ce4,
+        run: |cpu| stored(cpu, [8, 2, 1, 333, 64], CacheType::Int8),
+    },
     Golden { name: "attention/biases and masks", hash: 0x71e8d03f9040d114, run: biased },
 ];
 
@@ -40,14 +62,33 @@ fn run(cpu: Cpu, [h, kv, lq, lk, d, v_dim]: [usize; 6], options: Options<'_>) ->
     let (mut out, mut lse) = (vec![0.0; 2 * h * lq * v_dim], vec![0.0; 2 * h * lq]);
     let problem = Attention {
         q: HeadsRef::new(&q, [2, h, lq, d]),
-        k: HeadsRef::new(&k, [2, kv, lk, d]),
-        v: HeadsRef::new(&v, [2, kv, lk, v_dim]),
+        k: HeadsRef::new(&k, [2, kv, lk, d]).into(),
+        v: HeadsRef::new(&v, [2, kv, lk, v_dim]).into(),
         out: HeadsMut::new(&mut out, [2, h, lq, v_dim]),
         lse: Some(HeadsMut::new(&mut lse, [2, h, lq, 1])),
         options,
     };
     attention(cpu, problem, &mut vec![Line::ZERO; scratch_len(d, v_dim)]);
     Hash::default().floats(&out).floats(&lse).0
+}
+
+/// Keys and values put into a layer's cache and read from there: heads, kv_heads, Lq, Lk, head_dim.
+fn stored(cpu: Cpu, [h, kv, lq, lk, d]: [usize; 5], kind: CacheType) -> u64 {
+    let mut random = Random::new(18);
+    let q = random.normal(h * lq * d);
+    let mut cache = LayerCache::new(kind, kv, d, None, lk);
+    cache.push(cpu, &random.normal(lk * kv * d), &random.normal(lk * kv * d));
+    let mut out = vec![0.0; h * lq * d];
+    let problem = Attention {
+        q: HeadsRef::new(&q, [1, h, lq, d]),
+        k: cache.keys(),
+        v: cache.values(),
+        out: HeadsMut::new(&mut out, [1, h, lq, d]),
+        lse: None,
+        options: Options { pattern: Pattern::Causal, ..plain() },
+    };
+    attention(cpu, problem, &mut vec![Line::ZERO; scratch_len(d, d)]);
+    super::hash(&out)
 }
 
 /// Padding on the left and right, a keep mask, a bias, ALiBi, softcap and sinks.

@@ -7,7 +7,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::attention::Pattern;
 use crate::kernels::rope::Pairing;
 use crate::kernels::view::MatRef;
-use crate::model::LayerCache;
+use crate::model::{CacheType, LayerCache};
 use crate::nn::{
     FeedForwardNetwork, KeyValueStore, KeyValues, LayerNorm, Linear, Mixing, MultiHeadAttention, Norm,
     Placement, RmsNorm, Room, RotaryConfig, RotaryEmbedding, RotaryTable, TransformerBlock, Weight,
@@ -71,7 +71,7 @@ fn llama(cpu: Cpu) -> u64 {
     let rotary = RotaryEmbedding::new(&RotaryConfig::new(10, 10_000.0, Pairing::Half), 80).expect("sound");
     let mut table = RotaryTable::new();
     table.grow(&rotary, 80);
-    let mut cache = LayerCache::new(2, 10, Some(50), 16);
+    let mut cache = LayerCache::new(CacheType::F32, 2, 10, Some(50), 16);
     let mut x = Random::new(22).normal(80 * DIM);
     let mut room = vec![Line::ZERO; block.room_len(54)];
     let mut from = 0;

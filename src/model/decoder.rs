@@ -10,7 +10,7 @@
 //! clause 8. So the logits of a sequence have the same bits in any batch, for any split of its tokens over
 //! calls, and on a restored cache.
 
-use super::cache::KvCache;
+use super::cache::{CacheType, KvCache};
 use super::config::{Architecture, DecoderConfig};
 use super::load::{Loader, Source};
 use crate::kernels::elementwise::{self, Binary, Unary};
@@ -108,9 +108,14 @@ impl Decoder {
         2.0 * weights as f64 * tokens as f64 + attention + 2.0 * (config.vocab * config.dim) as f64
     }
 
-    /// An empty cache with room for `capacity` tokens.
+    /// An empty cache with room for `capacity` tokens, which holds `f32`.
     pub fn cache(&self, capacity: usize) -> KvCache {
-        KvCache::new(self.config.kv_heads, self.config.head_dim, &self.config.windows, capacity)
+        self.cache_of(CacheType::F32, capacity)
+    }
+
+    /// An empty cache with room for `capacity` tokens, stored as `kind`.
+    pub fn cache_of(&self, kind: CacheType, capacity: usize) -> KvCache {
+        KvCache::new(kind, self.config.kv_heads, self.config.head_dim, &self.config.windows, capacity)
     }
 
     /// Runs new tokens of some sequences; `logits` (sequences, vocab) are those after each one's last token.

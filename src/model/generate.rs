@@ -1,7 +1,7 @@
 //! A text being continued, token by token.
 
 use super::beam::{Beam, BeamSearch, Hypothesis};
-use super::cache::KvCache;
+use super::cache::{CacheType, KvCache};
 use super::decoder::{Decoder, Sequence, Workspace};
 use super::lookup::PromptLookup;
 use super::sampling::{Candidates, Draw, Sampler};
@@ -59,6 +59,13 @@ impl<'m> Generator<'m> {
     #[must_use]
     pub fn with_lookup(mut self, lookup: PromptLookup) -> Self {
         self.lookup = Some(lookup);
+        self
+    }
+
+    /// Stores keys and values as `kind`; `f32` unless it is asked for, before any token was fed.
+    #[must_use]
+    pub fn with_cache(mut self, kind: CacheType) -> Self {
+        self.cache = self.model.cache_of(kind, self.capacity.min(PART));
         self
     }
 
@@ -180,12 +187,18 @@ impl<'m> Generator<'m> {
 }
 
 impl Decoder {
-    /// The likeliest continuations of `prompt`, the best first.
+    /// The likeliest continuations of `prompt`, the best first; keys and values are stored as `kind`.
     ///
     /// # Errors
     /// As [`BeamSearch::run`] and [`Decoder::forward`].
-    pub fn search(&self, run: &Run<'_>, search: &BeamSearch, prompt: &[u32]) -> Result<Vec<Hypothesis>> {
-        let mut caches = vec![self.cache(prompt.len() + search.max_tokens.min(PART))];
+    pub fn search(
+        &self,
+        run: &Run<'_>,
+        search: &BeamSearch,
+        prompt: &[u32],
+        kind: CacheType,
+    ) -> Result<Vec<Hypothesis>> {
+        let mut caches = vec![self.cache_of(kind, prompt.len() + search.max_tokens.min(PART))];
         let (mut workspace, mut one) = (Workspace::new(), vec![0.0; self.config().vocab]);
         for part in prompt.chunks(PART) {
             let mut batch = [Sequence { tokens: part, cache: &mut caches[0] }];

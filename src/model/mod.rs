@@ -24,7 +24,7 @@ mod score;
 mod stop;
 
 pub use beam::{Beam, BeamSearch, EarlyStopping, Hypothesis, NextLogits};
-pub use cache::{KvCache, LayerCache};
+pub use cache::{CacheType, KvCache, LayerCache};
 pub use chat::{ChatTemplate, Role};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 #[cfg(feature = "std")]

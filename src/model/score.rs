@@ -1,5 +1,6 @@
 //! How well a model foretells a text.
 
+use super::cache::CacheType;
 use super::decoder::{Decoder, Sequence, Workspace};
 use crate::Result;
 use crate::kernels::softmax::log_softmax_in_place;
@@ -12,20 +13,27 @@ use alloc::vec::Vec;
 const ROWS: usize = 64;
 
 impl Decoder {
-    /// The negative log-likelihood, in nats, of each token but the first given those before it.
+    /// The negative log-likelihood, in nats, of each token but the first given those before it, whose keys and
+    /// values are stored as `kind`.
     ///
     /// # Errors
     /// As [`Decoder::forward`].
     ///
     /// ```no_run
     /// # let (model, run): (samebits::model::Decoder, samebits::run::Run) = todo!();
-    /// let losses = model.losses(&run, &[1, 403, 407], &mut Default::default())?;
+    /// let losses = model.losses(&run, &[1, 403, 407], Default::default(), &mut Default::default())?;
     /// let perplexity = (losses.iter().map(|&x| f64::from(x)).sum::<f64>() / losses.len() as f64).exp();
     /// # Ok::<(), samebits::Error>(())
     /// ```
-    pub fn losses(&self, run: &Run<'_>, tokens: &[u32], workspace: &mut Workspace) -> Result<Vec<f32>> {
+    pub fn losses(
+        &self,
+        run: &Run<'_>,
+        tokens: &[u32],
+        kind: CacheType,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<f32>> {
         let (vocab, n) = (self.config().vocab, tokens.len().saturating_sub(1));
-        let mut cache = self.cache(n);
+        let mut cache = self.cache_of(kind, n);
         let mut logits = vec![0.0; ROWS.min(n) * vocab];
         let mut losses = Vec::with_capacity(n);
         for start in (0..n).step_by(ROWS) {

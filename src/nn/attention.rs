@@ -3,7 +3,8 @@
 use super::linear::{Linear, products};
 use super::norm::Norm;
 use super::room::Room;
-use crate::kernels::attention::{Align, Attention, Options, Pattern, Sequences, scratch_len};
+use crate::kernels::Cpu;
+use crate::kernels::attention::{Align, Attention, Options, Pattern, Sequences, Stored, scratch_len};
 use crate::kernels::rope::{self, Rope};
 use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
@@ -21,8 +22,8 @@ pub use unfused::attention_with_weights;
 /// let (q, k, v, mut out) = ([0.0; 2], [1.0; 4], [1.0, 3.0], [0.0; 1]);
 /// let problem = Attention {
 ///     q: HeadsRef::new(&q, [1, 1, 1, 2]),
-///     k: HeadsRef::new(&k, [1, 1, 2, 2]),
-///     v: HeadsRef::new(&v, [1, 1, 2, 1]),
+///     k: HeadsRef::new(&k, [1, 1, 2, 2]).into(),
+///     v: HeadsRef::new(&v, [1, 1, 2, 1]).into(),
 ///     out: HeadsMut::new(&mut out, [1, 1, 1, 1]),
 ///     lse: None,
 ///     options: Options::for_head_dim(2),
@@ -118,12 +119,12 @@ pub enum KeyValues<'a, 'c> {
 /// The keys and values of one layer and one sequence.
 pub trait KeyValueStore: Send + Sync {
     /// Adds tokens: `k` and `v` are (tokens, kv_heads · head_dim).
-    fn push(&mut self, k: &[f32], v: &[f32]);
+    fn push(&mut self, cpu: Cpu, k: &[f32], v: &[f32]);
     /// The keys that are kept, (1, kv_heads, tokens, head_dim). What was dropped in front is a multiple of 64
     /// tokens, so that the blocks of clause 8 stay what they are.
-    fn keys(&self) -> HeadsRef<'_>;
+    fn keys(&self) -> Stored<'_>;
     /// The values, likewise.
-    fn values(&self) -> HeadsRef<'_>;
+    fn values(&self) -> Stored<'_>;
 }
 
 /// Floats that a piece of a rotation has at least.
@@ -209,8 +210,8 @@ impl MultiHeadAttention {
         let tokens = memory.0.len() / (self.kv_heads * self.head_dim).max(1);
         let problem = Attention {
             q: self.by_token(q, self.heads, 0..rows),
-            k: self.by_token(memory.0, self.kv_heads, 0..tokens),
-            v: self.by_token(memory.1, self.kv_heads, 0..tokens),
+            k: self.by_token(memory.0, self.kv_heads, 0..tokens).into(),
+            v: self.by_token(memory.1, self.kv_heads, 0..tokens).into(),
             out: self.by_token_mut(mixed, rows),
             lse: None,
             options: self.mixing.options(Sequences::Whole),
@@ -259,8 +260,8 @@ impl MultiHeadAttention {
         let rows = q.len() / (self.heads * self.head_dim).max(1);
         let problem = Attention {
             q: self.by_token(q, self.heads, 0..rows),
-            k: self.by_token(k, self.kv_heads, 0..rows),
-            v: self.by_token(v, self.kv_heads, 0..rows),
+            k: self.by_token(k, self.kv_heads, 0..rows).into(),
+            v: self.by_token(v, self.kv_heads, 0..rows).into(),
             out: self.by_token_mut(out, rows),
             lse: None,
             options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
@@ -280,7 +281,7 @@ impl MultiHeadAttention {
         assert!(ends.len() == caches.len() + 1, "{} caches for sequences that end at {ends:?}", caches.len());
         let narrow = self.kv_heads * self.head_dim;
         for (cache, w) in caches.iter_mut().zip(ends.windows(2)) {
-            cache.push(&k[w[0] * narrow..w[1] * narrow], &v[w[0] * narrow..w[1] * narrow]);
+            cache.push(run.cpu(), &k[w[0] * narrow..w[1] * narrow], &v[w[0] * narrow..w[1] * narrow]);
         }
         let (cpu, need) = (run.cpu(), scratch_len(self.head_dim, self.head_dim));
         let rows = q.len() / (self.heads * self.head_dim).max(1);

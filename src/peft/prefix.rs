@@ -5,6 +5,7 @@
 //! ```
 
 use super::config::PrefixConfig;
+use crate::kernels::Cpu;
 use crate::nn::KeyValueStore;
 use alloc::vec::Vec;
 
@@ -54,8 +55,8 @@ impl Prefix {
     ///
     /// # Panics
     /// Where there is no such layer.
-    pub fn fill(&self, layer: usize, cache: &mut dyn KeyValueStore) {
+    pub fn fill(&self, cpu: Cpu, layer: usize, cache: &mut dyn KeyValueStore) {
         let [k, v] = self.layer(layer);
-        cache.push(&k, &v);
+        cache.push(cpu, &k, &v);
     }
 }

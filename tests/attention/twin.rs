@@ -1,86 +1,14 @@
 //! Clause 8 in plain loops, and problems to put to it.
 
+use crate::array::{Array, Order};
 use crate::common::{Cpu, Random, Tier};
 use samebits::kernels::attention::{
     Additive, Align, Attention, BLOCK, Keep, Options, Pattern, Sequences, Span, attention, scratch_len,
 };
 use samebits::kernels::math;
 use samebits::kernels::simd::{Simd, fma};
-use samebits::kernels::view::{HeadsMut, HeadsRef};
+use samebits::kernels::view::HeadsRef;
 use samebits::kernels::{Kernel, Line};
-
-/// How an array lies in memory.
-#[derive(Clone, Copy, Debug)]
-pub enum Order {
-    /// (batch, heads, tokens, dim)
-    Heads,
-    /// (batch, tokens, heads, dim)
-    Tokens,
-    /// (batch, heads, dim, tokens): the last axis is strided.
-    Transposed,
-    /// Every axis backwards, with gaps.
-    Backwards,
-}
-
-pub const ORDERS: [Order; 4] = [Order::Heads, Order::Tokens, Order::Transposed, Order::Backwards];
-
-/// A strided array that owns its memory.
-#[derive(Clone, Debug)]
-pub struct Array {
-    pub data: Vec<f32>,
-    pub shape: [usize; 4],
-    strides: [isize; 4],
-    offset: usize,
-}
-
-impl Array {
-    pub fn new(shape: [usize; 4], order: Order, mut fill: impl FnMut() -> f32) -> Array {
-        let [_, h, t, c] = shape.map(|n| n as isize);
-        let strides = match order {
-            Order::Heads => [h * t * c, t * c, c, 1],
-            Order::Tokens => [t * h * c, c, h * c, 1],
-            Order::Transposed => [h * t * c, t * c, 1, t],
-            Order::Backwards => [-(2 * h * t * c + 3), -(2 * t * c), -2 * c, -2],
-        };
-        let reach: isize = shape.iter().zip(strides).map(|(&n, s)| (n.max(1) as isize - 1) * s.abs()).sum();
-        let offset = if matches!(order, Order::Backwards) { reach as usize } else { 0 };
-        let data = (0..=reach).map(|_| fill()).collect();
-        Array { data, shape, strides, offset }
-    }
-
-    pub fn view(&self) -> HeadsRef<'_> {
-        HeadsRef::strided(&self.data, self.offset, self.shape, self.strides)
-    }
-
-    fn view_mut(&mut self) -> HeadsMut<'_> {
-        HeadsMut::strided(&mut self.data, self.offset, self.shape, self.strides)
-    }
-
-    fn at(&self, b: usize, h: usize, t: usize, c: usize) -> usize {
-        let place = [b, h, t, c].iter().zip(self.strides).map(|(&i, s)| i as isize * s).sum::<isize>();
-        (self.offset as isize + place) as usize
-    }
-
-    pub fn get(&self, b: usize, h: usize, t: usize, c: usize) -> f32 {
-        self.data[self.at(b, h, t, c)]
-    }
-
-    /// A copy of `n` tokens from `start` on.
-    pub fn tokens(&self, start: usize, n: usize) -> Array {
-        let [b, h, _, dim] = self.shape;
-        let mut part = Array::new([b, h, n, dim], Order::Heads, || 0.0);
-        for i in 0..b * h * n * dim {
-            let (b, h, t, c) = (i / (h * n * dim), i / (n * dim) % h, i / dim % n, i % dim);
-            part.set(b, h, t, c, self.get(b, h, start + t, c));
-        }
-        part
-    }
-
-    pub fn set(&mut self, b: usize, h: usize, t: usize, c: usize, x: f32) {
-        let at = self.at(b, h, t, c);
-        self.data[at] = x;
-    }
-}
 
 /// Tokens of the sequences, owned.
 #[derive(Clone, Debug)]
@@ -115,6 +43,7 @@ pub type Sizes = [usize; 7];
 impl std::fmt::Display for Problem {
     /// Everything but the numbers.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?}, ", self.k.form(), self.v.form())?;
         let shapes = (self.q.shape, self.k.shape, self.v.shape);
         let masks = (self.keep.is_some(), self.additive.is_some());
         let others = (self.softcap, self.alibi.is_some(), self.sinks.is_some());
@@ -176,8 +105,8 @@ impl Problem {
         };
         f(Attention {
             q: self.q.view(),
-            k: self.k.view(),
-            v: self.v.view(),
+            k: self.k.stored(),
+            v: self.v.stored(),
             out: out.view_mut(),
             lse: Some(lse.view_mut()),
             options,

@@ -7,7 +7,7 @@ use super::guard::Guarded;
 use samebits::Cpu;
 use samebits::kernels::Line;
 use samebits::kernels::activation::{self, Activation};
-use samebits::kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
+use samebits::kernels::attention::{Attention, Options, Pattern, Stored, attention, scratch_len};
 use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
@@ -17,7 +17,7 @@ use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{
     cumsum::*, dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*,
 };
-use samebits::kernels::{map, math, nf4};
+use samebits::kernels::{int8, map, math, nf4};
 
 /// A name, and the kernel over `n` elements a row in guarded memory.
 pub type Case = (&'static str, fn(Cpu, usize, &mut Guarded));
@@ -66,8 +66,25 @@ fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
     let mut scratch = [Line::ZERO; 1000];
     let problem = Attention {
         q: HeadsRef::new(at.floats(lq * d), [1, 1, lq, d]),
-        k: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),
-        v: HeadsRef::new(at.floats(n * d), [1, 1, n, d]),
+        k: HeadsRef::new(at.floats(n * d), [1, 1, n, d]).into(),
+        v: HeadsRef::new(at.floats(n * d), [1, 1, n, d]).into(),
+        out: HeadsMut::new(at.out(lq * d), [1, 1, lq, d]),
+        lse: None,
+        options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
+    };
+    attention(cpu, problem, &mut scratch[..scratch_len(d, d)]);
+}
+
+/// The same over the forms of a cache: keys of half words, values of codes with scales.
+fn attend_stored(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
+    let mut scratch = [Line::ZERO; 6000];
+    let problem = Attention {
+        q: HeadsRef::new(at.floats(lq * d), [1, 1, lq, d]),
+        k: Stored::Bf16(HeadsRef::new(at.halves(n * d), [1, 1, n, d])),
+        v: Stored::Int8 {
+            codes: HeadsRef::new(at.codes(n * d), [1, 1, n, d]),
+            scales: HeadsRef::new(at.floats(n), [1, 1, n, 1]),
+        },
         out: HeadsMut::new(at.out(lq * d), [1, 1, lq, d]),
         lse: None,
         options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
@@ -80,6 +97,9 @@ fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
 pub const CASES: &[Case] = &[
     ("attention/prefill", |cpu, n, at| attend(cpu, [9, n, 5], at)),
     ("attention/decode", |cpu, n, at| attend(cpu, [1, n, 8], at)),
+    ("attention/prefill, stored", |cpu, n, at| attend_stored(cpu, [9, n, 5], at)),
+    ("attention/decode, stored", |cpu, n, at| attend_stored(cpu, [1, n, 32], at)),
+    ("int8/quantize", |cpu, n, at| at.out(1)[0] = int8::quantize(cpu, at.floats(n), at.out(n))),
     ("dot", |cpu, n, at| at.out(1)[0] = dot(cpu, at.floats(n), at.floats(n))),
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),

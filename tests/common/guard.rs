@@ -65,6 +65,7 @@ impl Drop for Region {
 pub trait Plain: Copy {}
 impl Plain for f32 {}
 impl Plain for u8 {}
+impl Plain for i8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for samebits::kernels::Line {}
@@ -155,6 +156,14 @@ impl Guarded {
         let mut random = Random::new(self.used as u64 + 1);
         let x = self.raw(n, false);
         x.iter_mut().for_each(|x| *x = random.bits() as u8);
+        x
+    }
+
+    /// `n` signed bytes to read, any.
+    pub fn codes(&mut self, n: usize) -> &'static [i8] {
+        let mut random = Random::new(self.used as u64 + 1);
+        let x = self.raw(n, false);
+        x.iter_mut().for_each(|x| *x = random.bits() as i8);
         x
     }
 

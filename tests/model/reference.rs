@@ -4,7 +4,7 @@ use crate::common::{assert_same, cpus, slow};
 use samebits::Tier;
 use samebits::io::safetensors::{Checkpoint, SafeTensors};
 use samebits::kernels::reduce::argmax;
-use samebits::model::{Decoder, DecoderConfig, Encoder, EncoderConfig, Sequence, Workspace};
+use samebits::model::{CacheType, Decoder, DecoderConfig, Encoder, EncoderConfig, Sequence, Workspace};
 use samebits::run::Run;
 use std::path::PathBuf;
 
@@ -31,10 +31,10 @@ fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name)
 }
 
-struct Expected(SafeTensors);
+pub struct Expected(SafeTensors);
 
 impl Expected {
-    fn of(name: &str) -> Expected {
+    pub fn of(name: &str) -> Expected {
         Expected(SafeTensors::open(folder(name).join("expected.safetensors")).expect("a committed file"))
     }
 
@@ -42,12 +42,12 @@ impl Expected {
         self.0.load(name).unwrap().to_vec()
     }
 
-    fn ids(&self, name: &str) -> Vec<u32> {
+    pub fn ids(&self, name: &str) -> Vec<u32> {
         self.0.load(name).unwrap().to_vec::<i32>().into_iter().map(|id| id as u32).collect()
     }
 }
 
-fn decoder(name: &str, run: &Run<'_>) -> Decoder {
+pub fn decoder(name: &str, run: &Run<'_>) -> Decoder {
     let text = std::fs::read(folder(name).join("config.json")).unwrap();
     let mut config = DecoderConfig::from_hf(&text).unwrap();
     // What the reference computed its logits for: 37 tokens. Afterwards it changes the base at every step.
@@ -107,7 +107,7 @@ fn losses_are_the_cross_entropy_of_the_logits() {
     for name in ["llama", "gemma2", "gpt2"] {
         let (model, expected) = (decoder(name, &run), Expected::of(name));
         let (ids, vocab) = (expected.ids("ids"), model.config().vocab);
-        let losses = model.losses(&run, &ids, &mut Workspace::new()).unwrap();
+        let losses = model.losses(&run, &ids, CacheType::F32, &mut Workspace::new()).unwrap();
         assert_eq!(losses.len(), ids.len() - 1);
         for (i, (row, loss)) in expected.floats("logits").chunks(vocab).zip(losses).enumerate() {
             let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();

@@ -6,8 +6,8 @@ use samebits::io::bytes::Access;
 use samebits::io::gguf::{Gguf, ValueType};
 use samebits::kernels::reduce::argmax;
 use samebits::model::{
-    BeamSearch, Decoder, DecoderConfig, Generator, GgufTensors, KvCache, Model, Opening, PromptLookup,
-    Sampler, Sequence, Settings, Workspace,
+    BeamSearch, CacheType, Decoder, DecoderConfig, Generator, GgufTensors, KvCache, Model, Opening,
+    PromptLookup, Sampler, Sequence, Settings, Workspace,
 };
 use samebits::pool::Pool;
 use samebits::run::Run;
@@ -24,7 +24,7 @@ fn folder() -> Option<PathBuf> {
     Some(PathBuf::from(data?).join("models/stories260K"))
 }
 
-fn open(cpu: Cpu) -> Option<Decoder> {
+pub fn open(cpu: Cpu) -> Option<Decoder> {
     match Model::open(folder()?.join("stories260K-f32.gguf"), cpu).expect("a sound model") {
         Model::Decoder(decoder) => Some(*decoder),
         Model::Encoder(_) => panic!("a Llama is a decoder"),
@@ -181,7 +181,7 @@ fn a_shortened_or_copied_cache_goes_on_as_if_nothing_had_been() {
         assert!(KvCache::restore(&damaged).is_err(), "byte {at} changed");
         assert!(KvCache::restore(&saved[..at]).is_err(), "cut off at {at}");
     }
-    let other = KvCache::new(1, 8, &[None; 5], 4);
+    let other = KvCache::new(CacheType::F32, 1, 8, &[None; 5], 4);
     let error = model.forward(
         &run,
         &mut [Sequence { tokens: &[1], cache: &mut { other } }],
@@ -241,14 +241,14 @@ fn one_beam_is_greedy_and_more_find_likelier_texts() {
     let run = Run::here(cpus().pop().unwrap());
     let search = |beams| {
         let rules = BeamSearch { length_penalty: 0.0, ..BeamSearch::new(beams, 512, 12) };
-        model.search(&run, &rules, &[BOS]).unwrap()
+        model.search(&run, &rules, &[BOS], CacheType::F32).unwrap()
     };
     let (one, four) = (search(1), search(4));
     assert_eq!(one[0].tokens, greedy(&run, &model, 12)[1..]);
     assert!(four.len() == 4 && four[0].score >= one[0].score);
     // The score is the sum of the losses, which the model gives for the text as a whole.
     let text: Vec<u32> = core::iter::once(BOS).chain(four[0].tokens.iter().copied()).collect();
-    let losses = model.losses(&run, &text, &mut Workspace::new()).unwrap();
+    let losses = model.losses(&run, &text, CacheType::F32, &mut Workspace::new()).unwrap();
     let sum: f64 = losses.iter().map(|&x| f64::from(x)).sum();
     assert!((sum + four[0].score).abs() < 1e-4, "{sum} {}", four[0].score);
 }

@@ -125,8 +125,8 @@ impl Operands {
             self.keep.as_ref().map(|m| Keep(HeadsRef::new(m.as_slice().expect("contiguous"), view(m))));
         let problem = Attention {
             q: HeadsRef::new(&q_data, view(&q)),
-            k: HeadsRef::new(&k_data, view(&k)),
-            v: HeadsRef::new(&v_data, view(&v)),
+            k: HeadsRef::new(&k_data, view(&k)).into(),
+            v: HeadsRef::new(&v_data, view(&v)).into(),
             out: HeadsMut::new(out.make_mut(), shape),
             lse: None,
             options,

@@ -39,8 +39,8 @@ pub unsafe extern "C" fn peers_ours_attention(
     job(move || {
         let problem = Attention {
             q: HeadsRef::new(q, queries),
-            k: HeadsRef::new(k, keys),
-            v: HeadsRef::new(v, keys),
+            k: HeadsRef::new(k, keys).into(),
+            v: HeadsRef::new(v, keys).into(),
             out: HeadsMut::new(out.slice(), queries),
             lse: None,
             options: Options { pattern, ..Options::for_head_dim(dim) },

@@ -10,7 +10,8 @@
 //!
 //! Keys and values come from memory once, and that is what takes the time: all keys of a run are read before
 //! its values, so that memory sees two long streams, one after the other (`ahead.rs`). Every number is made in
-//! the order of `prefill.rs`, so it has the same bits.
+//! the order of `prefill.rs`, so it has the same bits. Blocks of bf16 and int8 that every row sees are decoded in
+//! registers (`stored.rs`), others to scratch first.
 
 #![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
 
@@ -21,6 +22,7 @@ mod values;
 use super::mask::{Kind, Visible};
 use super::rows::{Spare, carve, read};
 use super::softmax::{State, one_key, rescale};
+use super::stored::{Cells, StoredRows};
 use super::{Additive, BLOCK, Piece, ROWS, words};
 use crate::math::{exp::exp_nonpositive, tanh::tanh};
 use crate::simd::Simd;
@@ -115,15 +117,10 @@ impl<const R: usize> Decode<'_, R> {
         let visible = Visible::new(&piece);
         for first in visible.blocks().step_by(RUN) {
             let run = first..visible.blocks().end.min(first + RUN);
-            let blocks: [Block<R>; RUN] = look(s, &piece, &visible, &run);
-            // Where every key is read, they are read ahead.
-            let whole = blocks.iter().take_while(|block| block.any == u64::MAX).count();
-            let keys = run.start * BLOCK..(run.start + whole) * BLOCK;
-            let ahead = Ahead::new(piece.k, keys.clone());
-            rows.read_keys(s, &piece, &mut spare, &blocks, ahead);
-            let ahead = Ahead::new(piece.v, keys);
-            rows.read_values::<S, NV>(s, &piece, &mut spare, &blocks, ahead);
-            for block in &blocks {
+            let run = Run::look(s, &piece, &visible, run);
+            rows.read_keys(s, &piece, &mut spare, &run);
+            rows.read_values::<S, NV>(s, &piece, &mut spare, &run);
+            for block in &run.blocks {
                 for r in 0..R {
                     let sees = block.live[r] != 0 && visible.real >> r & 1 == 1;
                     rows.state.allowed |= u32::from(sees) << r;
@@ -135,23 +132,30 @@ impl<const R: usize> Decode<'_, R> {
 
     /// The scores of a run.
     #[inline(always)]
-    fn read_keys<S: Simd>(
-        &mut self,
-        s: S,
-        piece: &Piece<'_>,
-        spare: &mut Spare<'_>,
-        blocks: &[Block<R>; RUN],
-        mut ahead: Ahead<'_>,
-    ) {
-        for block in blocks.iter().filter(|block| block.kind != Kind::Masked) {
-            let in_place = block.any == u64::MAX && piece.k.has_rows();
-            let (k, first) = match in_place {
-                true => (piece.k, block.start),
-                false => (spare.keys(piece.k, block.start, block.any), 0),
-            };
-            let (q, scale, ahead, out) =
-                (self.q, piece.options.scale, &mut ahead, &mut self.scores[block.index]);
-            s.outline(Score { q, k, first, ahead, block, scale, out });
+    fn read_keys<S: Simd>(&mut self, s: S, piece: &Piece<'_>, spare: &mut Spare<'_>, run: &Run<R>) {
+        let ahead = &mut Ahead::new(&piece.k, run.whole.clone());
+        let (q, scale) = (self.q, piece.options.scale);
+        for block in run.blocks.iter().filter(|block| block.kind != Kind::Masked) {
+            let (out, first) = (&mut self.scores[block.index], block.start);
+            // What can be read where it lies; each `Score` is a function of its own, and so small.
+            match piece.k {
+                _ if block.any != u64::MAX => {}
+                StoredRows::F32(k) if k.x.has_rows() => {
+                    s.outline(Score { q, k, first, ahead, block, scale, out });
+                    continue;
+                }
+                StoredRows::Bf16(k) if k.in_place::<S>(2) => {
+                    s.outline(Score { q, k, first, ahead, block, scale, out });
+                    continue;
+                }
+                StoredRows::Int8(k) if k.in_place::<S>(4) => {
+                    s.outline(Score { q, k, first, ahead, block, scale, out });
+                    continue;
+                }
+                _ => {}
+            }
+            let k = Cells::plain(spare.keys(s, piece.k, (first, block.any)));
+            s.outline(Score { q, k, first: 0, ahead: &mut Ahead::none(), block, scale, out });
         }
     }
 
@@ -162,21 +166,31 @@ impl<const R: usize> Decode<'_, R> {
         s: S,
         piece: &Piece<'_>,
         spare: &mut Spare<'_>,
-        blocks: &[Block<R>; RUN],
-        mut ahead: Ahead<'_>,
+        run: &Run<R>,
     ) {
-        for block in blocks.iter().filter(|block| block.kind != Kind::Masked) {
+        let ahead = &mut Ahead::new(&piece.v, run.whole.clone());
+        for block in run.blocks.iter().filter(|block| block.kind != Kind::Masked) {
             self.bias(s, piece, block);
             self.hide(s, block);
             let alpha = self.weigh(s, block);
-            let in_place = block.kind == Kind::Mixed || piece.v.has_rows();
-            let (v, first) = match in_place {
-                true => (piece.v, block.start),
-                false => (spare.values(piece.v, block.start, block.any), 0),
-            };
             let (p, o, sums) = (&self.scores[block.index], &mut *self.o, &mut *self.sums);
-            let ahead = &mut ahead;
-            let mut values = Values::<R, NV> { o, sums, p, alpha, v, first, ahead };
+            let (whole, first) = (block.kind == Kind::Whole, block.start);
+            match piece.v {
+                StoredRows::Bf16(v) if whole && v.in_place::<S>(1) => {
+                    s.outline(Values::<u16, R, NV> { o, sums, p, alpha, v, first, ahead });
+                    continue;
+                }
+                StoredRows::Int8(v) if whole && v.in_place::<S>(1) => {
+                    s.outline(Values::<i8, R, NV> { o, sums, p, alpha, v, first, ahead });
+                    continue;
+                }
+                _ => {}
+            }
+            let (v, first) = match piece.v {
+                StoredRows::F32(v) if !whole || v.x.has_rows() => (v, first),
+                _ => (Cells::plain(spare.values(s, piece.v, (first, block.any))), 0),
+            };
+            let mut values = Values::<f32, R, NV> { o, sums, p, alpha, v, first, ahead };
             match block.kind {
                 Kind::Whole => s.outline(values),
                 _ => values.mixed(s, block),
@@ -295,24 +309,30 @@ fn load<S: Simd>(s: S, piece: &Piece<'_>, q: &mut [Line]) {
     }
 }
 
-/// What each row sees of the blocks of a run; those past it are masked.
-#[inline(always)]
-fn look<S: Simd, const R: usize>(
-    s: S,
-    piece: &Piece<'_>,
-    visible: &Visible,
-    run: &Range<usize>,
-) -> [Block<R>; RUN] {
-    let mut blocks = [Block { index: 0, start: 0, kind: Kind::Masked, live: [0; R], any: 0 }; RUN];
-    let mut live = [0; ROWS];
-    for (index, (b, block)) in run.clone().zip(&mut blocks).enumerate() {
-        let kind = visible.block(s, piece, b, &mut live);
-        if kind == Kind::Whole {
-            live.fill(u64::MAX);
+/// Some blocks, one after another; those past the last key are masked.
+struct Run<const R: usize> {
+    blocks: [Block<R>; RUN],
+    /// The keys of its first blocks, as far as every key is read: they are read ahead.
+    whole: Range<usize>,
+}
+
+impl<const R: usize> Run<R> {
+    /// What each row sees of the blocks `run`.
+    #[inline(always)]
+    fn look<S: Simd>(s: S, piece: &Piece<'_>, visible: &Visible, run: Range<usize>) -> Self {
+        let none = Block { index: 0, start: 0, kind: Kind::Masked, live: [0; R], any: 0 };
+        let mut blocks = [none; RUN];
+        let mut live = [0; ROWS];
+        for (index, (b, block)) in run.clone().zip(&mut blocks).enumerate() {
+            let kind = visible.block(s, piece, b, &mut live);
+            if kind == Kind::Whole {
+                live.fill(u64::MAX);
+            }
+            let live = from_fn(|r| live[r]);
+            let any = live.iter().fold(0, |any, live| any | live);
+            *block = Block { index, start: b * BLOCK, kind, live, any };
         }
-        let live = from_fn(|r| live[r]);
-        let any = live.iter().fold(0, |any, live| any | live);
-        *block = Block { index, start: b * BLOCK, kind, live, any };
+        let whole = blocks.iter().take_while(|block| block.any == u64::MAX).count();
+        Run { blocks, whole: run.start * BLOCK..(run.start + whole) * BLOCK }
     }
-    blocks
 }

@@ -15,6 +15,7 @@
 //!   not a NaN. A sink is a block after the last, of one key with the score `sink` and v = +0.
 //!   End: o ÷ l, or +0 where no key was allowed; log-sum-exp: m + ln l.
 //!   A NaN score makes its own p a NaN, and so l and o: `max` may drop it without harm.
+//!   K and V are read in the form in which they are stored ([`Stored`]): a component is decoded to one `f32` first.
 //!
 //! ```text
 //!   lanes are queries (prefill):                       lanes are keys, then components (decode):
@@ -36,13 +37,14 @@
 //!   V pass once for 48 rows), decode by reading K and V.
 //!   Zen 4, one core, `samebits bench`: (1, 8, 2048, 64) 89 GFLOP/s, causal 86, of a peak of 118 (97 % within the
 //!   tiles; exp takes 8 % of the time); decode (1, 32, 1, 128) over 4,096 keys: 82 % of what four plain streams
-//!   read (AVX2: 65 %).
+//!   read (AVX2: 65 %). Over bf16 and int8 decode takes about half the time that it takes over f32 (AVX2: as long, and
+//!   two thirds): the bytes fall to 1/2 and 1/4, but then shuffles and conversions bind.
 //!   **Scratch.**  [`scratch_len`] lines a thread.
 //!
 //! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs).
 //!
 //! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
-//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.   **Next.**  `prefill.rs`, `tile.rs`, `decode.rs`.
+//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.   **Next.**  `prefill.rs`, `tile.rs`, `decode.rs`, `stored.rs`.
 
 mod decode;
 mod mask;
@@ -50,10 +52,12 @@ mod pieces;
 mod prefill;
 mod rows;
 mod softmax;
+mod stored;
 mod tile;
 
 pub use mask::{Additive, Align, Keep, Pattern, Sequences, Span, alibi_slopes};
 pub use pieces::{Piece, Pieces};
+pub use stored::Stored;
 
 use crate::view::{HeadsMut, HeadsRef};
 use crate::{Cpu, LANES, Line};
@@ -75,9 +79,9 @@ pub struct Attention<'a> {
     /// (batch, heads, Lq, qk_dim)
     pub q: HeadsRef<'a>,
     /// (batch, kv_heads, Lk, qk_dim)
-    pub k: HeadsRef<'a>,
+    pub k: Stored<'a>,
     /// (batch, kv_heads, Lk, v_dim)
-    pub v: HeadsRef<'a>,
+    pub v: Stored<'a>,
     /// (batch, heads, Lq, v_dim)
     pub out: HeadsMut<'a>,
     /// (batch, heads, Lq, 1): log Σ exp of the scores, the sink among them; −∞ where there is neither.
@@ -147,8 +151,8 @@ pub const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
 /// let mut out = [0.0; 2];
 /// let problem = Attention {
 ///     q: HeadsRef::new(&q, [1, 1, 2, 2]),
-///     k: HeadsRef::new(&k, [1, 1, 3, 2]),
-///     v: HeadsRef::new(&v, [1, 1, 3, 1]),
+///     k: HeadsRef::new(&k, [1, 1, 3, 2]).into(),
+///     v: HeadsRef::new(&v, [1, 1, 3, 1]).into(),
 ///     out: HeadsMut::new(&mut out, [1, 1, 2, 1]),
 ///     lse: None,
 ///     options: Options { pattern: Pattern::Causal, ..Options::for_head_dim(2) },
@@ -190,6 +194,8 @@ impl<'a> Attention<'a> {
             && self.out.shape() == [b, h, lq, v_dim]
             && (h == 0 || kv_heads != 0 && h.is_multiple_of(kv_heads));
         assert!(agree, "attention: q, k, v, out of shapes {shapes:?}");
+        let scales = self.k.has_scales() && self.v.has_scales();
+        assert!(scales, "attention: one scale a row of codes: {:?}, {:?}", self.k, self.v);
         if let Some(lse) = &self.lse {
             assert!(lse.shape() == [b, h, lq, 1], "attention: lse {:?} for q {:?}", lse.shape(), shapes.0);
         }

@@ -1,8 +1,9 @@
 //! The work of an attention, cut by shape: (sequence, heads of one group, queries), up to 48 rows.
 
+use super::stored::{Stored, StoredRows};
 use super::{Attention, Options, ROWS, Sequences, decode, prefill};
 use crate::simd::Simd;
-use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, MatRef, TOKENS};
+use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, TOKENS};
 use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
 
@@ -11,9 +12,9 @@ pub struct Piece<'a> {
     /// (1, group, queries, qk_dim)
     pub(super) q: HeadsRef<'a>,
     /// (Lk, qk_dim): the keys of the sequence, without padding.
-    pub(super) k: MatRef<'a>,
+    pub(super) k: StoredRows<'a>,
     /// (Lk, v_dim)
-    pub(super) v: MatRef<'a>,
+    pub(super) v: StoredRows<'a>,
     /// (1, group, queries, v_dim) and (1, group, queries, 1)
     pub(super) output: Output<'a>,
     pub(super) options: Options<'a>,
@@ -52,8 +53,8 @@ impl<'a> Output<'a> {
 /// The pieces of an [`Attention`], in order: sequences, then heads, then queries.
 pub struct Pieces<'a> {
     q: HeadsRef<'a>,
-    k: HeadsRef<'a>,
-    v: HeadsRef<'a>,
+    k: Stored<'a>,
+    v: Stored<'a>,
     options: Options<'a>,
     /// Sequences not begun; heads of this one not begun; queries of these heads not begun.
     sequences: Output<'a>,
@@ -156,10 +157,7 @@ impl<'a> Pieces<'a> {
             Sequences::Packed { keys, .. } => (0..tokens.len(), keys[i]..keys[i + 1], 0),
         };
         let kv_head = self.head / self.group_size();
-        let part = |x: &HeadsRef<'a>| {
-            let x = x.head(row, kv_head);
-            x.sub(keys.clone(), 0..x.cols())
-        };
+        let part = |x: &Stored<'a>| x.rows(row, kv_head, keys.clone());
         let first = self.options.align.position(exist.len(), keys.len());
         let inside = |at: usize| at.saturating_sub(self.query).min(n);
         let q = self.q.part(BATCH, row, 1).part(HEADS, self.head, self.group);

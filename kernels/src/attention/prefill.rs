@@ -104,7 +104,7 @@ fn groups<S: Simd, const MR: usize, const NP: usize>(s: S, piece: Piece<'_>, mut
             Kind::Mixed => live.iter().fold(0, |any, live| any | live),
         };
         let start = b * BLOCK;
-        let rows = spare.block(piece.k, piece.v, start, any);
+        let rows = spare.block(s, piece.k, piece.v, (start, any));
         let keys = any.trailing_zeros() as usize..BLOCK - any.leading_zeros() as usize;
         let block = Block { start, kind, live: &live, keys, rows: &rows };
         for group in parts.iter_mut().flatten() {

@@ -1,5 +1,6 @@
 //! How keys, values and queries are read: where they lie, if their components lie side by side.
 
+use super::stored::{Decode, StoredRows};
 use super::{BLOCK, words};
 use crate::simd::Simd;
 use crate::view::MatRef;
@@ -43,25 +44,27 @@ impl<'s> Spare<'s> {
 
     /// The keys and values of the block from row `start` on; zeros where `any` has no bit and past 64.
     #[inline(always)]
-    pub(super) fn block<'b, const N: usize>(
+    pub(super) fn block<'b, S: Simd, const N: usize>(
         &'b mut self,
-        k: MatRef<'b>,
-        v: MatRef<'b>,
-        start: usize,
-        any: u64,
+        s: S,
+        k: StoredRows<'b>,
+        v: StoredRows<'b>,
+        (start, any): (usize, u64),
     ) -> Rows<'b, N> {
-        let k = rows(k, start, any, self.zeros, self.k, 0);
-        Rows { k, v: rows(v, start, any, self.zeros, self.v, MIN_VALUES) }
+        let k = rows(s, k, (start, any), self.zeros, self.k, 0);
+        Rows { k, v: rows(s, v, (start, any), self.zeros, self.v, MIN_VALUES) }
     }
 
     /// The keys of the block from row `start` on that have a bit in `any`, side by side, others zeros.
-    pub(super) fn keys(&mut self, k: MatRef<'_>, start: usize, any: u64) -> MatRef<'_> {
-        copied(k, start, any, self.k, 0)
+    #[inline(always)]
+    pub(super) fn keys<S: Simd>(&mut self, s: S, k: StoredRows<'_>, block: (usize, u64)) -> MatRef<'_> {
+        copied(s, k, block, self.k, 0)
     }
 
     /// The same of values.
-    pub(super) fn values(&mut self, v: MatRef<'_>, start: usize, any: u64) -> MatRef<'_> {
-        copied(v, start, any, self.v, MIN_VALUES)
+    #[inline(always)]
+    pub(super) fn values<S: Simd>(&mut self, s: S, v: StoredRows<'_>, block: (usize, u64)) -> MatRef<'_> {
+        copied(s, v, block, self.v, MIN_VALUES)
     }
 }
 
@@ -76,19 +79,21 @@ pub(super) fn carve<'s>(scratch: &mut &'s mut [Line], n: usize) -> &'s mut [Line
     scratch.split_off_mut(..n).expect("scratch_len covers every part")
 }
 
-/// Rows `start..` of `x` where `any` has a bit: in place if they have at least `least` floats side by side,
+/// Rows `start..` of `x` where `any` has a bit: in place if they are floats, at least `least` of them side by side,
 /// else copied to `spare`. The others are `zeros`.
 #[inline(always)]
-fn rows<'b, const N: usize>(
-    x: MatRef<'b>,
-    start: usize,
-    any: u64,
+fn rows<'b, S: Simd, const N: usize>(
+    s: S,
+    x: StoredRows<'b>,
+    (start, any): (usize, u64),
     zeros: &'b [f32],
     spare: &'b mut [f32],
     least: usize,
 ) -> [&'b [f32]; N] {
-    let in_place = x.cols() >= least && x.has_rows();
-    let (x, start) = if in_place { (x, start) } else { (copied(x, start, any, spare, least), 0) };
+    let (x, start) = match x {
+        StoredRows::F32(cells) if cells.x.cols() >= least && cells.x.has_rows() => (cells.x, start),
+        _ => (copied(s, x, (start, any), spare, least), 0),
+    };
     let mut to = [&zeros[..x.cols()]; N];
     if any == u64::MAX {
         to[..BLOCK].copy_from_slice(&x.strip::<BLOCK>(start).rows());
@@ -103,17 +108,18 @@ fn rows<'b, const N: usize>(
 }
 
 /// 64 rows `start..` of `x`, each padded to words and at least `least` floats; zeros where `any` has no bit.
-fn copied<'b>(x: MatRef<'_>, start: usize, any: u64, spare: &'b mut [f32], least: usize) -> MatRef<'b> {
+#[inline(always)]
+fn copied<'b, S: Simd>(
+    s: S,
+    x: StoredRows<'_>,
+    block: (usize, u64),
+    spare: &'b mut [f32],
+    least: usize,
+) -> MatRef<'b> {
     let width = words(x.cols().max(least)) * LANES;
     let spare = &mut spare[..BLOCK * width];
-    spare.fill(0.0);
-    for j in (0..BLOCK).filter(|j| any >> j & 1 == 1) {
-        let to = &mut spare[j * width..][..x.cols()];
-        match x.row(start + j) {
-            Some(row) => to.copy_from_slice(row),
-            None => to.iter_mut().zip(0..).for_each(|(to, c)| *to = x.get(start + j, c)),
-        }
-    }
+    let (start, any) = block;
+    s.outline(Decode { x, start, any, width, to: &mut *spare });
     MatRef::new(spare, BLOCK, width)
 }
 

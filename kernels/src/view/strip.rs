@@ -2,7 +2,7 @@
 //! loads and little else.
 
 use super::MatRef;
-use crate::LANES;
+use crate::{LANES, Plain};
 use core::marker::PhantomData;
 
 /// `N` rows and their whole lines; see [`MatRef::strip`].
@@ -55,6 +55,26 @@ impl<'a, const N: usize, T> Strip<'a, N, T> {
         let line = self.base.wrapping_offset(r as isize * self.row_stride).wrapping_add(w * LANES);
         // SAFETY: as for `column`.
         unsafe { &*line.cast() }
+    }
+}
+
+impl<T: Plain, const N: usize> Strip<'_, N, T> {
+    /// Whole lines of 64 bytes in a row.
+    #[inline(always)]
+    pub const fn byte_lines(&self) -> usize {
+        self.cols * size_of::<T>() / 64
+    }
+
+    /// The 64 bytes of line `w` of row `r`, in words of the machine's byte order.
+    ///
+    /// # Panics
+    /// Where the row has no such line.
+    #[inline(always)]
+    pub fn bits(&self, r: usize, w: usize) -> [i32; LANES] {
+        assert!(r < N && w < self.byte_lines(), "line {w} of row {r}");
+        let line = self.base.wrapping_offset(r as isize * self.row_stride).wrapping_byte_add(64 * w);
+        // SAFETY: as for `column`: 64 bytes of a row; `Plain` has no padding, and any bits are integers.
+        unsafe { line.cast::<[i32; LANES]>().read_unaligned() }
     }
 }
 

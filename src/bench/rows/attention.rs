@@ -68,8 +68,8 @@ impl State {
         let (few, many) = ([1, heads, queries, dim], [1, heads, keys, dim]);
         let problem = Attention {
             q: HeadsRef::new(q, few),
-            k: HeadsRef::new(k, many),
-            v: HeadsRef::new(v, many),
+            k: HeadsRef::new(k, many).into(),
+            v: HeadsRef::new(v, many).into(),
             out: HeadsMut::new(out, few),
             lse: None,
             options: Options { pattern, ..Options::for_head_dim(dim) },

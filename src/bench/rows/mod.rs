@@ -5,6 +5,7 @@
 //! It is what a user has without this crate; the scalar tier is not, for it emulates `fma`.
 
 mod attention;
+mod attention_stored;
 mod gated;
 pub mod gemm;
 mod half;
@@ -102,6 +103,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
     const FAMILIES: &[&[Entry]] = &[
         gemm::FAMILY,
         attention::FAMILY,
+        attention_stored::FAMILY,
         nf4::FAMILY,
         map::FAMILY,
         gated::FAMILY,

@@ -9,7 +9,7 @@ use crate::bench::model::{Row, load, measure};
 use crate::cli::{Align, Args, Console, Failure, Progress, Table};
 use crate::cpu;
 use crate::io::json::Writer;
-use crate::model::Model;
+use crate::model::{CacheType, Model};
 use crate::pool::{MAX_THREADS, Pool};
 
 /// Turns after the one that warms up.
@@ -26,6 +26,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
         return Err(Failure::usage("bench: --model measures a model, not kernels", None));
     }
     let (cpu, _) = cpu::choose(args.text("tier")?)?;
+    let kind = args.cache()?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);
     let pool = Pool::new(threads);
     let mut progress = Progress::new();
@@ -34,13 +35,14 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let model = Model::open(path, cpu)?;
     console.check_interrupt()?;
     progress.show("measuring");
-    let rows: Vec<Row> = loads.into_iter().chain(measure(&model, cpu, &pool, TURNS)?).collect();
+    let rows: Vec<Row> = loads.into_iter().chain(measure(&model, kind, cpu, &pool, TURNS)?).collect();
     progress.clear();
     if args.has("json") {
-        writeln!(console, "{}", json(path, cpu.tier().name(), threads, &rows))?;
+        writeln!(console, "{}", json(path, cpu.tier().name(), (threads, kind), &rows))?;
         return Ok(());
     }
-    writeln!(console, "{} on {}, {threads} threads", path.display(), cpu.tier())?;
+    let (path, cache) = (path.display(), kind.name());
+    writeln!(console, "{path} on {}, {threads} threads, {cache} cache", cpu.tier())?;
     let mut table = Table::new([
         ("test", Align::Left),
         ("median", Align::Right),
@@ -58,7 +60,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     Ok(())
 }
 
-fn json(path: &Path, tier: &str, threads: usize, rows: &[Row]) -> String {
+fn json(path: &Path, tier: &str, (threads, kind): (usize, CacheType), rows: &[Row]) -> String {
     let summary = |w: &mut Writer, s: &Summary| {
         w.object(|w| {
             w.key("median").number(s.median);
@@ -72,6 +74,7 @@ fn json(path: &Path, tier: &str, threads: usize, rows: &[Row]) -> String {
         w.key("model").string(&path.to_string_lossy());
         w.key("tier").string(tier);
         w.key("threads").number(threads);
+        w.key("cache").string(kind.name());
         w.key("rows").array(|w| {
             for row in rows {
                 w.object(|w| {

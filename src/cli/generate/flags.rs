@@ -52,6 +52,11 @@ pub const FLAGS: &[Flag] = &[
     },
     Flag { name: "mmap", takes: Takes::Nothing, help: "map files while weights are packed: the default" },
     Flag { name: "no-mmap", takes: Takes::Nothing, help: "read files whole before weights are packed" },
+    Flag {
+        name: "cache",
+        takes: Takes::One("TYPE"),
+        help: "keys and values as f32, bf16 or int8; f32 unless given",
+    },
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, …" },
 ];
@@ -60,6 +65,8 @@ pub const NOTES: &str = "\
 The text streams to standard output. The same command gives the same text on every machine, for any number of
 threads. With --chat and no --prompt, questions come from standard input, one a line. Templates: chatml,
 llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and LongRoPE make of positions.
+--cache bf16 halves the memory of a long context, int8 quarters it (in llama.cpp: --cache-type-k and -v); each
+type rounds keys and values in its own way, and has its own text.
 
 Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a
 model lies in memory once, and a file that is shortened meanwhile is an error. --no-mmap needs room for

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{Args, Command, Console, Failure, Progress};
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
-use crate::model::{BeamSearch, ChatTemplate, Decoder, Generator, Opening, Role};
+use crate::model::{BeamSearch, CacheType, ChatTemplate, Decoder, Generator, Hypothesis, Opening, Role};
 use crate::run::Run;
 use crate::{Error, cpu};
 use speed::Speed;
@@ -40,14 +40,15 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
     let length = args.count("context", 1..=1 << 24)?;
     let access = args.access()?;
-    let lookup = flags::lookup(args)?;
+    let (lookup, kind) = (flags::lookup(args)?, args.cache()?);
     let (model, load) = open(path, Opening { length, access }, &run)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {
         let ids = text::ids(&tokenizer, &model, &prompt.unwrap_or_default(), true)?;
-        return search_beams(&model, &tokenizer, &run, &search, &ids, args.has("json"), console);
+        let found = search_beams(&model, &run, &search, &ids, kind)?;
+        return show_beams(&found, &tokenizer, &ids, args.has("json"), console);
     }
-    let generator = Generator::new(&model, sampler, capacity);
+    let generator = Generator::new(&model, sampler, capacity).with_cache(kind);
     let mut session = Session {
         generator: match lookup {
             Some(lookup) => generator.with_lookup(lookup),
@@ -102,20 +103,29 @@ fn turns(args: &Args, question: &str) -> Result<Vec<(Role, String)>, Failure> {
     Ok(system.into_iter().chain([(Role::User, question.into())]).collect())
 }
 
-/// `--beams`: the likeliest text, or with --json all that were found.
+/// `--beams`
 fn search_beams(
     model: &Decoder,
-    tokenizer: &Tokenizer,
     run: &Run<'_>,
     search: &BeamSearch,
+    ids: &[u32],
+    kind: CacheType,
+) -> Result<Vec<Hypothesis>, Failure> {
+    let mut progress = Progress::new();
+    progress.show(format_args!("searching, {} beams", search.beams));
+    let found = model.search(run, search, ids, kind)?;
+    progress.clear();
+    Ok(found)
+}
+
+/// The likeliest text, or with --json all that were found.
+fn show_beams(
+    found: &[Hypothesis],
+    tokenizer: &Tokenizer,
     ids: &[u32],
     json: bool,
     console: &mut Console,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::new();
-    progress.show(format_args!("searching, {} beams", search.beams));
-    let found = model.search(run, search, ids)?;
-    progress.clear();
     let text = |tokens: &[u32]| {
         let mut decoder = tokenizer.decoder(true);
         ids.iter().for_each(|&id| {
@@ -131,7 +141,7 @@ fn search_beams(
     }
     let mut w = Writer::compact();
     w.array(|w| {
-        for one in &found {
+        for one in found {
             w.object(|w| {
                 w.key("text").string(&text(&one.tokens));
                 w.key("tokens").array(|w| one.tokens.iter().for_each(|&id| w.number(u64::from(id))));
@@ -164,7 +174,11 @@ impl Session<'_> {
         let answer =
             self.answer(&ids, |piece, console| if json { Ok(()) } else { show(piece, console) }, console)?;
         if json {
-            writeln!(console, "{}", report(&answer, prompt_tokens, self.speed.load()))?;
+            writeln!(
+                console,
+                "{}",
+                report(&answer, prompt_tokens, self.generator.cache().kind(), self.speed.load())
+            )?;
         } else {
             writeln!(console)?;
         }
@@ -265,12 +279,13 @@ fn show(piece: &str, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(answer: &Answer, prompt_tokens: usize, load: Duration) -> String {
+fn report(answer: &Answer, prompt_tokens: usize, kind: CacheType, load: Duration) -> String {
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("text").string(&answer.text);
         w.key("tokens").array(|w| answer.tokens.iter().for_each(|&id| w.number(u64::from(id))));
         w.key("prompt_tokens").number(prompt_tokens);
+        w.key("cache").string(kind.name());
         let (why, stop) = match &answer.why {
             Why::End => ("end", None),
             Why::Length => ("length", None),

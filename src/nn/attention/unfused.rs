@@ -4,12 +4,12 @@
 //! the values go over whole rows and not over blocks of 64 keys, so the result agrees with the fused one within
 //! the bounds of both and not to the bit.
 
-use crate::kernels::attention::{Additive, Align, Attention, Keep, Options, Pattern, Sequences};
+use crate::kernels::attention::{Additive, Align, Attention, Keep, Options, Pattern, Sequences, Stored};
 use crate::kernels::elementwise::{Binary, Unary, scalar_in_place, unary_in_place};
 use crate::kernels::gemm::{Gemm, Strided};
 use crate::kernels::simd::fma;
 use crate::kernels::softmax::softmax_in_place;
-use crate::kernels::view::{MatMut, MatRef};
+use crate::kernels::view::{HeadsRef, MatMut, MatRef};
 use crate::kernels::{Cpu, Line};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,8 +24,8 @@ use core::ops::Range;
 /// let (q, k, v, mut out) = ([1.0, 1.0], [0.0, 0.0], [1.0, 3.0], [0.0; 2]);
 /// let problem = Attention {
 ///     q: HeadsRef::new(&q, [1, 1, 2, 1]),
-///     k: HeadsRef::new(&k, [1, 1, 2, 1]),
-///     v: HeadsRef::new(&v, [1, 1, 2, 1]),
+///     k: HeadsRef::new(&k, [1, 1, 2, 1]).into(),
+///     v: HeadsRef::new(&v, [1, 1, 2, 1]).into(),
 ///     out: HeadsMut::new(&mut out, [1, 1, 2, 1]),
 ///     lse: None,
 ///     options: Options { pattern: Pattern::Causal, ..Options::for_head_dim(1) },
@@ -40,6 +40,8 @@ pub fn attention_with_weights(cpu: Cpu, problem: Attention<'_>) -> Vec<f32> {
     assert!(problem.lse.is_none(), "the unfused path computes no log-sum-exp");
     problem.check();
     let Attention { q, k, v, mut out, options, .. } = problem;
+    let (mut k_floats, mut v_floats) = (Vec::new(), Vec::new());
+    let (k, v) = (decoded(&k, &mut k_floats), decoded(&v, &mut v_floats));
     let ([batch, heads, lq, _], [_, kv_heads, lk, _]) = (q.shape(), k.shape());
     let all = sequences(&options, batch, lq, lk);
     let longest = |of: fn(&Tokens) -> &Range<usize>| all.iter().map(|t| of(t).len()).max().unwrap_or(0);
@@ -77,6 +79,18 @@ pub fn attention_with_weights(cpu: Cpu, problem: Attention<'_>) -> Vec<f32> {
         }
     }
     weights
+}
+
+/// Keys or values as floats: where they are stored as such, where they lie.
+fn decoded<'a>(x: &Stored<'a>, floats: &'a mut Vec<f32>) -> HeadsRef<'a> {
+    let shape @ [batch, heads, tokens, dim] = x.shape();
+    if let Stored::F32(x) = x {
+        return *x;
+    }
+    let n = batch * heads * tokens * dim;
+    let at = |i: usize| [i / (heads * tokens * dim), i / (tokens * dim) % heads, i / dim % tokens, i % dim];
+    floats.extend((0..n).map(|i| x.get(at(i))));
+    HeadsRef::new(floats, shape)
 }
 
 /// The tokens of one sequence.

@@ -1,9 +1,9 @@
-//! Sixteen keys at a time against the rows: transposed in registers, clause 1.
+//! Sixteen keys at a time against the rows: transposed in registers, decoded there if need be, clause 1.
 
+use super::super::stored::{Cells, Element};
 use super::super::{BLOCK, K_BLOCK};
 use super::{Ahead, Block, Scores};
 use crate::simd::{Floats, Simd};
-use crate::view::MatRef;
 use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
 
@@ -11,11 +11,11 @@ use core::array::from_fn;
 const STEP: usize = 4;
 
 /// q · k × scale of a block of keys.
-pub(super) struct Score<'a, 'x, const R: usize> {
+pub(super) struct Score<'a, 'x, T, const R: usize> {
     /// (R, qk_dim), padded to words
     pub q: &'a [Line],
     /// The keys are its rows from `first` on.
-    pub k: MatRef<'a>,
+    pub k: Cells<'a, T>,
     pub first: usize,
     /// What other rows of the run are read meanwhile.
     pub ahead: &'a mut Ahead<'x>,
@@ -24,7 +24,7 @@ pub(super) struct Score<'a, 'x, const R: usize> {
     pub out: &'a mut [Scores; R],
 }
 
-impl<const R: usize> Kernel for Score<'_, '_, R> {
+impl<T: Element, const R: usize> Kernel for Score<'_, '_, T, R> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
@@ -40,27 +40,28 @@ impl<const R: usize> Kernel for Score<'_, '_, R> {
     }
 }
 
-impl<const R: usize> Score<'_, '_, R> {
+impl<T: Element, const R: usize> Score<'_, '_, T, R> {
     /// q · k of sixteen keys of the block, from `at` on. The next sixteen are read meanwhile.
     #[inline(always)]
     fn sixteen<S: Simd>(&mut self, s: S, at: usize) -> [S::F32; R] {
-        let (q, width, rows) = (self.q, self.q.len() / R, self.k.strip::<LANES>(self.first + at));
-        let (next, whole) = (self.block.start + at + self.ahead.early(LANES), rows.lines());
+        let (q, width, rows) = (self.q, self.q.len() / R, self.k.x.strip::<LANES>(self.first + at));
+        let (next, whole) = (self.block.start + at + self.ahead.early(LANES), rows.byte_lines());
+        let scales = s.load(&from_fn(|i| self.k.scale(self.first + at + i)));
         let (mut sum, mut acc) = ([s.splat(0.0); R], [s.splat(0.0); R]);
         for first in (0..whole).step_by(STEP) {
             self.ahead.reach(next + first * LANES / whole);
             for w in first..whole.min(first + STEP) {
-                let q: [&Floats; R] = from_fn(|r| &*q[r * width + w]);
-                acc = s.fma_rows(acc, &rows.column(w), q);
+                let q: [&[Line]; R] = from_fn(|r| &q[r * width + w * T::PER..][..T::PER]);
+                acc = T::fma_rows(s, acc, &rows, w, scales, q);
             }
-            if (first + STEP).is_multiple_of(K_BLOCK / LANES) {
+            if (first + STEP).is_multiple_of(K_BLOCK / (LANES * T::PER)) {
                 for r in 0..R {
                     sum[r] = s.add(sum[r], acc[r]);
                     acc[r] = s.splat(0.0);
                 }
             }
         }
-        if whole < width {
+        if T::PER == 1 && whole < width {
             acc = self.tail(s, at, acc);
         }
         for r in 0..R {
@@ -69,15 +70,15 @@ impl<const R: usize> Score<'_, '_, R> {
         sum
     }
 
-    /// Components past the last whole line, padded with zeros, which no chain notices that ends in a sum with
-    /// +0.
+    /// Components past the last whole line of floats (rows of other types have none), padded with zeros, which no
+    /// chain notices that ends in a sum with +0.
     #[inline(always)]
     fn tail<S: Simd>(&self, s: S, at: usize, acc: [S::F32; R]) -> [S::F32; R] {
-        let (width, w) = (self.q.len() / R, self.k.cols() / LANES);
+        let (width, w) = (self.q.len() / R, self.k.x.cols() / LANES);
         let mut padded = [[0.0; LANES]; LANES];
         for (i, to) in padded.iter_mut().enumerate() {
-            let rest = self.k.row(self.first + at + i).map_or(&[][..], |k| &k[w * LANES..]);
-            to[..rest.len()].copy_from_slice(rest);
+            let row = self.first + at + i;
+            s.store(to, self.k.read(s, row, w * LANES, self.k.scale(row)));
         }
         let q: [&Floats; R] = from_fn(|r| &*self.q[r * width + w]);
         s.fma_rows(acc, &padded.each_ref(), q)

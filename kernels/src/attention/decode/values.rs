@@ -1,16 +1,16 @@
 //! Values: all rows × some words of components, 64 values deep.
 
-use super::super::{BLOCK, rows::read};
+use super::super::BLOCK;
+use super::super::stored::{Cells, Element};
 use super::{Ahead, Block, Scores};
-use crate::simd::{Floats, Simd};
-use crate::view::MatRef;
+use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
 
 /// Rows between two looks ahead.
 const STEP: usize = 8;
 
 /// o = α·o + the chain of p·v over a block: by tiles of all rows × `NV` words where every row sees every key.
-pub(super) struct Values<'a, 'x, const R: usize, const NV: usize> {
+pub(super) struct Values<'a, 'x, T, const R: usize, const NV: usize> {
     /// (R, v_dim), padded to words
     pub o: &'a mut [Line],
     /// Chains, as many.
@@ -19,18 +19,18 @@ pub(super) struct Values<'a, 'x, const R: usize, const NV: usize> {
     pub p: &'a [Scores; R],
     pub alpha: [f32; LANES],
     /// The values are its rows from `first` on.
-    pub v: MatRef<'a>,
+    pub v: Cells<'a, T>,
     pub first: usize,
     /// What is read of the rows to come meanwhile.
     pub ahead: &'a mut Ahead<'x>,
 }
 
-impl<const R: usize, const NV: usize> Kernel for Values<'_, '_, R, NV> {
+impl<T: Element, const R: usize, const NV: usize> Kernel for Values<'_, '_, T, R, NV> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (width, whole) = (self.o.len() / R, self.v.cols() / LANES);
-        if R == 1 && whole > NV {
+        let (width, whole) = (self.o.len() / R, self.v.x.cols() / LANES);
+        if R == 1 && (whole > NV || T::PER > 1) {
             self.stream(s);
         } else {
             let mut w = 0;
@@ -46,20 +46,21 @@ impl<const R: usize, const NV: usize> Kernel for Values<'_, '_, R, NV> {
                 };
             }
         }
-        if whole < width {
+        // Rows of other types are read from here where they end with a word.
+        if T::PER == 1 && whole < width {
             self.tail(s, whole);
         }
     }
 }
 
-impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
+impl<T: Element, const R: usize, const NV: usize> Values<'_, '_, T, R, NV> {
     /// `N` words from `w` on, their chains in registers. Returns `N`.
     #[inline(always)]
     fn tile<S: Simd, const N: usize>(&mut self, s: S, w: usize) -> usize {
-        let (p, v) = (self.p, self.v.strip::<BLOCK>(self.first));
+        let (p, v) = (self.p, self.v.x.strip::<BLOCK>(self.first));
         let mut acc = [[s.splat(0.0); N]; R];
         for j in 0..BLOCK {
-            add_products(s, p, j, v.row(j, w), &mut acc);
+            add_products(s, p, j, (v.row(j, w), self.v.scale(self.first + j)), &mut acc);
         }
         self.add(s, acc, w)
     }
@@ -67,12 +68,12 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
     /// The first `NV` words. As it reads a part of each row, memory is shown whole rows before. Returns `NV`.
     #[inline(always)]
     fn early_tile<S: Simd>(&mut self, s: S) -> usize {
-        let (p, v) = (self.p, self.v.strip::<BLOCK>(self.first));
+        let (p, v) = (self.p, self.v.x.strip::<BLOCK>(self.first));
         let mut acc = [[s.splat(0.0); NV]; R];
         for first in (0..BLOCK).step_by(STEP) {
             self.ahead.reach(self.first + first + self.ahead.early(STEP));
             for j in first..first + STEP {
-                add_products(s, p, j, v.row(j, 0), &mut acc);
+                add_products(s, p, j, (v.row(j, 0), self.v.scale(self.first + j)), &mut acc);
             }
         }
         self.add(s, acc, 0)
@@ -82,16 +83,17 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
     /// they lie.
     #[inline(always)]
     fn stream<S: Simd>(&mut self, s: S) {
-        let (p, v, width) = (self.p, self.v.strip::<BLOCK>(self.first), self.o.len() / R);
+        let (p, v, width) = (self.p, self.v.x.strip::<BLOCK>(self.first), self.o.len() / R);
         self.sums.fill(Line::ZERO);
         for j in 0..BLOCK {
             let mut weight = [s.splat(0.0); R];
             for r in 0..R {
                 weight[r] = s.splat(p[r][j / LANES][j % LANES]);
             }
+            let scale = s.splat(self.v.scale(self.first + j));
             for w in 0..v.lines() {
                 let [value] = v.row(j, w);
-                let value = s.load(value);
+                let value = T::decode(s, value, scale);
                 for r in 0..R {
                     let sum = &mut self.sums[r * width + w];
                     let chain = s.fma(weight[r], value, s.load(sum));
@@ -113,13 +115,19 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
     fn tail<S: Simd>(&mut self, s: S, w: usize) {
         let mut acc = [[s.splat(0.0); 1]; R];
         for j in 0..BLOCK {
-            let value = read(s, self.v, self.first + j, w * LANES);
+            let value = self.read(s, j, w);
             for r in 0..R {
                 let weight = s.splat(self.p[r][j / LANES][j % LANES]);
                 acc[r][0] = s.fma(weight, value, acc[r][0]);
             }
         }
         self.add(s, acc, w);
+    }
+
+    /// Word `w` of value `j`.
+    #[inline(always)]
+    fn read<S: Simd>(&self, s: S, j: usize, w: usize) -> S::F32 {
+        self.v.read(s, self.first + j, w * LANES, self.v.scale(self.first + j))
     }
 
     /// o = fma(o, α, acc)
@@ -147,7 +155,7 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
                 for j in 0..BLOCK {
                     acc = if block.live[r] >> j & 1 == 1 {
                         let weight = s.splat(self.p[r][j / LANES][j % LANES]);
-                        s.fma(weight, read(s, self.v, self.first + j, w * LANES), acc)
+                        s.fma(weight, self.read(s, j, w), acc)
                     } else {
                         s.add(acc, zero)
                     };
@@ -160,17 +168,18 @@ impl<const R: usize, const NV: usize> Values<'_, '_, R, NV> {
     }
 }
 
-/// One step of the chains: value `j`, `N` words.
+/// One step of the chains: value `j`, `N` words, and its scale.
 #[inline(always)]
-fn add_products<S: Simd, const R: usize, const N: usize>(
+fn add_products<S: Simd, T: Element, const R: usize, const N: usize>(
     s: S,
     p: &[Scores; R],
     j: usize,
-    v: &[Floats; N],
+    (v, scale): (&[[T; LANES]; N], f32),
     acc: &mut [[S::F32; N]; R],
 ) {
+    let scale = s.splat(scale);
     for n in 0..N {
-        let value = s.load(&v[n]);
+        let value = T::decode(s, &v[n], scale);
         for r in 0..R {
             acc[r][n] = s.fma(s.splat(p[r][j / LANES][j % LANES]), value, acc[r][n]);
         }

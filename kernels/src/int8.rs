@@ -1,0 +1,97 @@
+//! # Rows of int8 codes with one scale
+//!
+//! **Math.**  scale = max |x| / 127,  code = x / scale, rounded to the nearest integer.  Decoding: code × scale.
+//!
+//! **Law.**   Clause 3. Both quotients are rounded once; the second is cut to −127..=127, then rounded, ties to even.
+//!   A row of zeros, and one so small that its scale rounds to 0, has the scale 0. A row with a NaN or an infinity
+//!   has the scale NaN and the codes 0: it decodes to NaN, so that what went wrong is not hidden.
+//!
+//! ```text
+//!   x0 … x15 │ x16 … x31 │ …   ──►  max |x| ──►  scale        one f32 a row
+//!   x0 … x15 │ x16 … x31 │ …   ──►  ÷ scale, round ──►  codes  one byte each
+//! ```
+//!
+//! **Registers.**  One word in flight.  **Cost.**  5 bytes an element and a division; a row is read twice, the second
+//!   time from the first-level cache.
+//!
+//! **Error.**  |code × scale − x| <= (1/2 + 2⁻¹⁵) · scale where the scale is a normal number.
+//!
+//! **Reference.**  Symmetric quantisation by the largest magnitude, as ggml's Q8_0 with the row for a block.
+//!   **Next.**  `attention/stored.rs`, which reads them.
+
+#![allow(clippy::needless_range_loop)] // lanes are indices into several arrays at once
+
+use crate::simd::Simd;
+use crate::{Cpu, Kernel, LANES};
+
+/// The largest code.
+const MOST: f32 = 127.0;
+
+/// Writes the codes of a row and returns its scale.
+///
+/// ```
+/// use samebits_kernels::{Cpu, int8::quantize};
+/// let mut codes = [0; 3];
+/// let scale = quantize(Cpu::detect(), &[1.0, -254.0, 5.0], &mut codes);
+/// assert_eq!((scale, codes), (2.0, [0, -127, 2])); // 1/2 and 5/2 go to even
+/// ```
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn quantize(cpu: Cpu, x: &[f32], codes: &mut [i8]) -> f32 {
+    assert!(x.len() == codes.len(), "a row of {} elements, {} codes", x.len(), codes.len());
+    cpu.run(Quantize { x, codes })
+}
+
+struct Quantize<'a> {
+    x: &'a [f32],
+    codes: &'a mut [i8],
+}
+
+impl Kernel for Quantize<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let scale = scale_of(s, self.x);
+        if scale == 0.0 || scale.is_nan() {
+            self.codes.fill(0);
+            return scale;
+        }
+        let (words, rest) = self.x.as_chunks();
+        let (codes, codes_rest) = self.codes.as_chunks_mut();
+        for (x, codes) in words.iter().zip(codes) {
+            *codes = code(s, s.load(x), scale);
+        }
+        let last = code(s, s.load_tail(rest, 0.0), scale);
+        codes_rest.copy_from_slice(&last[..rest.len()]);
+        scale
+    }
+}
+
+/// The scale of a row.
+#[inline(always)]
+fn scale_of<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let (words, rest) = x.as_chunks();
+    let tail = s.abs(s.load_tail(rest, 0.0));
+    let (mut most, mut nan) = (tail, s.is_nan(tail));
+    for x in words {
+        let x = s.abs(s.load(x));
+        most = s.max(x, most);
+        nan = s.mask_or(nan, s.is_nan(x));
+    }
+    let most = s.max_lane(most);
+    if s.any(nan) || most == f32::INFINITY { f32::NAN } else { most / MOST }
+}
+
+/// The codes of sixteen elements.
+#[inline(always)]
+fn code<S: Simd>(s: S, x: S::F32, scale: f32) -> [i8; LANES] {
+    let cut = s.max(s.min(s.div(x, s.splat(scale)), s.splat(MOST)), s.splat(-MOST));
+    let mut bytes = [0; LANES];
+    s.store_u8(&mut bytes, s.to_i(s.round(cut)));
+    let mut codes = [0; LANES];
+    for i in 0..LANES {
+        codes[i] = bytes[i] as i8;
+    }
+    codes
+}
