@@ -279,7 +279,7 @@ fn the_type_of_the_cache_is_recorded_and_rounds_what_it_holds() {
         let write = |more: &[&str]| {
             let output = run(story.iter().chain(&["--max-tokens", "20", "--seed", "3"]).chain(more));
             says(&output);
-            out(&output).to_string()
+            said(&output)
         };
         assert_eq!(write(&["--threads", "3"]), write(&["--threads", "1"]), "{kind}");
         assert_eq!(write(&["--temperature", "0", "--lookup", "4"]), write(&["--temperature", "0"]), "{kind}");
