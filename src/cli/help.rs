@@ -29,7 +29,7 @@ pub fn overview(console: &mut Console) -> Result<(), Failure> {
     )?;
     writeln!(console, "Usage: samebits [COMMAND] [FLAGS]\n\nCommands:")?;
     for command in COMMANDS {
-        writeln!(console, "  {:<10} {}", command.name, command.summary)?;
+        writeln!(console, "  {:<15} {}", command.name, command.summary)?;
     }
     writeln!(console, "\nWithout a command: {}.", COMMANDS[0].name)?;
     writeln!(console, "`samebits COMMAND --help` explains one; `samebits --version` says what this is.\n")?;

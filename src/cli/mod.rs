@@ -28,6 +28,7 @@ mod perplexity;
 mod quantize;
 mod tokenize;
 mod tour;
+mod train_tokenizer;
 mod values;
 mod weights;
 
@@ -62,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
     convert::COMMAND,
     generate::COMMAND,
     tokenize::COMMAND,
+    train_tokenizer::COMMAND,
     embed::COMMAND,
     perplexity::COMMAND,
     help::COMMAND,

@@ -51,6 +51,7 @@ mod protobuf;
 mod sentencepiece;
 mod to_gguf;
 mod to_json;
+mod train;
 mod trie;
 mod unicode;
 mod unigram;
@@ -62,6 +63,7 @@ pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
 pub use gguf::GgufVocabulary;
 pub use to_gguf::OwnedVocabulary;
+pub use train::{TrainOptions, TrainedTokenizer, Trainer};
 
 use crate::{Error, Result};
 use added::{Added, Part};
