@@ -75,19 +75,26 @@ impl DecoderConfig {
     }
 }
 
+/// What the format calls families.
+const FAMILIES: [(&str, Architecture); 8] = [
+    ("llama", Architecture::Llama),
+    ("qwen2", Architecture::Qwen2),
+    ("qwen3", Architecture::Qwen3),
+    ("gemma", Architecture::Gemma),
+    ("gemma2", Architecture::Gemma2),
+    ("phi3", Architecture::Phi3),
+    ("gpt2", Architecture::Gpt2),
+    ("llama", Architecture::Mistral), // the last: the name alone says Llama
+];
+
+/// What the format calls a family.
+pub(crate) fn family_name(architecture: Architecture) -> Option<&'static str> {
+    FAMILIES.iter().find(|(_, known)| *known == architecture).map(|(name, _)| *name)
+}
+
 /// The family that a file's architecture names.
 fn architecture(name: &str) -> Result<Architecture> {
-    use Architecture::{Gemma, Gemma2, Gpt2, Llama, Phi3, Qwen2, Qwen3};
-    let known = [
-        ("llama", Llama),
-        ("qwen2", Qwen2),
-        ("qwen3", Qwen3),
-        ("gemma", Gemma),
-        ("gemma2", Gemma2),
-        ("phi3", Phi3),
-        ("gpt2", Gpt2),
-    ];
-    let found = known.into_iter().find(|(known, _)| *known == name);
+    let found = FAMILIES.into_iter().find(|(known, _)| *known == name);
     found.map(|(_, architecture)| architecture).ok_or_else(|| {
         Error::invalid(format!(
             "architecture {name:?} is not known; gemma, gemma2, gpt2, llama, phi3, qwen2 and qwen3 are"
@@ -216,7 +223,7 @@ fn parts(architecture: Architecture) -> &'static [(&'static str, &'static str)] 
 }
 
 /// Hugging Face's name of a tensor; its own where it is not known.
-fn outward(architecture: Architecture, name: &str) -> String {
+pub(crate) fn outward(architecture: Architecture, name: &str) -> String {
     let (stem, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
     let (layer, part) = match stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((layer, part)) => (Some(layer), part),
@@ -235,7 +242,7 @@ fn outward(architecture: Architecture, name: &str) -> String {
 }
 
 /// GGUF's name of a tensor that [`outward`] gives Hugging Face's.
-pub(super) fn gguf_name(architecture: Architecture, name: &str) -> Option<String> {
+pub(crate) fn gguf_name(architecture: Architecture, name: &str) -> Option<String> {
     let (stem, suffix) = name.rsplit_once('.')?;
     let stem = stem.strip_prefix("model.").unwrap_or(stem);
     let (layer, part) = match stem.strip_prefix("layers.").or(stem.strip_prefix("h.")) {

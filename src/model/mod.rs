@@ -15,7 +15,7 @@ mod encoder;
 #[cfg(feature = "std")]
 pub(crate) mod files;
 mod generate;
-mod gguf;
+pub(crate) mod gguf;
 mod llama2c;
 mod load;
 mod lookup;

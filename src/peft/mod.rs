@@ -17,6 +17,7 @@ pub mod config;
 pub mod decompose;
 mod embedding;
 mod files;
+mod gguf;
 mod ia3;
 pub mod init;
 mod linear;

@@ -6,6 +6,7 @@ mod common;
 
 mod config;
 mod files;
+mod gguf;
 mod layers;
 mod matrices;
 
