@@ -25,8 +25,8 @@ pub const COMMAND: Command = Command {
         Flag { name: "out", takes: Takes::One("DIR"), help: "where tokenizer.json goes" },
     ],
     notes: "\
-The files are UTF-8 and are read line by line. The same text gives the same vocabulary, that of the `tokenizers`
-package: the most frequent pair is merged, of equal ones that with the lowest ids.
+The files are UTF-8 and are read line by line. The same text gives the same vocabulary, that of the
+`tokenizers` package: the most frequent pair is merged, of equal ones that with the lowest ids.
 
 Example:
   samebits train-tokenizer stories.txt --vocab 2048 --out small
