@@ -15,7 +15,11 @@ pub const COMMAND: Command = Command {
     operands: "FILE…",
     arity: (1, usize::MAX),
     flags: &[
-        Flag { name: "vocab", takes: Takes::One("N"), help: "tokens, bytes and special ones included (8192)" },
+        Flag {
+            name: "vocab",
+            takes: Takes::One("N"),
+            help: "tokens, bytes and special ones included (8192)",
+        },
         Flag {
             name: "min-frequency",
             takes: Takes::One("N"),
