@@ -190,3 +190,32 @@ fn a_position_for_each_token_and_no_more() {
     let rope = Rope { table, pairing: Pairing::Half, positions: &[0, 1] };
     rope::in_place(Cpu::detect(), &rope, HeadsMut::by_token(&mut [0.0; 4], 1, 1, 4));
 }
+
+/// The gradient turns back: the forward rotation by a table whose sin is negated, bit for bit.
+#[test]
+fn backward_turns_by_the_negative_angle() {
+    let (tokens, heads) = (5, 3);
+    let positions = [3, 0, 7, 7, 2];
+    let mut random = Random::new(77);
+    for (dim, pairs) in [(8, 4), (33, 12), (64, 32), (70, 35)] {
+        let (cos, sin) = (random.vec(8 * pairs), random.vec(8 * pairs));
+        let minus: Vec<f32> = sin.iter().map(|x| -x).collect();
+        let x = random.normal(tokens * heads * dim);
+        for pairing in PAIRINGS {
+            let rope = Rope { table: Table { cos: &cos, sin: &sin, pairs }, pairing, positions: &positions };
+            let back = Rope { table: Table { cos: &cos, sin: &minus, pairs }, ..rope };
+            let by_component = Layout { shape: [tokens, heads, dim], strides: [heads, 1, tokens * heads] };
+            for layout in
+                [Layout::by_token(tokens, heads, dim), Layout::by_head(tokens, heads, dim), by_component]
+            {
+                let mut want = x.clone();
+                reference(&back, &layout, &mut want);
+                for cpu in cpus() {
+                    let mut dy = x.clone();
+                    rope::backward_in_place(cpu, &rope, layout.view_mut(&mut dy));
+                    assert_same(&dy, &want, format!("{pairing:?} {layout:?} {pairs} pairs on {cpu:?}"));
+                }
+            }
+        }
+    }
+}

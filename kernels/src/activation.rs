@@ -24,6 +24,9 @@
 //! **Reference.**  Hendrycks, Gimpel 2016, arXiv:1606.08415; Shazeer 2020, arXiv:2002.05202.
 //! **Next.**  `gemm/` uses [`Activation::apply`] on its tiles.
 
+mod backward;
+pub use backward::{GatedInputs, backward, backward_in_place, gated_backward};
+
 use crate::Cpu;
 use crate::map::{self, Lanewise, Pairwise};
 use crate::math::exp::{exp, exp2_bounded};

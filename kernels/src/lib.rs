@@ -27,6 +27,9 @@
 //!    no key was allowed. K and V are always read in the form in which the cache stores them, in prefill
 //!    too: bf16 widened; int8 as code × scale, one scale a token and head, the product rounded once. So
 //!    decode = prefill, any split, any batch.
+//! 9. *Backward*. dW and sums of columns by clause 1, token rows in the place of k; dX by clause 1 over the output
+//!    features. dQ: key blocks of 64 ascending; dK, dV: query blocks of 64 ascending, then the heads of a group
+//!    ascending. Scatter-add in token order.
 //!
 //! Tests pin the law by hash: a change of bits is a major version.
 #![no_std]
@@ -34,7 +37,9 @@
 
 pub mod activation;
 pub mod attention;
+pub mod column_sum;
 pub mod cpu;
+pub mod cross_entropy;
 pub mod cumsum;
 pub mod dot;
 pub mod elementwise;
@@ -51,6 +56,7 @@ pub mod optim;
 pub mod reduce;
 pub mod rope;
 mod rows;
+pub mod scatter;
 pub mod simd;
 pub mod softmax;
 pub mod topk;

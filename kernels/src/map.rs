@@ -20,7 +20,7 @@
 //! **Reference.**  None: the definition is the algorithm.   **Next.**  `math/`, `activation.rs` and
 //! `elementwise.rs` hold the functions.
 
-use crate::rows::{Row, RowKernel, Rows, check_shape};
+use crate::rows::{Row, RowKernel, Rows, check_shape, set_word_at, word_at};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES};
@@ -35,6 +35,48 @@ pub trait Lanewise: Copy {
 pub trait Pairwise: Copy {
     /// `f(a, b)` in every lane. Must be `#[inline(always)]`.
     fn of<S: Simd>(&self, s: S, a: S::F32, b: S::F32) -> S::F32;
+}
+
+/// Functions of I numbers with O results, lane by lane.
+pub trait Lanes<const I: usize, const O: usize>: Copy {
+    /// The results in every lane. Must be `#[inline(always)]`.
+    fn of<S: Simd>(&self, s: S, x: [S::F32; I]) -> [S::F32; O];
+}
+
+/// `y = f(x)` for every element of (rows, cols) matrices, each of any strides.
+///
+/// # Panics
+/// Where the shapes differ.
+pub fn lanes<const I: usize, const O: usize, F: Lanes<I, O>>(cpu: Cpu, f: F, x: [MatRef; I], y: [MatMut; O]) {
+    for y in &y {
+        x.iter().for_each(|x| check_shape(x, &y.as_ref()));
+    }
+    cpu.run(Each { f, x, y });
+}
+
+struct Each<'a, F, const I: usize, const O: usize> {
+    f: F,
+    x: [MatRef<'a>; I],
+    y: [MatMut<'a>; O],
+}
+
+impl<F: Lanes<I, O>, const I: usize, const O: usize> Kernel for Each<'_, F, I, O> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (rows, cols) = self.y.first().map_or((0, 0), |y| (y.rows(), y.cols()));
+        for r in 0..rows {
+            for at in (0..cols).step_by(LANES) {
+                let mut words = [s.splat(0.0); I];
+                for (word, x) in words.iter_mut().zip(&self.x) {
+                    *word = word_at(s, x, r, at, 0.0);
+                }
+                for (y, word) in self.y.iter_mut().zip(self.f.of(s, words)) {
+                    set_word_at(s, y, r, at, word);
+                }
+            }
+        }
+    }
 }
 
 /// `x = f(x)` for every element of a slice.

@@ -23,6 +23,9 @@
 //! **Reference.**  Ba, Kiros, Hinton 2016 (arXiv 1607.06450); Zhang, Sennrich 2019 (arXiv 1910.07467).
 //! **Next.**  [`crate::elementwise`].
 
+mod backward;
+pub use backward::{NormBackward, NormWeights, Stats, layer_norm_backward, rms_norm_backward};
+
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};
 use crate::elementwise::Add;

@@ -13,6 +13,8 @@
 //!   interleaved   x  = dims 32j…  ─ swap neighbours ─► fma(swap, ∓sin, x · cos), cos and sin doubled up
 //! ```
 //!
+//! **Backward.**  dx is dy turned by the negative angle: the same with sin negated.
+//!
 //! **Registers.**  cos, sin and two lines of x.
 //!
 //! **Cost.**  8 bytes an element, 1.5 operations; memory binds. A line of the table is read once a token and
@@ -107,7 +109,7 @@ pub fn fill_table(first: usize, frequencies: &[f64], scale: f64, cos: &mut [f32]
 /// has.
 pub fn in_place(cpu: Cpu, rope: &Rope, x: HeadsMut<'_>) {
     rope.check(x.shape());
-    cpu.run(Rotate { rope, from: None, to: x });
+    cpu.run(Rotate { rope, sense: Sense::Forth, from: None, to: x });
 }
 
 /// Rotates every head of every token from `x` to `y`; dimensions that do not turn are copied.
@@ -117,11 +119,41 @@ pub fn in_place(cpu: Cpu, rope: &Rope, x: HeadsMut<'_>) {
 pub fn apply(cpu: Cpu, rope: &Rope, x: HeadsRef<'_>, y: HeadsMut<'_>) {
     assert!(x.shape() == y.shape(), "input is {x:?}, output is {y:?}");
     rope.check(y.shape());
-    cpu.run(Rotate { rope, from: Some(x), to: y });
+    cpu.run(Rotate { rope, sense: Sense::Forth, from: Some(x), to: y });
+}
+
+/// The gradient of [`apply`]: dx from dy, by the transposed rotation (sin negated; a scale in the table stays). Where
+/// dy lies.
+///
+/// # Panics
+/// As [`in_place`].
+pub fn backward_in_place(cpu: Cpu, rope: &Rope, dy: HeadsMut<'_>) {
+    rope.check(dy.shape());
+    cpu.run(Rotate { rope, sense: Sense::Back, from: None, to: dy });
+}
+
+/// Which way a rotation goes.
+#[derive(Clone, Copy)]
+enum Sense {
+    /// By the angle.
+    Forth,
+    /// By its negative.
+    Back,
+}
+
+impl Sense {
+    /// What the bits of sin are changed by.
+    const fn sign(self) -> i32 {
+        match self {
+            Sense::Forth => 0,
+            Sense::Back => i32::MIN,
+        }
+    }
 }
 
 struct Rotate<'a> {
     rope: &'a Rope<'a>,
+    sense: Sense,
     from: Option<HeadsRef<'a>>,
     to: HeadsMut<'a>,
 }
@@ -140,14 +172,21 @@ impl Kernel for Rotate<'_> {
             }
             let row = positions[token] as usize * table.pairs;
             let part = row..row + table.pairs;
-            let (cos, sin) = (&table.cos[part.clone()], &table.sin[part]);
+            let turn = Turn { cos: &table.cos[part.clone()], sin: &table.sin[part], sense: self.sense };
             match (x.as_ref().has_rows(), pairing) {
-                (true, Pairing::Half) => turn_halves(s, cos, sin, &mut x),
-                (true, Pairing::Interleaved) => turn_neighbours(s, cos, sin, &mut x),
-                (false, _) => turn_one_by_one(*pairing, cos, sin, &mut x),
+                (true, Pairing::Half) => turn_halves(s, &turn, &mut x),
+                (true, Pairing::Interleaved) => turn_neighbours(s, &turn, &mut x),
+                (false, _) => turn_one_by_one(*pairing, &turn, &mut x),
             }
         }
     }
+}
+
+/// One token's row of the table, each (pairs).
+struct Turn<'a> {
+    cos: &'a [f32],
+    sin: &'a [f32],
+    sense: Sense,
 }
 
 fn copy(from: MatRef<'_>, to: &mut MatMut<'_>) {
@@ -161,11 +200,12 @@ fn copy(from: MatRef<'_>, to: &mut MatMut<'_>) {
 
 /// All heads of a token, pairs (i, i + n/2): a line of the table at a time.
 #[inline(always)]
-fn turn_halves<S: Simd>(s: S, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) {
-    let pairs = cos.len();
+fn turn_halves<S: Simd>(s: S, turn: &Turn<'_>, x: &mut MatMut<'_>) {
+    let (pairs, sense) = (turn.cos.len(), s.splat_i(turn.sense.sign()));
     for at in (0..pairs).step_by(LANES) {
         let n = LANES.min(pairs - at);
-        let (cos, sin) = (read(s, cos, at, n), read(s, sin, at, n));
+        let (cos, sin) = (read(s, turn.cos, at, n), read(s, turn.sin, at, n));
+        let sin = s.of_bits(s.xor_i(s.bits(sin), sense));
         for h in 0..x.rows() {
             let x = x.row(h).unwrap_or(&mut []);
             let (a, b) = (read(s, x, at, n), read(s, x, pairs + at, n));
@@ -194,14 +234,15 @@ const EVEN: [i32; LANES] = {
 
 /// All heads of a token, pairs (2i, 2i + 1): half a line of the table at a time.
 #[inline(always)]
-fn turn_neighbours<S: Simd>(s: S, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) {
-    let (pairs, sign) = (cos.len(), s.load_i(&EVEN));
+fn turn_neighbours<S: Simd>(s: S, turn: &Turn<'_>, x: &mut MatMut<'_>) {
+    let (pairs, sense) = (turn.cos.len(), s.splat_i(turn.sense.sign()));
+    let sign = s.xor_i(s.load_i(&EVEN), sense);
     for at in (0..2 * pairs).step_by(LANES) {
         let (first, n) = (at / 2 / LANES * LANES, LANES.min(2 * pairs - at));
-        let (c, d) = (read_line(s, cos, first), read_line(s, sin, first));
+        let (c, d) = (read_line(s, turn.cos, first), read_line(s, turn.sin, first));
         let index = s.load_i(&DOUBLED[at / LANES % 2]);
         let cos = s.lut16(index, c);
-        // The first of a pair subtracts: its sin is negated.
+        // The first of a pair subtracts: its sin is negated (going back, that of the second).
         let sin = s.of_bits(s.xor_i(s.bits(s.lut16(index, d)), sign));
         for h in 0..x.rows() {
             let x = x.row(h).unwrap_or(&mut []);
@@ -212,10 +253,11 @@ fn turn_neighbours<S: Simd>(s: S, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) 
 }
 
 /// All heads of a token whose dimensions do not lie side by side.
-fn turn_one_by_one(pairing: Pairing, cos: &[f32], sin: &[f32], x: &mut MatMut<'_>) {
-    let pairs = cos.len();
+fn turn_one_by_one(pairing: Pairing, turn: &Turn<'_>, x: &mut MatMut<'_>) {
+    let (pairs, sense) = (turn.cos.len(), turn.sense.sign() as u32);
     for h in 0..x.rows() {
-        for (i, (&cos, &sin)) in cos.iter().zip(sin).enumerate() {
+        for (i, (&cos, &sin)) in turn.cos.iter().zip(turn.sin).enumerate() {
+            let sin = f32::from_bits(sin.to_bits() ^ sense);
             let (j, k) = match pairing {
                 Pairing::Half => (i, i + pairs),
                 Pairing::Interleaved => (2 * i, 2 * i + 1),

@@ -248,6 +248,30 @@ pub(crate) fn gather(x: &MatRef, r: usize, start: usize, fill: f32) -> Floats {
     word
 }
 
+/// Up to sixteen elements of row `r` from column `start` on, wherever they lie; the rest is `fill`.
+#[inline(always)]
+pub(crate) fn word_at<S: Simd>(s: S, x: &MatRef, r: usize, start: usize, fill: f32) -> S::F32 {
+    match x.row(r).map(|row| &row[start..]) {
+        Some(rest) => match rest.first_chunk() {
+            Some(word) => s.load(word),
+            None => s.load_tail(rest, fill),
+        },
+        None => s.load(&gather(x, r, start, fill)),
+    }
+}
+
+/// Writes up to sixteen elements of row `r` from column `start` on, wherever they lie.
+#[inline(always)]
+pub(crate) fn set_word_at<S: Simd>(s: S, out: &mut MatMut, r: usize, start: usize, v: S::F32) {
+    match out.row(r).map(|row| &mut row[start..]) {
+        Some(rest) => match rest.first_chunk_mut() {
+            Some(word) => s.store(word, v),
+            None => s.store_tail(rest, v),
+        },
+        None => scatter(out, r, start, &s.to_array(v)),
+    }
+}
+
 /// Puts up to sixteen elements to row `r` from column `start` on.
 #[inline(never)]
 fn scatter(out: &mut MatMut, r: usize, start: usize, word: &Floats) {

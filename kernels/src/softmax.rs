@@ -30,9 +30,14 @@
 //! **Reference.**  Milakov, Gimelshein 2018 (arXiv 1805.02867), the three-pass form.
 //! **Next.**  [`crate::norm`].
 
+mod backward;
+pub use backward::{
+    log_softmax_backward, log_softmax_backward_in_place, softmax_backward, softmax_backward_in_place,
+};
+
 use crate::math::exp::{exp, exp_nonpositive};
 use crate::math::ln::ln;
-use crate::rows::{Row, RowKernel, Rows, check_shape, gather};
+use crate::rows::{Row, RowKernel, Rows, check_shape, word_at};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES};
@@ -158,7 +163,7 @@ impl Kernel for LogSumExp<'_> {
         for (r, out) in self.out.iter_mut().enumerate() {
             let mut m = s.splat(f32::NEG_INFINITY);
             for i in 0..words {
-                m = s.max(word(s, &self.x, r, i), m);
+                m = s.max(word_at(s, &self.x, r, i * LANES, f32::NEG_INFINITY), m);
             }
             // ∞ − ∞ would be a NaN: an infinite maximum is not taken away, exp and ln carry it.
             let m = match s.max_lane(m) {
@@ -167,21 +172,13 @@ impl Kernel for LogSumExp<'_> {
             };
             let mut sum = s.splat(0.0);
             for i in 0..words {
-                sum = s.add(sum, exp(s, s.sub(word(s, &self.x, r, i), s.splat(m))));
+                sum = s.add(
+                    sum,
+                    exp(s, s.sub(word_at(s, &self.x, r, i * LANES, f32::NEG_INFINITY), s.splat(m))),
+                );
             }
             let log = ln(s, s.splat(s.sum(sum)));
             *out = m + s.to_array(log)[0];
         }
-    }
-}
-
-/// Word `i` of row `r`; past its end −∞, whose exp is +0.
-#[inline(always)]
-fn word<S: Simd>(s: S, x: &MatRef, r: usize, i: usize) -> S::F32 {
-    let start = i * LANES;
-    match x.row(r) {
-        Some(row) if row.len() - start >= LANES => s.load(row[start..].first_chunk().expect("sixteen")),
-        Some(row) => s.load_tail(&row[start..], f32::NEG_INFINITY),
-        None => s.load(&gather(x, r, start, f32::NEG_INFINITY)),
     }
 }

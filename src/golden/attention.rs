@@ -4,7 +4,8 @@ use super::{Golden, Hash, Random};
 use crate::Cpu;
 use crate::kernels::Line;
 use crate::kernels::attention::{
-    Additive, Align, Attention, Keep, Options, Pattern, Sequences, Span, alibi_slopes, attention, scratch_len,
+    Additive, Align, Attention, AttentionBackward, Gradients, Keep, Options, Pattern, Sequences, Span,
+    alibi_slopes, attention, attention_backward, backward_scratch_len, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
 use crate::model::{CacheType, LayerCache};
@@ -47,29 +48,85 @@ pub const CASES: &[Golden] = &[
         run: |cpu| stored(cpu, [8, 2, 1, 333, 64], CacheType::Int8),
     },
     Golden { name: "attention/biases and masks", hash: 0x71e8d03f9040d114, run: biased },
+    Golden {
+        name: "attention/backward, groups",
+        hash: 0x74d723fd12188742,
+        run: |cpu| gradients(cpu, [6, 2, 70, 130, 21, 9], Options { pattern: Pattern::Causal, ..plain() }),
+    },
+    Golden { name: "attention/backward, biases and masks", hash: 0xbff2193374373c12, run: biased_gradients },
 ];
 
 fn plain() -> Options<'static> {
     Options::new(0.25)
 }
 
-/// heads, kv_heads, Lq, Lk, qk_dim, v_dim of two batch rows: the hash of `out` and the log-sum-exp.
-fn run(cpu: Cpu, [h, kv, lq, lk, d, v_dim]: [usize; 6], options: Options<'_>) -> u64 {
-    let mut random = Random::new(8);
-    let q = random.normal(2 * h * lq * d);
-    let k = random.normal(2 * kv * lk * d);
-    let v = random.normal(2 * kv * lk * v_dim);
-    let (mut out, mut lse) = (vec![0.0; 2 * h * lq * v_dim], vec![0.0; 2 * h * lq]);
-    let problem = Attention {
-        q: HeadsRef::new(&q, [2, h, lq, d]),
-        k: HeadsRef::new(&k, [2, kv, lk, d]).into(),
-        v: HeadsRef::new(&v, [2, kv, lk, v_dim]).into(),
-        out: HeadsMut::new(&mut out, [2, h, lq, v_dim]),
-        lse: Some(HeadsMut::new(&mut lse, [2, h, lq, 1])),
+/// heads, kv_heads, Lq, Lk, qk_dim, v_dim of two batch rows.
+type Sizes = [usize; 6];
+
+/// q, k, v, and the result and its log-sum-exp.
+struct Problem {
+    sizes: Sizes,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    out: Vec<f32>,
+    lse: Vec<f32>,
+}
+
+impl Problem {
+    fn run(cpu: Cpu, sizes: Sizes, options: Options<'_>) -> Problem {
+        let [h, kv, lq, lk, d, v_dim] = sizes;
+        let mut random = Random::new(8);
+        let q = random.normal(2 * h * lq * d);
+        let k = random.normal(2 * kv * lk * d);
+        let v = random.normal(2 * kv * lk * v_dim);
+        let (mut out, mut lse) = (vec![0.0; 2 * h * lq * v_dim], vec![0.0; 2 * h * lq]);
+        let problem = Attention {
+            q: HeadsRef::new(&q, [2, h, lq, d]),
+            k: HeadsRef::new(&k, [2, kv, lk, d]).into(),
+            v: HeadsRef::new(&v, [2, kv, lk, v_dim]).into(),
+            out: HeadsMut::new(&mut out, [2, h, lq, v_dim]),
+            lse: Some(HeadsMut::new(&mut lse, [2, h, lq, 1])),
+            options,
+        };
+        attention(cpu, problem, &mut vec![Line::ZERO; scratch_len(d, v_dim)]);
+        Problem { sizes, q, k, v, out, lse }
+    }
+}
+
+/// The hash of `out` and the log-sum-exp.
+fn run(cpu: Cpu, sizes: Sizes, options: Options<'_>) -> u64 {
+    let Problem { out, lse, .. } = Problem::run(cpu, sizes, options);
+    Hash::default().floats(&out).floats(&lse).0
+}
+
+/// The hash of all gradients.
+fn gradients(cpu: Cpu, sizes: Sizes, options: Options<'_>) -> u64 {
+    let p = Problem::run(cpu, sizes, options);
+    let [h, kv, lq, lk, d, v_dim] = p.sizes;
+    let d_out = Random::new(10).normal(p.out.len());
+    let backward = AttentionBackward {
+        q: HeadsRef::new(&p.q, [2, h, lq, d]),
+        k: HeadsRef::new(&p.k, [2, kv, lk, d]),
+        v: HeadsRef::new(&p.v, [2, kv, lk, v_dim]),
+        out: HeadsRef::new(&p.out, [2, h, lq, v_dim]),
+        lse: HeadsRef::new(&p.lse, [2, h, lq, 1]),
+        d_out: HeadsRef::new(&d_out, [2, h, lq, v_dim]),
         options,
     };
-    attention(cpu, problem, &mut vec![Line::ZERO; scratch_len(d, v_dim)]);
-    Hash::default().floats(&out).floats(&lse).0
+    let (mut dq, mut dk, mut dv) = (p.q.clone(), p.k.clone(), p.v.clone());
+    let (mut delta, mut dsinks) = (p.lse.clone(), vec![0.0; h]);
+    let to = Gradients {
+        dq: HeadsMut::new(&mut dq, [2, h, lq, d]),
+        dk: HeadsMut::new(&mut dk, [2, kv, lk, d]),
+        dv: HeadsMut::new(&mut dv, [2, kv, lk, v_dim]),
+    };
+    let mut scratch = vec![Line::ZERO; backward_scratch_len(d, v_dim)];
+    attention_backward(cpu, &backward, to, &mut delta, &mut scratch);
+    if options.sinks.is_some() {
+        backward.sinks(cpu, HeadsRef::new(&delta, [2, h, lq, 1]), &mut dsinks);
+    }
+    Hash::default().floats(&dq).floats(&dk).floats(&dv).floats(&dsinks).0
 }
 
 /// Keys and values put into a layer's cache and read from there: heads, kv_heads, Lq, Lk, head_dim.
@@ -92,7 +149,7 @@ fn stored(cpu: Cpu, [h, kv, lq, lk, d]: [usize; 5], kind: CacheType) -> u64 {
 }
 
 /// Padding on the left and right, a keep mask, a bias, ALiBi, softcap and sinks.
-fn biased(cpu: Cpu) -> u64 {
+fn with_biases(cpu: Cpu, run: fn(Cpu, Sizes, Options<'_>) -> u64) -> u64 {
     let (h, lq, lk) = (3, 30, 90);
     let mut random = Random::new(9);
     let keep: Vec<u8> = (0..lq * lk).map(|_| (random.below(9) != 0) as u8).collect();
@@ -115,4 +172,12 @@ fn biased(cpu: Cpu) -> u64 {
         ..plain()
     };
     run(cpu, [h, h, lq, lk, 16, 16], options)
+}
+
+fn biased(cpu: Cpu) -> u64 {
+    with_biases(cpu, run)
+}
+
+fn biased_gradients(cpu: Cpu) -> u64 {
+    with_biases(cpu, gradients)
 }

@@ -7,6 +7,7 @@
 use crate::Cpu;
 
 mod attention;
+mod backward;
 mod block;
 mod gemm;
 mod ggml;
@@ -42,6 +43,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         position::CASES,
         sampling::CASES,
         block::CASES,
+        backward::CASES,
     ];
     FAMILIES.iter().copied().flatten()
 }

@@ -20,6 +20,7 @@ mod attention;
 mod block;
 mod embedding;
 mod feed_forward;
+mod gradients;
 mod linear;
 mod norm;
 pub mod position;
@@ -35,6 +36,10 @@ pub use attention::{
 pub use block::{CrossAttention, Memory, Placement, TransformerBlock};
 pub use embedding::Embedding;
 pub use feed_forward::FeedForwardNetwork;
+pub use gradients::{
+    NormKind, attention_gradients, bias_gradient, embedding_gradient, input_gradient, norm_gradient,
+    norm_weight_gradient, weight_gradient,
+};
 pub use linear::{Linear, Product, products};
 pub use norm::{LayerNorm, Norm, RmsNorm};
 pub use position::sinusoidal_positional_encoding;

@@ -1,7 +1,9 @@
 //! Products with weights of any form, cut into pieces.
 
 use crate::kernels::Cpu;
-use crate::kernels::gemm::{Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Weights};
+use crate::kernels::gemm::{
+    Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Transposed, Weights,
+};
 use crate::kernels::ggml::{Packed4, Packed8, Rows};
 use crate::kernels::nf4::PackedNf4;
 use crate::kernels::view::{MatMut, MatRef};
@@ -49,6 +51,8 @@ pub(super) enum Cut<'a> {
     Ggml8(Parts<'a, Packed8<'a>>),
     Ggml4(Parts<'a, Packed4<'a>>),
     Blocks(Parts<'a, Rows<'a>>),
+    /// The transpose of any of them.
+    Turned(Parts<'a, Transposed<'a>>),
 }
 
 /// One piece of a product.
@@ -60,6 +64,7 @@ pub(super) enum Piece<'a> {
     Ggml8(Gemm<'a, Packed8<'a>>),
     Ggml4(Gemm<'a, Packed4<'a>>),
     Blocks(Gemm<'a, Rows<'a>>),
+    Turned(Gemm<'a, Transposed<'a>>),
 }
 
 impl<'a> Iterator for Cut<'a> {
@@ -73,6 +78,7 @@ impl<'a> Iterator for Cut<'a> {
             Cut::Ggml8(parts) => parts.next().map(Piece::Ggml8),
             Cut::Ggml4(parts) => parts.next().map(Piece::Ggml4),
             Cut::Blocks(parts) => parts.next().map(Piece::Blocks),
+            Cut::Turned(parts) => parts.next().map(Piece::Turned),
         }
     }
 }
@@ -92,6 +98,7 @@ impl Piece<'_> {
             Piece::Ggml8(gemm) => go(gemm, cpu, scratch),
             Piece::Ggml4(gemm) => go(gemm, cpu, scratch),
             Piece::Blocks(gemm) => go(gemm, cpu, scratch),
+            Piece::Turned(gemm) => go(gemm, cpu, scratch),
         }
     }
 }

@@ -12,7 +12,8 @@
 
 use super::product::{Cut, Job, run_all};
 use crate::kernels::gemm::{
-    Accumulate, Bf16, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, pack, packed_len,
+    Accumulate, Bf16, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned, pack,
+    packed_len,
 };
 use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
 use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};
@@ -266,6 +267,25 @@ impl Weight {
                 Cut::Blocks(job.cut(Rows::new(*format, n, k, blocks), threads))
             }
         }
+    }
+
+    /// The product with the transpose as pieces: rows (…, out) to rows (…, in).
+    pub(super) fn turned_pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
+        let (n, k) = (self.n, self.k);
+        let turned = match &*self.form {
+            Form::F32(groups) => Turned::F32(PackedMatrix::new(groups, k, n)),
+            Form::Bf16(groups) => Turned::Bf16(PackedMatrix::new(groups, k, n)),
+            Form::F16(groups) => Turned::F16(PackedMatrix::new(groups, k, n)),
+            Form::Nf4 { codes, scales, blocksize } => {
+                Turned::Nf4(PackedNf4::new(n, k, *blocksize, codes, scales))
+            }
+            Form::Ggml8 { codes, scales } => Turned::Ggml8(Packed8::new(n, k, codes, scales)),
+            Form::Ggml4 { format, codes, scales } => {
+                Turned::Ggml4(Packed4::new(*format, (n, k), codes, scales))
+            }
+            Form::Blocks { format, blocks } => Turned::Blocks(Rows::new(*format, n, k, blocks)),
+        };
+        Cut::Turned(job.cut(Transposed::new(turned), threads))
     }
 }
 

@@ -1,4 +1,5 @@
 //! Strided arrays in every layout, stored in every form.
+#![allow(dead_code)] // each test file uses its own part
 
 use samebits::kernels::attention::Stored;
 use samebits::kernels::view::{HeadsMut, HeadsRef};
@@ -128,6 +129,18 @@ impl Array {
                 scales: HeadsRef::new(scales, [b, h, t, 1]),
             },
         }
+    }
+
+    /// The components of one token.
+    pub fn of_token(&self, b: usize, h: usize, t: usize) -> Vec<f32> {
+        (0..self.shape[3]).map(|c| self.get(b, h, t, c)).collect()
+    }
+
+    /// All of it, in the order of the shape.
+    pub fn values(&self) -> Vec<f32> {
+        let [b, h, t, c] = self.shape;
+        let at = |i: usize| self.get(i / (h * t * c), i / (t * c) % h, i / c % t, i % c);
+        (0..b * h * t * c).map(at).collect()
     }
 
     pub fn view(&self) -> HeadsRef<'_> {

@@ -1,4 +1,5 @@
 //! Clause 8 in plain loops, and problems to put to it.
+#![allow(dead_code)] // each test file uses its own part
 
 use crate::array::{Array, Order};
 use crate::common::{Cpu, Random, Tier};
@@ -79,17 +80,13 @@ impl Problem {
         [b, h, lq, self.v.shape[3]]
     }
 
-    /// Hands the problem, with an output full of NaN, to `f`; gives back (out, lse) in the order of the shape.
-    pub fn with(&self, f: impl FnOnce(Attention<'_>)) -> (Vec<f32>, Vec<f32>) {
-        let [b, h, lq, v_dim] = self.out_shape();
-        let mut out = Array::new(self.out_shape(), self.out_order, || f32::NAN);
-        let mut lse = Array::new([b, h, lq, 1], self.out_order, || f32::NAN);
+    pub fn options(&self) -> Options<'_> {
         let sequences = match &self.tokens {
             Tokens::Whole => Sequences::Whole,
             Tokens::Padded { queries, keys } => Sequences::Padded { queries: queries.as_deref(), keys },
             Tokens::Packed { queries, keys } => Sequences::Packed { queries, keys },
         };
-        let options = Options {
+        Options {
             scale: self.scale,
             pattern: self.pattern,
             align: self.align,
@@ -102,20 +99,23 @@ impl Problem {
             softcap: self.softcap,
             alibi: self.alibi.as_deref(),
             sinks: self.sinks.as_deref(),
-        };
+        }
+    }
+
+    /// Hands the problem, with an output full of NaN, to `f`; gives back (out, lse) in the order of the shape.
+    pub fn with(&self, f: impl FnOnce(Attention<'_>)) -> (Vec<f32>, Vec<f32>) {
+        let [b, h, lq, _] = self.out_shape();
+        let mut out = Array::new(self.out_shape(), self.out_order, || f32::NAN);
+        let mut lse = Array::new([b, h, lq, 1], self.out_order, || f32::NAN);
         f(Attention {
             q: self.q.view(),
             k: self.k.stored(),
             v: self.v.stored(),
             out: out.view_mut(),
             lse: Some(lse.view_mut()),
-            options,
+            options: self.options(),
         });
-        let order = |x: &Array, cols: usize| {
-            let at = |i: usize| (i / (h * lq * cols), i / (lq * cols) % h, i / cols % lq, i % cols);
-            (0..b * h * lq * cols).map(at).map(|(b, h, t, c)| x.get(b, h, t, c)).collect()
-        };
-        (order(&out, v_dim), order(&lse, 1))
+        (out.values(), lse.values())
     }
 
     /// The kernel's result.
@@ -132,6 +132,27 @@ impl Problem {
 
     fn additive_at(&self, s: usize, h: usize, i: usize, j: usize) -> f32 {
         self.additive.as_ref().map_or(0.0, |a| a.get(s, h, i, j))
+    }
+
+    /// The score of a key that a row sees, and the slope of the softcap.
+    pub fn score(&self, row: &Row, q: &[f32], key: &Key) -> (f32, f32) {
+        let kv_head = row.head / (self.q.shape[1] / self.k.shape[1]);
+        let mut total = 0.0f32;
+        for (block, q) in q.chunks(256).enumerate() {
+            let chain = q.iter().enumerate().fold(0.0, |chain, (c, &q)| {
+                fma(q, self.k.get(row.batch, kv_head, key.row, block * 256 + c), chain)
+            });
+            total += chain;
+        }
+        let (mut s, mut slope) = (total * self.scale, 1.0);
+        if let Some(cap) = self.softcap {
+            let t = tanh(s / cap);
+            (s, slope) = (t * cap, fma(-t, t, 1.0));
+        }
+        if let Some(slopes) = &self.alibi {
+            s = fma(slopes[row.head], key.distance, s);
+        }
+        (if self.additive.is_some() { s + key.bias } else { s }, slope)
     }
 
     /// Calls `f` with every row: its place in (batch, heads, Lq), and its keys: (row of k and v, the key's
@@ -183,7 +204,8 @@ impl Problem {
                         bias: self.additive_at(s, head, i, mask + j),
                     };
                     let keys = (0..keys.len()).map(|j| sees(j).then(|| key(j))).collect();
-                    f(Row { batch, head, token: tokens.start + i, keys });
+                    let query = exists.then(|| i - exist.start);
+                    f(Row { sequence: s, batch, head, token: tokens.start + i, query, keys });
                 }
             }
         }
@@ -199,9 +221,12 @@ pub struct Key {
 
 /// A query and its keys.
 pub struct Row {
+    pub sequence: usize,
     pub batch: usize,
     pub head: usize,
     pub token: usize,
+    /// Its number among the queries of its sequence; `None` for padding.
+    pub query: Option<usize>,
     pub keys: Vec<Option<Key>>,
 }
 
@@ -277,25 +302,8 @@ pub fn twin(problem: &Problem) -> (Vec<f32>, Vec<f32>) {
     let kv_heads = problem.k.shape[1];
     problem.rows(|row| {
         let (batch, kv_head) = (row.batch, row.head / (h / kv_heads));
-        let q: Vec<f32> =
-            (0..problem.q.shape[3]).map(|c| problem.q.get(batch, row.head, row.token, c)).collect();
-        let score = |key: &Key| {
-            let mut total = 0.0f32;
-            for (block, q) in q.chunks(256).enumerate() {
-                let chain = q.iter().enumerate().fold(0.0, |chain, (c, &q)| {
-                    fma(q, problem.k.get(batch, kv_head, key.row, block * 256 + c), chain)
-                });
-                total += chain;
-            }
-            let mut s = total * problem.scale;
-            if let Some(cap) = problem.softcap {
-                s = tanh(s / cap) * cap;
-            }
-            if let Some(slopes) = &problem.alibi {
-                s = fma(slopes[row.head], key.distance, s);
-            }
-            if problem.additive.is_some() { s + key.bias } else { s }
-        };
+        let q = problem.q.of_token(batch, row.head, row.token);
+        let score = |key: &Key| problem.score(&row, &q, key).0;
         let mut state = State { m: f32::NEG_INFINITY, l: 0.0, o: vec![0.0; v_dim], seen: false };
         for keys in row.keys.chunks(BLOCK) {
             if keys.iter().any(Option::is_some) {

@@ -6,13 +6,19 @@
 use super::guard::Guarded;
 use samebits::Cpu;
 use samebits::kernels::Line;
-use samebits::kernels::activation::{self, Activation};
-use samebits::kernels::attention::{Attention, Options, Pattern, Stored, attention, scratch_len};
-use samebits::kernels::gemm::{self, Gemm, PackedMatrix, Strided, Weights};
+use samebits::kernels::activation::{self, Activation, GatedInputs};
+use samebits::kernels::attention::{
+    Attention, AttentionBackward, Gradients, Options, Pattern, Stored, attention, attention_backward,
+    backward_scratch_len, scratch_len,
+};
+use samebits::kernels::column_sum::ColumnSum;
+use samebits::kernels::cross_entropy::{CrossEntropy, cross_entropy};
+use samebits::kernels::gemm::{self, Accumulate, Gemm, PackedMatrix, Strided, Transposed, Turned, Weights};
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
 use samebits::kernels::rope::{self, Pairing, Rope, Table};
+use samebits::kernels::scatter::ScatterAdd;
 use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{
     cumsum::*, dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*,
@@ -90,6 +96,27 @@ fn attend_stored(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
         options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
     };
     attention(cpu, problem, &mut scratch[..scratch_len(d, d)]);
+}
+
+/// The gradients of `lq` queries of dimension `d` over `n` keys.
+fn attend_backward(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
+    let mut scratch = [Line::ZERO; 3000];
+    let (few, many) = ([1, 1, lq, d], [1, 1, n, d]);
+    let problem = AttentionBackward {
+        q: HeadsRef::new(at.floats(lq * d), few),
+        k: HeadsRef::new(at.floats(n * d), many),
+        v: HeadsRef::new(at.floats(n * d), many),
+        out: HeadsRef::new(at.floats(lq * d), few),
+        lse: HeadsRef::new(at.floats(lq), [1, 1, lq, 1]),
+        d_out: HeadsRef::new(at.floats(lq * d), few),
+        options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
+    };
+    let to = Gradients {
+        dq: HeadsMut::new(at.out(lq * d), few),
+        dk: HeadsMut::new(at.out(n * d), many),
+        dv: HeadsMut::new(at.out(n * d), many),
+    };
+    attention_backward(cpu, &problem, to, at.out(lq), &mut scratch[..backward_scratch_len(d, d)]);
 }
 
 /// All of them, one line each.
@@ -194,7 +221,32 @@ pub const CASES: &[Case] = &[
     ("ggml/gemv, 8 bits", |cpu, n, at| product(cpu, row(at.floats(64)), eight_bits(n, 64, at), (1, n), at)),
     ("ggml/gemm, 8 bits", |cpu, n, at| product(cpu, MatRef::new(at.floats(n / 32 * 96), 3, n / 32 * 32), eight_bits(17, n / 32 * 32, at), (3, 17), at)),
     ("ggml/gemv, 4 bits", |cpu, n, at| product(cpu, row(at.floats(n / 32 * 32)), four_bits(17, n / 32 * 32, at), (1, 17), at)),
+    ("backward/dx over f32", |cpu, n, at| { let w = Transposed::new(Turned::F32(packed(cpu, n, 21, at))); product(cpu, MatRef::new(at.floats(63), 3, 21), w, (3, n), at) }),
+    ("backward/dx over f32, outputs", |cpu, n, at| { let w = Transposed::new(Turned::F32(packed(cpu, 21, n, at))); product(cpu, MatRef::new(at.floats(3 * n), 3, n), w, (3, 21), at) }),
+    ("backward/dx over NF4", |cpu, n, at| { let w = Transposed::new(Turned::Nf4(nf4_weights(17, n, at))); product(cpu, MatRef::new(at.floats(34), 2, 17), w, (2, n), at) }),
+    ("backward/dx over 8 bits", |cpu, n, at| { let w = Transposed::new(Turned::Ggml8(eight_bits(n, 64, at))); product(cpu, MatRef::new(at.floats(2 * n), 2, n), w, (2, 64), at) }),
+    ("backward/dx over rows", |cpu, n, at| { let w = Transposed::new(Turned::Blocks(Rows::new(Format::Q5_1, n, 64, blocks(Format::Q5_1, 2 * n, at)))); product(cpu, MatRef::new(at.floats(2 * n), 2, n), w, (2, 64), at) }),
+    ("backward/column sums", |cpu, n, at| ColumnSum { x: MatRef::new(at.floats(3 * n), 3, n), accumulate: Accumulate::Overwrite, out: at.out(n) }.run(cpu)),
+    ("backward/gelu_erf", |cpu, n, at| activation::backward(cpu, Activation::GeluErf, row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)))),
+    ("backward/relu in place", |cpu, n, at| activation::backward_in_place(cpu, Activation::Relu, row(at.floats(n)), row_mut(at.floats_mut(n)))),
+    ("backward/swiglu", |cpu, n, at| { let inputs = GatedInputs { gate: row(at.floats(n)), up: row(at.floats(n)), dy: row(at.floats(n)) }; activation::gated_backward(cpu, Activation::Silu, inputs, row_mut(at.out(n)), row_mut(at.out(n))) }),
+    ("backward/softmax", |cpu, n, at| softmax_backward(cpu, row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)))),
+    ("backward/log_softmax in place", |cpu, n, at| log_softmax_backward_in_place(cpu, row(at.floats(n)), row_mut(at.floats_mut(n)))),
+    ("backward/layer_norm", |cpu, n, at| if n > 0 { layer_norm_backward(cpu, &layer(n, at), norm_rows(n, at)) }),
+    ("backward/rms_norm", |cpu, n, at| if n > 0 { rms_norm_backward(cpu, &rms(n, at), norm_rows(n, at)) }),
+    ("backward/norm weights", |cpu, n, at| NormWeights { x: MatRef::new(at.floats(2 * n), 2, n), dy: MatRef::new(at.floats(2 * n), 2, n), stats: &[Stats { mean: 0.1, scale: 2.0 }; 2], accumulate: Accumulate::Overwrite, out: at.out(n) }.run(cpu)),
+    ("backward/rope", |cpu, n, at| rope::backward_in_place(cpu, &turn(Pairing::Half, n, at), HeadsMut::by_token(at.floats_mut(2 * n), 1, 2, n))),
+    ("backward/scatter-add", |cpu, n, at| ScatterAdd { ids: &[1, 0, 1], x: MatRef::new(at.floats(3 * n), 3, n), out: MatMut::new(at.floats_mut(2 * n), 2, n) }.run(cpu)),
+    ("backward/attention, keys", |cpu, n, at| attend_backward(cpu, [9, n, 5], at)),
+    ("backward/attention, queries", |cpu, n, at| attend_backward(cpu, [n, 20, 8], at)),
+    ("backward/cross-entropy", |cpu, n, at| if n > 0 { cross_entropy(cpu, &CrossEntropy { label_smoothing: 0.1, ..CrossEntropy::default() }, MatMut::new(at.floats_mut(2 * n), 2, n), &[n as i32 - 1, -100], &mut [0.0; 2]) }),
 ];
+
+/// One row of the gradient of a norm.
+fn norm_rows(n: usize, at: &mut Guarded) -> NormBackward<'static> {
+    let (x, dy, dx) = (row(at.floats(n)), row(at.floats(n)), row_mut(at.out(n)));
+    NormBackward { x, dy, dx, accumulate: Accumulate::Overwrite, stats: at.out(1) }
+}
 
 /// C (m, n) = A · B, scratch guarded too.
 fn product<W: Weights>(cpu: Cpu, a: MatRef, b: W, (m, n): (usize, usize), at: &mut Guarded) {

@@ -140,3 +140,36 @@ pub fn gelu_quick(x: f32) -> f32 {
 pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
+
+/// σ + x · (σ (1 − σ)) · slope, σ = 1 / (1 + e^minus_t); x not past ± end.
+fn times_sigma_slope(x: f32, end: f32, minus_t: f32, slope: impl Fn(f32) -> f32) -> f32 {
+    let x = max(-end, min(end, x));
+    let sigma = 1.0 / (1.0 + exp(minus_t));
+    (x * slope(x)).mul_add(sigma * (1.0 - sigma), sigma)
+}
+
+pub fn silu_slope(x: f32) -> f32 {
+    times_sigma_slope(x, 104.0, -x, |_| 1.0)
+}
+
+pub fn gelu_quick_slope(x: f32) -> f32 {
+    times_sigma_slope(x, 104.0, x * -1.702, |_| 1.702)
+}
+
+pub fn gelu_tanh_slope(x: f32) -> f32 {
+    let t = (x * x).mul_add(-0.071_354_814, -1.595_769_2);
+    times_sigma_slope(x, 12.0, x * t, |x| (x * x).mul_add(0.214_064_44, 1.595_769_2))
+}
+
+pub fn gelu_erf_slope(x: f32) -> f32 {
+    let a = min(13.25, x.abs());
+    let p = horner(a, &[4.223_678_3e-2, 0.297_527_67, 0.903_675_73, 1.253_313_7]);
+    let q = horner(a, &[4.224_226e-2, 0.297_311_87, 0.949_435_95, 1.518_896, 1.0]);
+    let high = a * a;
+    let low = a.mul_add(a, -high);
+    let bell = exp(high * -0.5);
+    let bell = bell.mul_add(low * -0.5, bell) * 0.398_942_3;
+    let tail = bell * (p / q);
+    let below = if x > 0.0 { 1.0 - tail } else { tail };
+    a.copysign(x).mul_add(bell, below)
+}

@@ -71,6 +71,7 @@ impl Plain for u32 {}
 impl Plain for samebits::kernels::Line {}
 impl Plain for [samebits::kernels::Line; 8] {}
 impl Plain for samebits::kernels::nf4::CodeLine {}
+impl Plain for samebits::kernels::norm::Stats {}
 impl Plain for samebits::kernels::ggml::Code8 {}
 impl Plain for samebits::kernels::ggml::HalfLine {}
 

@@ -99,5 +99,6 @@ PROBLEMS = {
         slopes=lambda h, lq, lk: torch.linspace(0.01, 0.1, h), sinks=lambda h, lq, lk: torch.linspace(-1, 1, h)),
 }
 
-save_file({f"{name}/{part}": x.contiguous() for name, parts in PROBLEMS.items() for part, x in parts.items()}, OUT)
-print(OUT, OUT.stat().st_size, "bytes,", len(PROBLEMS), "problems")
+if __name__ == "__main__":
+    save_file({f"{name}/{part}": x.contiguous() for name, parts in PROBLEMS.items() for part, x in parts.items()}, OUT)
+    print(OUT, OUT.stat().st_size, "bytes,", len(PROBLEMS), "problems")

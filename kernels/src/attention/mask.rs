@@ -203,26 +203,35 @@ impl Piece<'_> {
         r: usize,
         start: usize,
     ) -> [T; LANES] {
-        let mut word = [T::default(); LANES];
         let (query, n) = (self.place.query + self.query(r), self.k.rows());
         let keys = start.min(n)..(start + LANES).min(n);
-        let (len, first) = (keys.len(), self.place.key + keys.start);
-        match mask.row(query) {
-            Some(row) => word[..len].copy_from_slice(&row[first..first + len]),
-            None => (0..len).for_each(|i| word[i] = mask.get(query, first + i)),
-        }
-        word
+        word_of(mask, query, self.place.key + keys.start..self.place.key + keys.end)
     }
+}
+
+/// At most sixteen elements of a row of a mask, then default values.
+#[inline(always)]
+pub(super) fn word_of<T: Copy + Default>(
+    mask: MatRef<'_, T>,
+    query: usize,
+    keys: Range<usize>,
+) -> [T; LANES] {
+    let mut word = [T::default(); LANES];
+    match mask.row(query) {
+        Some(row) => word[..keys.len()].copy_from_slice(&row[keys]),
+        None => keys.zip(&mut word).for_each(|(key, x)| *x = mask.get(query, key)),
+    }
+    word
 }
 
 /// A bit for each lane that is not in `m`.
 #[inline(always)]
-fn hidden<S: Simd>(s: S, m: S::Mask) -> u64 {
+pub(super) fn hidden<S: Simd>(s: S, m: S::Mask) -> u64 {
     u64::from(!s.mask_bits(m) & 0xffff)
 }
 
 /// The keys among `n` that a query at `position` sees.
-fn interval(pattern: Pattern, position: isize, n: usize) -> (usize, usize) {
+pub(super) fn interval(pattern: Pattern, position: isize, n: usize) -> (usize, usize) {
     let clamp = |at: isize| usize::try_from(at).unwrap_or(0).min(n);
     let end = position.saturating_add(1);
     match pattern {
@@ -233,7 +242,7 @@ fn interval(pattern: Pattern, position: isize, n: usize) -> (usize, usize) {
 }
 
 /// The lowest `n` bits; all of them from 64 up.
-const fn below(n: usize) -> u64 {
+pub(super) const fn below(n: usize) -> u64 {
     if n >= BLOCK { u64::MAX } else { (1 << n) - 1 }
 }
 

@@ -46,6 +46,8 @@
 //! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
 //!   A row without a key gives +0 as PyTorch's `_safe_softmax`.   **Next.**  `prefill.rs`, `tile.rs`, `decode.rs`, `stored.rs`.
 
+mod backward;
+mod bias;
 mod decode;
 mod mask;
 mod pieces;
@@ -55,6 +57,10 @@ mod softmax;
 mod stored;
 mod tile;
 
+pub use backward::{
+    AttentionBackward, Gradients, KeyPiece, KeyPieces, QueryPiece, QueryPieces, attention_backward,
+    backward_scratch_len,
+};
 pub use mask::{Additive, Align, Keep, Pattern, Sequences, Span, alibi_slopes};
 pub use pieces::{Piece, Pieces};
 pub use stored::Stored;
@@ -67,6 +73,11 @@ pub const BLOCK: usize = 64;
 
 /// Rows of a piece, at most: three words of queries.
 const ROWS: usize = 48;
+
+/// Panels of sixteen rows.
+const PANELS: usize = ROWS / LANES;
+/// Lines of scores: the last tile of keys may run over the block.
+const SCORES: usize = BLOCK + rows::MIN_VALUES;
 
 /// Components of clause 1's blocks.
 const K_BLOCK: usize = 256;
@@ -186,19 +197,25 @@ impl<'a> Attention<'a> {
     /// # Panics
     /// See [`Attention::pieces`].
     pub fn check(&self) {
+        let [b, h, lq, _] = self.q.shape();
+        let out = (self.out.shape(), [b, h, lq, self.v.shape()[3]]);
+        assert!(out.0 == out.1, "attention: out of shape {:?}, wanted {:?}", out.0, out.1);
+        if let Some(lse) = &self.lse {
+            assert!(lse.shape() == [b, h, lq, 1], "attention: lse {:?} for q {:?}", lse.shape(), [b, h, lq]);
+        }
+        self.check_inputs();
+    }
+
+    /// What does not concern the output.
+    fn check_inputs(&self) {
         let ([b, h, lq, d], [_, kv_heads, lk, _]) = (self.q.shape(), self.k.shape());
-        let v_dim = self.v.shape()[3];
-        let shapes = (self.q.shape(), self.k.shape(), self.v.shape(), self.out.shape());
+        let shapes = (self.q.shape(), self.k.shape(), self.v.shape());
         let agree = self.k.shape() == [b, kv_heads, lk, d]
-            && self.v.shape() == [b, kv_heads, lk, v_dim]
-            && self.out.shape() == [b, h, lq, v_dim]
+            && self.v.shape()[..3] == [b, kv_heads, lk]
             && (h == 0 || kv_heads != 0 && h.is_multiple_of(kv_heads));
-        assert!(agree, "attention: q, k, v, out of shapes {shapes:?}");
+        assert!(agree, "attention: q, k, v of shapes {shapes:?}");
         let scales = self.k.has_scales() && self.v.has_scales();
         assert!(scales, "attention: one scale a row of codes: {:?}, {:?}", self.k, self.v);
-        if let Some(lse) = &self.lse {
-            assert!(lse.shape() == [b, h, lq, 1], "attention: lse {:?} for q {:?}", lse.shape(), shapes.0);
-        }
         for one_a_head in [self.options.alibi, self.options.sinks].into_iter().flatten() {
             assert!(one_a_head.len() == h, "attention: {} slopes or sinks for {h} heads", one_a_head.len());
         }

@@ -25,6 +25,8 @@ pub struct Piece<'a> {
 pub(super) struct Place {
     /// Row of the masks' batch.
     pub sequence: usize,
+    /// Row of the batch, and the first query's token in it.
+    pub token: (usize, usize),
     /// The first head.
     pub head: usize,
     /// The first query, as masks count.
@@ -47,6 +49,46 @@ impl<'a> Output<'a> {
     fn take_front(&mut self, axis: usize, n: usize) -> Output<'a> {
         let lse = self.lse.as_mut().map(|lse| lse.take_front(axis, n));
         Output { out: self.out.take_front(axis, n), lse }
+    }
+}
+
+/// The tokens of one sequence.
+pub(super) struct Tokens {
+    /// Row of the batch.
+    pub row: usize,
+    /// Its queries in that row, padding among them.
+    pub tokens: Range<usize>,
+    /// Those of them that are queries, counted from the first.
+    pub exist: Range<usize>,
+    /// Its keys in that row, without padding.
+    pub keys: Range<usize>,
+    /// The first key, as masks count.
+    pub key: usize,
+}
+
+impl Sequences<'_> {
+    /// How many sequences `batch` rows hold.
+    pub(super) fn count(&self, batch: usize) -> usize {
+        match self {
+            Sequences::Packed { queries, .. } => queries.len() - 1,
+            _ => batch,
+        }
+    }
+
+    /// Of sequence `i`, where rows have Lq and Lk tokens.
+    pub(super) fn tokens(&self, i: usize, (lq, lk): (usize, usize)) -> Tokens {
+        match self {
+            Sequences::Whole => Tokens { row: i, tokens: 0..lq, exist: 0..lq, keys: 0..lk, key: 0 },
+            Sequences::Padded { queries, keys } => {
+                let exist = queries.map_or(0..lq, |q| q[i].start..q[i].start + q[i].len);
+                let keys = keys[i].start..keys[i].start + keys[i].len;
+                Tokens { row: i, tokens: 0..lq, exist, key: keys.start, keys }
+            }
+            Sequences::Packed { queries, keys } => {
+                let (tokens, keys) = (queries[i]..queries[i + 1], keys[i]..keys[i + 1]);
+                Tokens { row: 0, exist: 0..tokens.len(), tokens, keys, key: 0 }
+            }
+        }
     }
 }
 
@@ -112,10 +154,7 @@ impl<'a> Pieces<'a> {
     }
 
     fn sequence_count(&self) -> usize {
-        match self.options.sequences {
-            Sequences::Packed { queries, .. } => queries.len() - 1,
-            _ => self.q.shape()[BATCH],
-        }
+        self.options.sequences.count(self.q.shape()[BATCH])
     }
 
     /// Query tokens of sequence `i`, padding among them, in its batch row.
@@ -145,17 +184,9 @@ impl<'a> Pieces<'a> {
 
     /// The part of the whole that starts at query `self.query`, `n` queries long.
     fn cut(&mut self, n: usize) -> Piece<'a> {
-        let (i, [_, _, lq, _]) = (self.sequence, self.q.shape());
-        let tokens = self.tokens(i);
-        let row = if matches!(self.options.sequences, Sequences::Packed { .. }) { 0 } else { i };
-        let (exist, keys, key) = match self.options.sequences {
-            Sequences::Whole => (0..lq, 0..self.k.shape()[TOKENS], 0),
-            Sequences::Padded { queries, keys } => {
-                let exist = queries.map_or(0..lq, |q| q[i].start..q[i].start + q[i].len);
-                (exist, keys[i].start..keys[i].start + keys[i].len, keys[i].start)
-            }
-            Sequences::Packed { keys, .. } => (0..tokens.len(), keys[i]..keys[i + 1], 0),
-        };
+        let i = self.sequence;
+        let lengths = (self.q.shape()[TOKENS], self.k.shape()[TOKENS]);
+        let Tokens { row, tokens, exist, keys, key } = self.options.sequences.tokens(i, lengths);
         let kv_head = self.head / self.group_size();
         let part = |x: &Stored<'a>| x.rows(row, kv_head, keys.clone());
         let first = self.options.align.position(exist.len(), keys.len());
@@ -168,6 +199,7 @@ impl<'a> Pieces<'a> {
             options: self.options,
             place: Place {
                 sequence: i,
+                token: (row, tokens.start + self.query),
                 head: self.head,
                 query: self.query,
                 key,

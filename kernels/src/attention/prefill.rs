@@ -9,20 +9,14 @@
 #![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
 
 use super::mask::{Kind, Live, Visible};
-use super::rows::{MIN_VALUES, Rows, Spare, carve, read};
+use super::rows::{Rows, Spare, carve, read};
 use super::softmax::{State, columns, one_key};
 use super::tile::{Mixed, mixed_values, score_tile, values};
-use super::{Additive, BLOCK, Piece, ROWS};
-use crate::math::tanh::tanh;
+use super::{BLOCK, PANELS, Piece, ROWS, SCORES, bias};
 use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
 use core::ops::Range;
-
-/// Panels of sixteen rows.
-const PANELS: usize = ROWS / LANES;
-/// Lines of scores: the last tile of keys may run over the block.
-const SCORES: usize = BLOCK + MIN_VALUES;
 
 /// See [`super::scratch_len`].
 pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
@@ -162,7 +156,10 @@ impl<const NP: usize> Group<'_, NP> {
         }
         let scores: &mut [[Line; NP]; BLOCK] = scores.first_chunk_mut().expect("64 of them");
         let lanes: [u64; NP] = from_fn(|p| visible.real >> ((self.panel + p) * LANES) & 0xffff);
-        self.bias(s, piece, block, scores);
+        if let Some(cap) = piece.options.softcap {
+            bias::cap(s, cap, scores);
+        }
+        bias::add(s, piece, (self.panel, block.start), scores);
         if block.kind == Kind::Whole {
             let alpha = columns(s, scores, &(0..BLOCK), &mut self.state);
             values::<S, MR, NP>(s, self.o, &block.rows.v, scores, alpha);
@@ -177,59 +174,6 @@ impl<const NP: usize> Group<'_, NP> {
             for (state, seen) in self.state.iter_mut().zip(mixed.seen) {
                 state.allowed |= u32::from(seen);
             }
-        }
-    }
-
-    /// What is added to the scores before masks.
-    #[inline(always)]
-    fn bias<S: Simd>(&self, s: S, piece: &Piece<'_>, block: &Block<'_>, scores: &mut [[Line; NP]; BLOCK]) {
-        for p in 0..NP {
-            let first = (self.panel + p) * LANES;
-            if let Some(cap) = piece.options.softcap {
-                let cap = s.splat(cap);
-                for line in scores.iter_mut() {
-                    let capped = s.mul(tanh(s, s.div(s.load(&line[p]), cap)), cap);
-                    s.store(&mut line[p], capped);
-                }
-            }
-            if let Some(slopes) = piece.options.alibi {
-                self.alibi(s, piece, slopes, block, scores, p);
-            }
-            if let Some(Additive(mask)) = piece.options.additive {
-                for (at, lines) in scores.chunks_exact_mut(LANES).enumerate() {
-                    let mut rows = [s.splat(0.0); LANES];
-                    for (row, r) in rows.iter_mut().zip(first..piece.rows()) {
-                        let mask = piece.mask_head(&mask, r);
-                        *row = s.load(&piece.mask_word(mask, r, block.start + at * LANES));
-                    }
-                    let columns = s.transpose(rows);
-                    for (line, column) in lines.iter_mut().zip(columns) {
-                        let biased = s.add(s.load(&line[p]), column);
-                        s.store(&mut line[p], biased);
-                    }
-                }
-            }
-        }
-    }
-
-    /// fma(slope, j − i, s)
-    #[inline(always)]
-    fn alibi<S: Simd>(
-        &self,
-        s: S,
-        piece: &Piece<'_>,
-        slopes: &[f32],
-        block: &Block<'_>,
-        scores: &mut [[Line; NP]; BLOCK],
-        p: usize,
-    ) {
-        let row = |lane: usize| ((self.panel + p) * LANES + lane).min(piece.rows() - 1);
-        let slope = s.load(&from_fn(|lane| slopes[piece.head(row(lane))]));
-        let from = s.load_i(&from_fn(|lane| (block.start as isize - piece.position(row(lane))) as i32));
-        for (j, line) in scores.iter_mut().enumerate() {
-            let distance = s.of_i(s.add_i(from, s.splat_i(j as i32)));
-            let biased = s.fma(slope, distance, s.load(&line[p]));
-            s.store(&mut line[p], biased);
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Spare<'s> {
 }
 
 /// Floats of a row of values as it is read.
-const fn value_width(v_dim: usize) -> usize {
+pub(super) const fn value_width(v_dim: usize) -> usize {
     if v_dim < MIN_VALUES { MIN_VALUES } else { v_dim }
 }
 
@@ -53,6 +53,19 @@ impl<'s> Spare<'s> {
     ) -> Rows<'b, N> {
         let k = rows(s, k, (start, any), self.zeros, self.k, 0);
         Rows { k, v: rows(s, v, (start, any), self.zeros, self.v, MIN_VALUES) }
+    }
+
+    /// Both kinds of row as `block` reads values: `N` of each, of rows `start..` of `a` and `b`. Room for keys as wide
+    /// as for values must have been made.
+    #[inline(always)]
+    pub(super) fn pair<'b, S: Simd, const N: usize>(
+        &'b mut self,
+        s: S,
+        (a, b): (StoredRows<'b>, StoredRows<'b>),
+        block: (usize, u64),
+    ) -> [[&'b [f32]; N]; 2] {
+        let a = rows(s, a, block, self.zeros, self.k, MIN_VALUES);
+        [a, rows(s, b, block, self.zeros, self.v, MIN_VALUES)]
     }
 
     /// The keys of the block from row `start` on that have a bit in `any`, side by side, others zeros.

@@ -13,7 +13,7 @@
 use super::mask::Live;
 use super::{BLOCK, K_BLOCK};
 use crate::simd::Simd;
-use crate::{LANES, Line};
+use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
 use core::ops::Range;
 
@@ -92,6 +92,20 @@ impl<const NP: usize> Mixed<NP> {
     }
 }
 
+impl<const NP: usize> Mixed<NP> {
+    /// +0 where a row does not see a key.
+    #[inline(always)]
+    pub(super) fn clear<S: Simd>(&self, s: S, weights: &mut [[Line; NP]; BLOCK]) {
+        for j in self.keys.clone() {
+            let seen = masks_of(s, &self.masks[j]);
+            for p in 0..NP {
+                let weight = s.select(seen[p], s.load(&weights[j][p]), s.splat(0.0));
+                s.store(&mut weights[j][p], weight);
+            }
+        }
+    }
+}
+
 /// o = α·o + the chain of p·v, where every row sees every key. `o` is (v_dim, lanes), `v` 64 rows.
 #[inline(always)]
 pub(super) fn values<S: Simd, const MR: usize, const NP: usize>(
@@ -163,6 +177,29 @@ pub(super) fn mixed_values<S: Simd, const MR: usize, const NP: usize>(
                     s.store(&mut o[r][p], s.select(seen[p], new, old));
                 }
             }
+        }
+    }
+}
+
+/// o = o + the chain of p·v, in a function of its own: what gradients are added up with, several times a block.
+pub(super) struct AddValues<'f, const MR: usize, const NP: usize> {
+    /// (dim, lanes)
+    pub o: &'f mut [[Line; NP]],
+    pub v: &'f [&'f [f32]; BLOCK],
+    pub weights: &'f [[Line; NP]; BLOCK],
+    /// `None` where every lane sees every row.
+    pub mixed: Option<&'f Mixed<NP>>,
+}
+
+impl<const MR: usize, const NP: usize> Kernel for AddValues<'_, MR, NP> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let AddValues { o, v, weights, mixed } = self;
+        let one = [s.splat(1.0); NP];
+        match mixed {
+            None => values::<S, MR, NP>(s, o, v, weights, one),
+            Some(mixed) => mixed_values::<S, MR, NP>(s, o, v, weights, one, mixed),
         }
     }
 }

@@ -26,10 +26,14 @@ use core::ops::Range;
 const TILE_LINES: usize = 24;
 
 /// Panels of a sliver: 256 KiB, a part of L2; memory is read in runs of 512 bytes.
-const SLIVER: usize = 8;
+pub(super) const SLIVER: usize = 8;
 
 /// Rows of A up to which B may be read where it lies: more of them pay for its packing.
 const IN_PLACE: usize = 192;
+
+/// Rows that are copied at once where they lie across memory (a transposed A): whole lines of every tier's tiles, so that
+/// none is fetched twice.
+const ACROSS: usize = 48;
 
 /// Lines of scratch: a copy of 512 columns of A, a sliver, and a tile's running sums.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
@@ -166,10 +170,16 @@ impl Left<'_> {
             return part;
         }
         let lines = pack::row_lines(part.cols());
-        let place = if self.copy == Copying::Passing { 0 } else { r };
-        let room = &mut self.room[place * lines..][..part.rows() * lines];
-        s.outline(pack::Rows(part, &mut *room));
-        copied(room, part.rows(), part.cols())
+        let across = part.row_stride() == 1 && part.rows() > 1;
+        let place = if self.copy == Copying::Passing && !across { 0 } else { r };
+        let room = &mut self.room[place * lines..];
+        if !across {
+            s.outline(pack::Rows(part, &mut room[..part.rows() * lines]));
+        } else if r.is_multiple_of(ACROSS) {
+            let band = self.a.sub(r..(r + ACROSS).min(self.a.rows()), 0..self.a.cols());
+            s.outline(pack::Rows(band, &mut room[..band.rows() * lines]));
+        }
+        copied(&room[..part.rows() * lines], part.rows(), part.cols())
     }
 
     /// `mr` rows from `r` on, to be asked for.

@@ -39,11 +39,13 @@ mod pack;
 mod rows;
 mod small;
 mod tile;
+mod transposed;
 mod weights;
 mod wide;
 
 pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
+pub use transposed::{Transposed, Turned};
 pub use weights::{
     Bf16, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply, room_groups,
 };

@@ -9,7 +9,7 @@
 //!   └───────────────┘        └──┘└──┘└──┘
 //! ```
 
-use super::{FEW, Gemm, Whole, pack};
+use super::{FEW, Gemm, Whole, pack, transposed};
 use crate::view::{Eight, Layout, MatRef, Stripe};
 use crate::{Cpu, LANES, Line, simd::Simd};
 use core::ops::Range;
@@ -55,6 +55,12 @@ pub trait Weights: Copy + Send + Sync {
     fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
     /// Otherwise: packs or decodes them into `room`, panel after panel, [`room_groups`] apart.
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]);
+    /// The same of the transpose: rows `rows` of this matrix (at most 128, from a multiple of 16 on), sixteen a panel,
+    /// as the columns of rows `cols` (the start is a multiple of 256, none of them past n).
+    #[inline(always)]
+    fn fill_turned<S: Simd>(&self, s: S, rows: Range<usize>, cols: Range<usize>, room: &mut [[Line; GROUP]]) {
+        transposed::fill(s, self, rows, cols, room);
+    }
     /// The checked product: [`multiply`] of this very type, in a function that is no generic one, so that it is
     /// compiled once, here, and not again in every crate that multiplies.
     fn multiply(job: Gemm<'_, Self>, cpu: Cpu, scratch: &mut [Line]);

@@ -5,7 +5,7 @@
 use super::Format;
 use super::block::{Block, Iq4Nl, Out, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8K};
 use super::k_block::{Q2K, Q3K, Q4K, Q5K, Q6K};
-use crate::simd::Simd;
+use crate::simd::{Floats, Simd};
 use crate::{Cpu, Kernel, LANES};
 
 /// Decodes `out.len()` elements, whole blocks of `format`, as ggml's scalar `dequantize_row_*` does.
@@ -36,7 +36,22 @@ impl Kernel for Dequantize<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Dequantize { format, blocks, out } = self;
-        decode(s, format, blocks, Out { lines: out.as_chunks_mut().0, step: 1 });
+        s.outline(Decode { format, blocks, lines: out.as_chunks_mut().0 });
+    }
+}
+
+/// [`decode`] to lines side by side, as a function of its own: every format's loop is in it, so once is enough.
+pub(super) struct Decode<'a> {
+    pub format: Format,
+    pub blocks: &'a [u8],
+    pub lines: &'a mut [Floats],
+}
+
+impl Kernel for Decode<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        decode(s, self.format, self.blocks, Out { lines: self.lines, step: 1 });
     }
 }
 

@@ -17,7 +17,7 @@
 
 use super::Format;
 use super::block::Out;
-use super::dequantize::decode;
+use super::dequantize::{Decode, decode};
 use crate::gemm::{GROUP, Gemm, K_BLOCK, Weights, multiply, room_groups};
 use crate::simd::Simd;
 use crate::view::Stripe;
@@ -117,6 +117,42 @@ impl<'a> Weights for Rows<'a> {
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
         // Every format's loop is in it: once is enough.
         s.outline(Fill { rows: *self, panels, k, room });
+    }
+
+    #[inline(always)]
+    fn fill_turned<S: Simd>(&self, s: S, rows: Range<usize>, cols: Range<usize>, room: &mut [[Line; GROUP]]) {
+        s.outline(FillTurned { weight: *self, k: rows, n: cols, room });
+    }
+}
+
+/// Rows of blocks are what the transpose reads: decoded, nothing is turned.
+struct FillTurned<'a, 'r> {
+    weight: Rows<'a>,
+    /// At most 128, from a multiple of 16 on.
+    k: Range<usize>,
+    n: Range<usize>,
+    room: &'r mut [[Line; GROUP]],
+}
+
+impl Kernel for FillTurned<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let FillTurned { weight, k, n, room } = self;
+        let (format, len) = (weight.format, weight.format.block_len());
+        let blocks = k.start / len..k.end.div_ceil(len);
+        let bytes = blocks.start * format.block_bytes()..blocks.end * format.block_bytes();
+        let skip = (k.start - blocks.start * len) / LANES;
+        // 128 elements lie in two blocks of 256 at most, or five of 32.
+        let mut decoded = [Line::ZERO; 2 * 256 / LANES];
+        for (i, j) in n.clone().enumerate() {
+            let (lines, _) = Line::floats_mut(&mut decoded).as_chunks_mut();
+            s.outline(Decode { format, blocks: &weight.row(j)[bytes.clone()], lines });
+            let decoded = &decoded[skip..][..k.len().div_ceil(LANES)];
+            for (line, place) in decoded.iter().zip(room.chunks_mut(room_groups(n.len()))) {
+                place.as_flattened_mut()[i] = *line;
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod attention;
 mod attention_stored;
+mod backward;
 mod gated;
 pub mod gemm;
 mod half;
@@ -110,6 +111,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         rope::FAMILY,
         reduce::FAMILY,
         half::FAMILY,
+        backward::FAMILY,
     ];
     FAMILIES.iter().copied().flatten()
 }
