@@ -19,6 +19,7 @@ mod bench;
 pub mod console;
 mod convert;
 mod embed;
+mod finetune;
 mod generate;
 mod help;
 mod info;
@@ -66,6 +67,7 @@ pub const COMMANDS: &[Command] = &[
     train_tokenizer::COMMAND,
     embed::COMMAND,
     perplexity::COMMAND,
+    finetune::COMMAND,
     help::COMMAND,
 ];
 

@@ -25,7 +25,12 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
+mod backward;
 mod build;
+mod parameters;
+
+pub use backward::{Examples, Keep, Tape};
+pub use parameters::ParameterMut;
 
 /// A causal language model.
 #[derive(Clone, Debug)]
@@ -205,10 +210,7 @@ impl Decoder {
         let (n, vocab) = (wanted.len(), self.config.vocab);
         self.head.forward(run, MatRef::new(h, n, dim), MatMut::new(&mut *logits, n, vocab));
         if let Some(cap) = self.config.logit_cap {
-            let mut all = MatMut::new(&mut *logits, n, vocab);
-            elementwise::scalar_in_place(run.cpu(), Binary::Div, all.reborrow(), cap);
-            elementwise::unary_in_place(run.cpu(), Unary::Tanh, all.reborrow());
-            elementwise::scalar_in_place(run.cpu(), Binary::Mul, all, cap);
+            cap_logits(run.cpu(), MatMut::new(&mut *logits, n, vocab), cap);
         }
         Ok(())
     }
@@ -248,15 +250,18 @@ impl Decoder {
                 return Err(Error::invalid(format!("token {t} of a vocabulary of {vocab}")));
             }
             let end = sequence.cache.len() + sequence.tokens.len();
-            let most = self
-                .positions
-                .as_ref()
-                .map_or(self.rotary.as_ref().map_or(1 << 24, RotaryEmbedding::positions), Embedding::entries);
+            let most = self.most_positions();
             if end > most {
                 return Err(Error::invalid(format!("{end} tokens, the model has {most} positions")));
             }
         }
         Ok(())
+    }
+
+    /// Tokens of the longest sequence that has positions.
+    fn most_positions(&self) -> usize {
+        let turned = self.rotary.as_ref().map_or(1 << 24, RotaryEmbedding::positions);
+        self.positions.as_ref().map_or(turned, Embedding::entries)
     }
 
     /// The first rows (tokens, dim).
@@ -275,4 +280,11 @@ impl Decoder {
             }
         }
     }
+}
+
+/// c · tanh(x / c)
+fn cap_logits(cpu: Cpu, mut logits: MatMut<'_>, cap: f32) {
+    elementwise::scalar_in_place(cpu, Binary::Div, logits.reborrow(), cap);
+    elementwise::unary_in_place(cpu, Unary::Tanh, logits.reborrow());
+    elementwise::scalar_in_place(cpu, Binary::Mul, logits, cap);
 }

@@ -31,7 +31,7 @@ pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 pub(crate) use convert::copy_small;
 #[cfg(feature = "std")]
 pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert};
-pub use decoder::{Decoder, Sequence, Workspace};
+pub use decoder::{Decoder, Examples, Keep, ParameterMut, Sequence, Tape, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
 pub(crate) use files::read as read_config;

@@ -10,8 +10,10 @@ use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
 use core::ops::Range;
 
+mod backward;
 mod unfused;
 
+pub use backward::AttentionCache;
 pub use unfused::attention_with_weights;
 
 /// softmax(scale · q kᵀ + bias) v, fused, on all threads of `run`; shapes and options as [`Attention`] says.
@@ -212,7 +214,7 @@ impl MultiHeadAttention {
             q: self.by_token(q, self.heads, 0..rows),
             k: self.by_token(memory.0, self.kv_heads, 0..tokens).into(),
             v: self.by_token(memory.1, self.kv_heads, 0..tokens).into(),
-            out: self.by_token_mut(mixed, rows),
+            out: self.by_token_mut(mixed, self.heads, rows),
             lse: None,
             options: self.mixing.options(Sequences::Whole),
         };
@@ -246,13 +248,7 @@ impl MultiHeadAttention {
         let (wide, width) = (self.o.in_features(), self.o.out_features());
         let rows = mixed.len() / wide.max(1);
         let product = self.o.product(MatRef::new(mixed, rows, wide), MatMut::new(out, rows, width));
-        products(
-            run,
-            [match residual {
-                Some(residual) => product.plus(MatRef::new(residual, rows, width)),
-                None => product,
-            }],
-        );
+        products(run, [product.plus_any(residual.map(|residual| MatRef::new(residual, rows, width)))]);
     }
 
     /// Attention of rows among themselves.
@@ -262,7 +258,7 @@ impl MultiHeadAttention {
             q: self.by_token(q, self.heads, 0..rows),
             k: self.by_token(k, self.kv_heads, 0..rows).into(),
             v: self.by_token(v, self.kv_heads, 0..rows).into(),
-            out: self.by_token_mut(out, rows),
+            out: self.by_token_mut(out, self.heads, rows),
             lse: None,
             options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
         };
@@ -285,7 +281,7 @@ impl MultiHeadAttention {
         }
         let (cpu, need) = (run.cpu(), scratch_len(self.head_dim, self.head_dim));
         let rows = q.len() / (self.heads * self.head_dim).max(1);
-        let mut out = self.by_token_mut(out, rows);
+        let mut out = self.by_token_mut(out, self.heads, rows);
         let options = self.mixing.options(Sequences::Whole);
         let problems = caches.iter().zip(ends.windows(2)).map(|(cache, w)| Attention {
             q: self.by_token(q, self.heads, w[0]..w[1]),
@@ -308,21 +304,36 @@ impl MultiHeadAttention {
     }
 
     /// The output's rows likewise.
-    fn by_token_mut<'a>(&self, x: &'a mut [f32], tokens: usize) -> HeadsMut<'a> {
-        let (d, wide) = (self.head_dim, self.heads * self.head_dim);
+    fn by_token_mut<'a>(&self, x: &'a mut [f32], heads: usize, tokens: usize) -> HeadsMut<'a> {
+        let (d, wide) = (self.head_dim, heads * self.head_dim);
         let strides = [x.len() as isize, d as isize, wide as isize, 1];
-        HeadsMut::strided(x, 0, [1, self.heads, tokens, d], strides)
+        HeadsMut::strided(x, 0, [1, heads, tokens, d], strides)
     }
 }
 
 /// Rotates every head of every row where it lies.
 fn rotate(run: &Run<'_>, rope: &Rope<'_>, head_dim: usize, x: &mut [f32]) {
+    each_band(run, rope, head_dim, x, rope::in_place);
+}
+
+/// The gradient of [`rotate`], where it lies.
+fn rotate_back(run: &Run<'_>, rope: &Rope<'_>, head_dim: usize, dy: &mut [f32]) {
+    each_band(run, rope, head_dim, dy, rope::backward_in_place);
+}
+
+fn each_band(
+    run: &Run<'_>,
+    rope: &Rope<'_>,
+    head_dim: usize,
+    x: &mut [f32],
+    f: fn(Cpu, &Rope, HeadsMut<'_>),
+) {
     let tokens = rope.positions.len();
     let (width, cpu) = (x.len() / tokens.max(1), run.cpu());
     let band = PIECE.div_ceil(width.max(1));
     let pieces = x.chunks_mut((band * width).max(1)).zip(rope.positions.chunks(band));
     run.pieces(pieces, |(x, positions), _| {
         let x = HeadsMut::by_token(x, positions.len(), width / head_dim, head_dim);
-        rope::in_place(cpu, &Rope { positions, ..*rope }, x);
+        f(cpu, &Rope { positions, ..*rope }, x);
     });
 }

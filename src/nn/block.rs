@@ -16,6 +16,12 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::rope::Rope;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
+use alloc::vec;
+use alloc::vec::Vec;
+
+mod backward;
+
+pub use backward::{BlockCache, Pass};
 
 /// Where the norms stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,6 +43,15 @@ pub struct CrossAttention {
     pub norm: Norm,
     /// Queries from this sequence, keys and values from the other.
     pub attention: MultiHeadAttention,
+}
+
+/// A layer of a block, to be changed.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// A linear layer.
+    Linear(&'a mut Linear),
+    /// A norm.
+    Norm(&'a mut Norm),
 }
 
 /// A transformer block.
@@ -80,6 +95,30 @@ impl TransformerBlock {
         attention.chain(cross).chain(&network.gate).chain([&network.up, &network.down])
     }
 
+    /// Every layer with parameters under the name of its field.
+    pub fn parts_mut(&mut self) -> Vec<(&'static str, Part<'_>)> {
+        let MultiHeadAttention { q, k, v, o, qk_norm, .. } = &mut self.attention;
+        let FeedForwardNetwork { gate, up, down, .. } = &mut self.network;
+        let mut linears =
+            vec![("attention.q", q), ("attention.k", k), ("attention.v", v), ("attention.o", o)];
+        linears.extend(gate.as_mut().map(|gate| ("network.gate", gate)));
+        linears.extend([("network.up", up), ("network.down", down)]);
+        let mut norms = vec![("attention_norm", &mut self.attention_norm)];
+        norms.extend(self.attention_after.as_mut().map(|norm| ("attention_after", norm)));
+        norms.extend(self.network_norm.as_mut().map(|norm| ("network_norm", norm)));
+        norms.extend(self.network_after.as_mut().map(|norm| ("network_after", norm)));
+        if let Some((q, k)) = qk_norm {
+            norms.extend([("attention.q_norm", q), ("attention.k_norm", k)]);
+        }
+        if let Some(CrossAttention { norm, attention }) = &mut self.cross {
+            let MultiHeadAttention { q, k, v, o, .. } = attention;
+            linears.extend([("cross.q", q), ("cross.k", k), ("cross.v", v), ("cross.o", o)]);
+            norms.push(("cross.norm", norm));
+        }
+        let linears = linears.into_iter().map(|(name, layer)| (name, Part::Linear(layer)));
+        linears.chain(norms.into_iter().map(|(name, norm)| (name, Part::Norm(norm)))).collect()
+    }
+
     /// Weights of all linear layers.
     pub fn weights(&self) -> usize {
         self.linears().map(|l| l.in_features() * l.out_features()).sum()
@@ -109,7 +148,7 @@ impl TransformerBlock {
     ) {
         assert!(self.cross.is_some() == memory.is_some(), "cross-attention and a memory go together");
         let (h, y) = (room.floats(x.len()), room.floats(x.len()));
-        let mut pass = Pass { block: self, run, rope, room };
+        let mut pass = Forward { block: self, run, rope, room };
         match self.placement {
             Placement::Pre => pass.pre(x, h, y, keys, memory),
             Placement::Post => pass.post(x, y, keys, memory),
@@ -119,14 +158,14 @@ impl TransformerBlock {
 }
 
 /// What all branches of a block share.
-struct Pass<'b, 'r, 'm> {
+struct Forward<'b, 'r, 'm> {
     block: &'b TransformerBlock,
     run: &'b Run<'r>,
     rope: Option<&'b Rope<'b>>,
     room: Room<'m>,
 }
 
-impl Pass<'_, '_, '_> {
+impl Forward<'_, '_, '_> {
     /// out = attention(h) + x, the attention's result normed first where the block says so.
     fn attend(&mut self, h: &[f32], x: &[f32], keys: &mut KeyValues<'_, '_>, out: &mut [f32]) {
         let (attention, room) = (&self.block.attention, self.room.rest());

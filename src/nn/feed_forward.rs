@@ -6,6 +6,10 @@ use crate::kernels::activation::{self, Activation};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
 
+mod backward;
+
+pub use backward::FeedForwardCache;
+
 /// y = down(act(up(x))), or gated: y = down(act(gate(x)) · up(x)) (Shazeer 2020, arXiv:2002.05202).
 ///
 /// With SiLU a gated network is SwiGLU, with GELU GEGLU, with ReLU ReGLU.
@@ -75,14 +79,15 @@ impl FeedForwardNetwork {
                 self.join(run, h, up);
             }
         }
-        let down = self.down.product(MatRef::new(h, rows, hidden), MatMut::new(out, rows, width));
-        products(
-            run,
-            [match residual {
-                Some(residual) => down.plus(MatRef::new(residual, rows, width)),
-                None => down,
-            }],
-        );
+        self.project(run, h, residual, MatMut::new(out, rows, width));
+    }
+
+    /// out = down(h) + residual
+    fn project(&self, run: &Run<'_>, h: &[f32], residual: Option<&[f32]>, out: MatMut<'_>) {
+        let (hidden, width) = (self.down.in_features(), self.down.out_features());
+        let rows = h.len() / hidden.max(1);
+        let down = self.down.product(MatRef::new(h, rows, hidden), out);
+        products(run, [down.plus_any(residual.map(|residual| MatRef::new(residual, rows, width)))]);
     }
 
     /// gate = act(gate) · up

@@ -1,12 +1,19 @@
 //! y = x Wᵀ + b, with what may follow it.
 
-use super::product::{Job, run_all};
+use super::adapter::Adapter;
+use super::product::{Cut, Job, run_all};
 use super::weight::Weight;
-use crate::kernels::activation::Activation;
+use crate::kernels::activation::{self, Activation};
+use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::{Accumulate, Epilogue};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+
+mod backward;
+
+pub(crate) use backward::products_train;
 
 /// An affine map of rows, (…, in) → (…, out).
 ///
@@ -25,6 +32,8 @@ pub struct Linear {
     pub weight: Weight,
     /// b, (out).
     pub bias: Option<Vec<f32>>,
+    /// What changes the layer from beside it.
+    pub adapter: Option<Box<dyn Adapter>>,
 }
 
 impl Linear {
@@ -36,7 +45,7 @@ impl Linear {
         if let Some(bias) = &bias {
             assert!(bias.len() == weight.out_features(), "bias of {} for {weight:?}", bias.len());
         }
-        Linear { weight, bias }
+        Linear { weight, bias, adapter: None }
     }
 
     /// Features of a row of the input.
@@ -55,6 +64,14 @@ impl Linear {
     /// Where the shapes disagree.
     pub fn forward(&self, run: &Run<'_>, x: MatRef<'_>, out: MatMut<'_>) {
         products(run, [self.product(x, out)]);
+    }
+
+    /// [`Linear::forward`] as if there were no adapter: what an adapter builds on.
+    ///
+    /// # Panics
+    /// Where the shapes disagree.
+    pub fn forward_base(&self, run: &Run<'_>, x: MatRef<'_>, out: MatMut<'_>) {
+        run_all(run, [self.product(x, out).cut(run.threads())]);
     }
 
     /// The same, to be given an activation or a residual, or to be run beside others.
@@ -86,19 +103,56 @@ impl<'a> Product<'a> {
         self.residual = Some(residual);
         self
     }
+
+    /// [`Product::plus`] where there is one.
+    #[must_use]
+    pub fn plus_any(mut self, residual: Option<MatRef<'a>>) -> Self {
+        self.residual = residual;
+        self
+    }
 }
 
-/// Runs products that do not need each other's results, as one job for all threads.
+/// Runs products that do not need each other's results, as one job for all threads; those of layers with an adapter
+/// after the others, one by one.
 ///
 /// # Panics
 /// Where the shapes of one disagree.
 pub fn products<'a, const N: usize>(run: &Run<'_>, products: [Product<'a>; N]) {
     let threads = run.threads();
-    run_all(
-        run,
-        products.map(|Product { layer, x, out, activation, residual }| {
-            let epilogue = Epilogue { bias: layer.bias.as_deref(), activation, residual };
-            layer.weight.pieces(Job { x, out, accumulate: Accumulate::Overwrite, epilogue }, threads)
-        }),
-    );
+    let mut all = products.map(|product| match &product.layer.adapter {
+        None => (Some(product.cut(threads)), None),
+        Some(_) => (None, Some(product)),
+    });
+    run_all(run, all.iter_mut().filter_map(|(cut, _)| cut.take()));
+    for product in all.into_iter().filter_map(|(_, product)| product) {
+        product.run_adapted(run, |layer, adapter, x, out| adapter.forward(run, layer, x, out));
+    }
+}
+
+impl<'a> Product<'a> {
+    /// The base's product in pieces.
+    fn cut(self, threads: usize) -> Cut<'a> {
+        let Product { layer, x, out, activation, residual } = self;
+        let epilogue = Epilogue { bias: layer.bias.as_deref(), activation, residual };
+        layer.weight.pieces(Job { x, out, accumulate: Accumulate::Overwrite, epilogue }, threads)
+    }
+
+    /// `f`, the adapter's product, then what follows the sum.
+    ///
+    /// # Panics
+    /// Where the layer has no adapter.
+    fn run_adapted(self, run: &Run<'_>, f: impl FnOnce(&Linear, &dyn Adapter, &[f32], &mut [f32])) {
+        let Product { layer, x, mut out, activation, residual } = self;
+        let adapter = layer.adapter.as_deref().expect("a layer with an adapter");
+        let x = x.contiguous().expect("rows that lie side by side");
+        let place =
+            out.reborrow().into_contiguous().unwrap_or_else(|out| panic!("rows apart: {:?}", out.as_ref()));
+        f(layer, adapter, x, place);
+        if activation != Activation::Identity {
+            activation::apply_in_place(run.cpu(), activation, out.reborrow());
+        }
+        if let Some(residual) = residual {
+            elementwise::binary_in_place(run.cpu(), Binary::Add, out, residual);
+        }
+    }
 }

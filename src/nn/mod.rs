@@ -16,6 +16,7 @@
 //! **Law.** The kernels'. Rows never meet but in attention, and there only rows of one sequence: so a batch, a
 //! split of the prompt or a cache cannot change a bit.
 
+pub mod adapter;
 mod attention;
 mod block;
 mod embedding;
@@ -27,15 +28,16 @@ pub mod position;
 mod product;
 mod room;
 pub mod rotary;
+mod trained;
 mod weight;
 
 pub use attention::{
-    KeyValueStore, KeyValues, Mixing, MultiHeadAttention, attention_with_weights,
+    AttentionCache, KeyValueStore, KeyValues, Mixing, MultiHeadAttention, attention_with_weights,
     scaled_dot_product_attention,
 };
-pub use block::{CrossAttention, Memory, Placement, TransformerBlock};
+pub use block::{BlockCache, CrossAttention, Memory, Part, Pass, Placement, TransformerBlock};
 pub use embedding::Embedding;
-pub use feed_forward::FeedForwardNetwork;
+pub use feed_forward::{FeedForwardCache, FeedForwardNetwork};
 pub use gradients::{
     NormKind, attention_gradients, bias_gradient, embedding_gradient, input_gradient, norm_gradient,
     norm_weight_gradient, weight_gradient,
@@ -45,4 +47,5 @@ pub use norm::{LayerNorm, Norm, RmsNorm};
 pub use position::sinusoidal_positional_encoding;
 pub use room::Room;
 pub use rotary::{RopeScaling, RotaryConfig, RotaryEmbedding, RotaryTable, rotary_positional_embedding};
+pub use trained::{Gradients, Scope};
 pub use weight::{Stored, Weight};

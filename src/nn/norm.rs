@@ -5,6 +5,8 @@ use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
 use alloc::vec::Vec;
 
+mod backward;
+
 /// LayerNorm: y = (x − μ) / √(σ² + ε) · w + b over each row (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
 ///
 /// ```
@@ -56,14 +58,16 @@ pub enum Norm {
 const PIECE: usize = 1 << 15;
 
 impl LayerNorm {
+    fn kernel(&self) -> kernel::LayerNorm<'_> {
+        kernel::LayerNorm { weight: Some(&self.weight), bias: self.bias.as_deref(), eps: self.eps }
+    }
+
     /// Rows of `x` to rows of `out`, both (rows, features).
     ///
     /// # Panics
     /// Where these are not whole rows of one number.
     pub fn forward(&self, run: &Run<'_>, x: &[f32], out: &mut [f32]) {
-        let (n, cpu) = (self.weight.len(), run.cpu());
-        let norm =
-            kernel::LayerNorm { weight: Some(&self.weight), bias: self.bias.as_deref(), eps: self.eps };
+        let (n, cpu, norm) = (self.weight.len(), run.cpu(), self.kernel());
         bands(run, n, x, out, |x, out| kernel::layer_norm(cpu, x, &norm, out));
     }
 
@@ -72,9 +76,7 @@ impl LayerNorm {
     /// # Panics
     /// Where `x` is not whole rows.
     pub fn forward_in_place(&self, run: &Run<'_>, x: &mut [f32]) {
-        let (n, cpu) = (self.weight.len(), run.cpu());
-        let norm =
-            kernel::LayerNorm { weight: Some(&self.weight), bias: self.bias.as_deref(), eps: self.eps };
+        let (n, cpu, norm) = (self.weight.len(), run.cpu(), self.kernel());
         bands_in_place(run, n, x, |x| kernel::layer_norm_in_place(cpu, x, &norm));
     }
 }

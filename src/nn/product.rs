@@ -2,7 +2,7 @@
 
 use crate::kernels::Cpu;
 use crate::kernels::gemm::{
-    Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Transposed, Weights,
+    Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Strided, Transposed, Weights,
 };
 use crate::kernels::ggml::{Packed4, Packed8, Rows};
 use crate::kernels::nf4::PackedNf4;
@@ -51,7 +51,9 @@ pub(super) enum Cut<'a> {
     Ggml8(Parts<'a, Packed8<'a>>),
     Ggml4(Parts<'a, Packed4<'a>>),
     Blocks(Parts<'a, Rows<'a>>),
-    /// The transpose of any of them.
+    /// A matrix as it lies.
+    Strided(Parts<'a, Strided<'a>>),
+    /// The transpose of any of the packed.
     Turned(Parts<'a, Transposed<'a>>),
 }
 
@@ -64,6 +66,7 @@ pub(super) enum Piece<'a> {
     Ggml8(Gemm<'a, Packed8<'a>>),
     Ggml4(Gemm<'a, Packed4<'a>>),
     Blocks(Gemm<'a, Rows<'a>>),
+    Strided(Gemm<'a, Strided<'a>>),
     Turned(Gemm<'a, Transposed<'a>>),
 }
 
@@ -78,6 +81,7 @@ impl<'a> Iterator for Cut<'a> {
             Cut::Ggml8(parts) => parts.next().map(Piece::Ggml8),
             Cut::Ggml4(parts) => parts.next().map(Piece::Ggml4),
             Cut::Blocks(parts) => parts.next().map(Piece::Blocks),
+            Cut::Strided(parts) => parts.next().map(Piece::Strided),
             Cut::Turned(parts) => parts.next().map(Piece::Turned),
         }
     }
@@ -98,9 +102,15 @@ impl Piece<'_> {
             Piece::Ggml8(gemm) => go(gemm, cpu, scratch),
             Piece::Ggml4(gemm) => go(gemm, cpu, scratch),
             Piece::Blocks(gemm) => go(gemm, cpu, scratch),
+            Piece::Strided(gemm) => go(gemm, cpu, scratch),
             Piece::Turned(gemm) => go(gemm, cpu, scratch),
         }
     }
+}
+
+/// A product with a matrix (k, n) as it lies.
+pub(super) fn cut_strided<'a>(job: Job<'a>, b: MatRef<'a>, threads: usize) -> Cut<'a> {
+    Cut::Strided(job.cut(Strided(b), threads))
 }
 
 /// Runs all pieces of some products, as one job for all threads.

@@ -10,7 +10,7 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
-use super::product::{Cut, Job, run_all};
+use super::product::{Cut, Job, cut_strided, run_all};
 use crate::kernels::gemm::{
     Accumulate, Bf16, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned, pack,
     packed_len,
@@ -54,6 +54,8 @@ pub enum Stored {
 
 enum Form {
     F32(Vec<[Line; GROUP]>),
+    /// Floats as they come, (n, k), for a weight that changes: nothing has to be packed again.
+    Plain(Vec<f32>),
     Bf16(Vec<HalfGroup>),
     F16(Vec<HalfGroup>),
     Nf4 {
@@ -83,6 +85,27 @@ impl Weight {
     /// A weight (out, in) of floats, any strides.
     pub fn from_f32(cpu: Cpu, w: MatRef<'_>) -> Weight {
         Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F32(packed(cpu, w))) }
+    }
+
+    /// A weight that is to be trained: (out, in) floats that stay as they are, for [`Weight::values_mut`]. Products
+    /// pack them on the way, every time.
+    ///
+    /// # Panics
+    /// Where there are not out · in of them.
+    pub fn plain(out: usize, inputs: usize, values: Vec<f32>) -> Weight {
+        assert!(values.len() == out * inputs, "a weight ({out}, {inputs}) of {} floats", values.len());
+        Weight { n: out, k: inputs, form: Arc::new(Form::Plain(values)) }
+    }
+
+    /// The floats (out, in) of a [`Weight::plain`], a copy of its own where others share them; else `None`.
+    pub fn values_mut(&mut self) -> Option<&mut [f32]> {
+        if let (Form::Plain(values), true) = (&*self.form, Arc::strong_count(&self.form) > 1) {
+            self.form = Arc::new(Form::Plain(values.clone()));
+        }
+        match Arc::get_mut(&mut self.form) {
+            Some(Form::Plain(values)) => Some(values),
+            _ => None,
+        }
     }
 
     /// A weight (out, in) of bfloat16, any strides.
@@ -176,7 +199,7 @@ impl Weight {
     /// What it is stored as.
     pub fn stored(&self) -> Stored {
         match *self.form {
-            Form::F32(_) => Stored::F32,
+            Form::F32(_) | Form::Plain(_) => Stored::F32,
             Form::Bf16(_) => Stored::Bf16,
             Form::F16(_) => Stored::F16,
             Form::Nf4 { .. } => Stored::Nf4,
@@ -189,6 +212,7 @@ impl Weight {
     pub fn bytes(&self) -> usize {
         match &*self.form {
             Form::F32(groups) => size_of_val(&groups[..]),
+            Form::Plain(values) => size_of_val(&values[..]),
             Form::Bf16(groups) | Form::F16(groups) => size_of_val(&groups[..]),
             Form::Nf4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
             Form::Ggml8 { codes, scales } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
@@ -207,6 +231,7 @@ impl Weight {
         let (first, lane) = (r / LANES * k.div_ceil(GROUP), r % LANES);
         let element = |i: usize| (first + i / GROUP, i % GROUP);
         match &*self.form {
+            Form::Plain(values) => out.copy_from_slice(&values[r * k..][..k]),
             Form::F32(groups) => each(out, |i| groups[element(i).0][element(i).1][lane]),
             Form::Bf16(groups) => {
                 each(out, |i| half::bf16_to_f32(groups[element(i).0].0[element(i).1][lane]));
@@ -253,6 +278,7 @@ impl Weight {
     pub(super) fn pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
         match &*self.form {
+            Form::Plain(w) => cut_strided(job, MatRef::new(w, n, k).t(), threads),
             Form::F32(groups) => Cut::F32(job.cut(PackedMatrix::new(groups, k, n), threads)),
             Form::Bf16(groups) => Cut::Bf16(job.cut(PackedMatrix::new(groups, k, n), threads)),
             Form::F16(groups) => Cut::F16(job.cut(PackedMatrix::new(groups, k, n), threads)),
@@ -273,6 +299,7 @@ impl Weight {
     pub(super) fn turned_pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
         let turned = match &*self.form {
+            Form::Plain(w) => return cut_strided(job, MatRef::new(w, n, k), threads),
             Form::F32(groups) => Turned::F32(PackedMatrix::new(groups, k, n)),
             Form::Bf16(groups) => Turned::Bf16(PackedMatrix::new(groups, k, n)),
             Form::F16(groups) => Turned::F16(PackedMatrix::new(groups, k, n)),

@@ -1,20 +1,17 @@
 //! A linear layer under any number of named adapters.
 
+mod adapters;
+mod learn;
 mod merge;
 
 use super::{Draw, LoraCache, LoraLayer};
-use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{Linear, Room, Weight};
-use crate::peft::repeated;
 use crate::run::Run;
 use crate::{Error, Result};
-use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
+pub use adapters::LoraAdapters;
 pub use merge::{MergeInto, MergeReport};
 
 /// y = W x + b + Σ w · s B A x over the active adapters; the base is frozen and may be stored in any form.
@@ -37,23 +34,14 @@ pub use merge::{MergeInto, MergeReport};
 #[derive(Clone, Debug)]
 pub struct LinearWithLora {
     base: Linear,
-    adapters: BTreeMap<String, Entry>,
-    active: Vec<(String, f32)>,
+    adapters: LoraAdapters,
     merged: Option<merge::Merged>,
-}
-
-/// An adapter, and what follows from it and the base.
-#[derive(Clone, Debug)]
-struct Entry {
-    layer: LoraLayer,
-    /// DoRA's m / |V|, (out).
-    factors: Option<Vec<f32>>,
 }
 
 impl LinearWithLora {
     /// Without adapters.
     pub fn new(base: Linear) -> LinearWithLora {
-        LinearWithLora { base, adapters: BTreeMap::new(), active: Vec::new(), merged: None }
+        LinearWithLora { base, adapters: LoraAdapters::default(), merged: None }
     }
 
     /// The base; merged adapters are part of its weight.
@@ -63,17 +51,17 @@ impl LinearWithLora {
 
     /// The names of all adapters, ascending.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.adapters.keys().map(String::as_str)
+        self.adapters.names()
     }
 
     /// The active adapters and their weights.
     pub fn active(&self) -> impl Iterator<Item = (&str, f32)> {
-        self.active.iter().map(|(name, weight)| (name.as_str(), *weight))
+        self.adapters.active()
     }
 
     /// The adapter of that name.
     pub fn get(&self, name: &str) -> Option<&LoraLayer> {
-        self.adapters.get(name).map(|entry| &entry.layer)
+        self.adapters.get(name)
     }
 
     /// Adds an adapter, or puts it in the place of one of that name, of any rank: nothing else is rebuilt.
@@ -82,15 +70,7 @@ impl LinearWithLora {
     /// Where its shape is not that of the base, or adapters are merged.
     pub fn insert(&mut self, run: &Run<'_>, name: &str, layer: LoraLayer) -> Result<()> {
         self.not_merged()?;
-        let shape = layer.shape();
-        let (n, k) = (self.base.out_features(), self.base.in_features());
-        if (shape.out_features, shape.in_features) != (n, k) {
-            let (found, expected) = (vec![shape.out_features, shape.in_features], format!("({n}, {k})"));
-            return Err(Error::Shape { file: String::new(), name: name.into(), shape: found, expected });
-        }
-        let factors = layer.factors(run, &self.base.weight);
-        self.adapters.insert(name.into(), Entry { layer, factors });
-        Ok(())
+        self.adapters.insert(run, &self.base, name, layer)
     }
 
     /// Changes an adapter in its place, as a step of training does.
@@ -99,10 +79,7 @@ impl LinearWithLora {
     /// Where there is none of that name, or adapters are merged.
     pub fn update(&mut self, run: &Run<'_>, name: &str, change: impl FnOnce(&mut LoraLayer)) -> Result<()> {
         self.not_merged()?;
-        let Some(entry) = self.adapters.get_mut(name) else { return Err(self.unknown(name)) };
-        change(&mut entry.layer);
-        entry.factors = entry.layer.factors(run, &self.base.weight);
-        Ok(())
+        self.adapters.update(run, &self.base, name, change)
     }
 
     /// Takes an adapter out; `None` where there is none of that name.
@@ -111,8 +88,7 @@ impl LinearWithLora {
     /// Where adapters are merged.
     pub fn remove(&mut self, name: &str) -> Result<Option<LoraLayer>> {
         self.not_merged()?;
-        self.active.retain(|(active, _)| active != name);
-        Ok(self.adapters.remove(name).map(|entry| entry.layer))
+        Ok(self.adapters.remove(name))
     }
 
     /// Which adapters count from now on, each with a weight; none for the base alone.
@@ -121,16 +97,7 @@ impl LinearWithLora {
     /// Where there is none of a name, a name comes twice, or adapters are merged.
     pub fn activate(&mut self, adapters: &[(&str, f32)]) -> Result<()> {
         self.not_merged()?;
-        for (i, (name, _)) in adapters.iter().enumerate() {
-            if !self.adapters.contains_key(*name) {
-                return Err(self.unknown(name));
-            }
-            if adapters[..i].iter().any(|(before, _)| before == name) {
-                return Err(Error::invalid(format!("adapter {name:?} is named twice")));
-            }
-        }
-        self.active = adapters.iter().map(|&(name, weight)| (name.into(), weight)).collect();
-        Ok(())
+        self.adapters.activate(adapters)
     }
 
     fn not_merged(&self) -> Result<()> {
@@ -140,17 +107,9 @@ impl LinearWithLora {
         }
     }
 
-    fn unknown(&self, name: &str) -> Error {
-        let names: Vec<&str> = self.names().collect();
-        Error::invalid(format!("no adapter {name:?}; there are {names:?}"))
-    }
-
     /// Lines of room for `rows` rows.
     pub fn room_len(&self, rows: usize) -> usize {
-        let layers = || self.adapters.values().map(|entry| &entry.layer);
-        let hidden = layers().map(|l| Room::len(rows * l.shape().rank)).max().unwrap_or(0);
-        let dora = layers().any(|l| l.magnitude.is_some());
-        hidden + if dora { 2 * Room::len(rows * self.base.out_features()) } else { 0 }
+        self.adapters.room_len(&self.base, rows)
     }
 
     /// `out` (rows, out) from `x` (rows, in), without dropout.
@@ -160,8 +119,7 @@ impl LinearWithLora {
     pub fn forward(&self, run: &Run<'_>, x: &[f32], out: &mut [f32], mut room: Room<'_>) {
         self.base_forward(run, x, out);
         if self.merged.is_none() {
-            let active = self.active.iter().map(|(name, weight)| (&self.adapters[name], *weight));
-            self.add_all(run, active, x, out, room.rest());
+            self.adapters.add(run, &self.base, x, out, room.rest());
         }
     }
 
@@ -183,12 +141,12 @@ impl LinearWithLora {
         self.not_merged()?;
         let (n, k) = (self.base.out_features(), self.base.in_features());
         assert!(x.len() == adapter_of.len() * k, "{} inputs for {} rows", x.len(), adapter_of.len());
-        if let Some(name) = adapter_of.iter().flatten().find(|name| !self.adapters.contains_key(**name)) {
-            return Err(self.unknown(name));
+        if let Some(name) = adapter_of.iter().flatten().find(|name| self.get(name).is_none()) {
+            return Err(self.adapters.unknown(name));
         }
         self.base_forward(run, x, out);
         let mut room = Vec::new();
-        for (name, entry) in &self.adapters {
+        for name in self.names() {
             let rows = || (0..adapter_of.len()).filter(|&r| adapter_of[r] == Some(name));
             let count = rows().count();
             if count == 0 {
@@ -197,7 +155,7 @@ impl LinearWithLora {
             let inputs: Vec<f32> = rows().flat_map(|r| &x[r * k..][..k]).copied().collect();
             let mut outputs: Vec<f32> = rows().flat_map(|r| &out[r * n..][..n]).copied().collect();
             room.resize(self.room_len(count), crate::kernels::Line::ZERO);
-            self.add_all(run, [(entry, 1.0)].into_iter(), &inputs, &mut outputs, Room::new(&mut room));
+            self.adapters.add_one(run, &self.base, name, &inputs, &mut outputs, Room::new(&mut room));
             for (r, row) in rows().zip(outputs.chunks_exact(n.max(1))) {
                 out[r * n..][..n].copy_from_slice(row);
             }
@@ -221,38 +179,11 @@ impl LinearWithLora {
         cache: &mut LoraCache,
     ) -> Result<()> {
         self.not_merged()?;
-        let entry = self.adapters.get(name).ok_or_else(|| self.unknown(name))?;
-        let layer = &entry.layer;
-        let shape = layer.shape();
-        self.base_forward(run, x, out);
-        let rows = x.len() / shape.in_features.max(1);
-        cache.dropped.clear();
-        let dropped = if layer.dropout > 0.0 {
-            cache.dropped.resize(x.len(), 0.0);
-            draw.dropout(layer.dropout, shape.in_features, x, &mut cache.dropped);
-            &cache.dropped
-        } else {
-            x
-        };
-        cache.hidden.resize(rows * shape.rank, 0.0);
-        layer.down(run, dropped, &mut cache.hidden);
-        let mut hidden = cache.hidden.clone();
-        let Some(factors) = &entry.factors else {
-            layer.up(run, &mut hidden, layer.scale, out);
-            return Ok(());
-        };
-        cache.norms = layer.norms(run, &self.base.weight);
-        cache.base.resize(rows * shape.out_features, 0.0);
-        if layer.dropout > 0.0 {
-            let to = MatMut::new(&mut cache.base, rows, shape.out_features);
-            self.base.weight.multiply(run, MatRef::new(dropped, rows, shape.in_features), to);
-        } else {
-            cache.base.copy_from_slice(out);
-            self.subtract_bias(run, &mut cache.base);
+        if self.get(name).is_none() {
+            return Err(self.adapters.unknown(name));
         }
-        let mut change = vec![0.0; cache.base.len()];
-        layer.up(run, &mut hidden, layer.scale, &mut change);
-        join(run, factors, &cache.base, &mut change, out);
+        self.base_forward(run, x, out);
+        self.adapters.add_train(run, &self.base, (name, Some(draw)), x, out, cache);
         Ok(())
     }
 
@@ -262,75 +193,8 @@ impl LinearWithLora {
         self.base.forward(run, MatRef::new(x, rows, k), MatMut::new(out, rows, n));
     }
 
-    /// Adds adapters with weights to what the base gave.
-    fn add_all<'a>(
-        &self,
-        run: &Run<'_>,
-        adapters: impl Iterator<Item = (&'a Entry, f32)> + Clone,
-        x: &[f32],
-        out: &mut [f32],
-        mut room: Room<'_>,
-    ) {
-        let mut base: &mut [f32] = &mut [];
-        let mut change: &mut [f32] = &mut [];
-        if adapters.clone().any(|(entry, _)| entry.factors.is_some()) {
-            (base, change) = (room.floats(out.len()), room.floats(out.len()));
-            base.copy_from_slice(out);
-            self.subtract_bias(run, base);
-        }
-        for (Entry { layer, factors }, weight) in adapters {
-            let mut room = room.rest();
-            let rows = layer.rows(x, out);
-            let hidden = room.floats(rows * layer.shape().rank);
-            layer.down(run, x, hidden);
-            let Some(factors) = factors else {
-                layer.up(run, hidden, layer.scale * weight, out);
-                continue;
-            };
-            change.fill(0.0);
-            layer.up(run, hidden, layer.scale, change);
-            if weight == 1.0 {
-                join(run, factors, base, change, out);
-            } else {
-                // Weighted as a whole: w · ((f − 1) base + f change).
-                let n = factors.len();
-                let mut sum = vec![0.0; out.len()];
-                join(run, factors, base, change, &mut sum);
-                let sum_mut = MatMut::new(&mut sum, rows, n);
-                elementwise::scalar_in_place(run.cpu(), Binary::Mul, sum_mut, weight);
-                let sum = MatRef::new(&sum, rows, n);
-                elementwise::binary_in_place(run.cpu(), Binary::Add, MatMut::new(out, rows, n), sum);
-            }
-        }
-    }
-
-    /// `x` (rows, out) −= b
-    fn subtract_bias(&self, run: &Run<'_>, x: &mut [f32]) {
-        if let Some(bias) = &self.base.bias {
-            let (rows, n) = (x.len() / bias.len().max(1), bias.len());
-            let x = MatMut::new(x, rows, n);
-            elementwise::binary_in_place(run.cpu(), Binary::Sub, x, repeated(bias, rows));
-        }
-    }
-
     /// The weight that is multiplied, the base's own or the merged one.
     pub const fn weight(&self) -> &Weight {
         &self.base.weight
-    }
-}
-
-/// DoRA's part: `out` += (f − 1) · base + f · change, each (rows, out), f (out). `change` is used up.
-fn join(run: &Run<'_>, factors: &[f32], base: &[f32], change: &mut [f32], out: &mut [f32]) {
-    let (n, cpu) = (factors.len(), run.cpu());
-    let rows = out.len() / n.max(1);
-    let less: Vec<f32> = factors.iter().map(|f| f - 1.0).collect();
-    let mut part = vec![0.0; out.len()];
-    let base = MatRef::new(base, rows, n);
-    elementwise::binary(cpu, Binary::Mul, base, repeated(&less, rows), MatMut::new(&mut part, rows, n));
-    let change_mut = MatMut::new(change, rows, n);
-    elementwise::binary_in_place(cpu, Binary::Mul, change_mut, repeated(factors, rows));
-    for part in [&*change, &part] {
-        let part = MatRef::new(part, rows, n);
-        elementwise::binary_in_place(cpu, Binary::Add, MatMut::new(out, rows, n), part);
     }
 }

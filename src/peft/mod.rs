@@ -22,6 +22,7 @@ mod ia3;
 pub mod init;
 mod linear;
 pub mod lora;
+mod model;
 mod prefix;
 
 pub use adapter::{AdapterCache, AdapterInit, AdapterKind, AdapterLayer};
@@ -31,8 +32,9 @@ pub use embedding::EmbeddingWithLora;
 pub use files::{Adapter, Module, Parts, StoredLora};
 pub use ia3::{Ia3, Side};
 pub use init::{Init, LoraOptions, Scaling};
-pub use linear::{LinearWithLora, MergeInto, MergeReport};
+pub use linear::{LinearWithLora, LoraAdapters, MergeInto, MergeReport};
 pub use lora::{Draw, LoraCache, LoraLayer, LoraShape};
+pub use model::{activate, adapt, attach, stored};
 pub use prefix::Prefix;
 
 use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};

@@ -9,8 +9,13 @@
 //! **Law.**  Clause 9 for the global norm, clause 3 for the rest: the same weights on every tier, for any number of
 //! threads, after a stop and a start.
 
+#[cfg(feature = "std")]
+mod checkpoint;
+pub mod data;
 pub mod optimizer;
 pub mod schedule;
+mod trainer;
 
 pub use optimizer::{Method, Optimizer, Outcome, Parameter};
 pub use schedule::{Curve, Schedule, Shape};
+pub use trainer::{Loss, Plan, Report, Trainer};

@@ -2,10 +2,17 @@
 
 use crate::cli::{Args, Failure, Flag, Takes};
 use crate::model::{BeamSearch, Decoder, PromptLookup, Sampler, Settings};
+use crate::peft::{Adapter, activate, attach};
+use crate::run::Run;
 
 pub const FLAGS: &[Flag] = &[
     Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
     Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
+    Flag {
+        name: "adapter",
+        takes: Takes::Many("DIR[=W]"),
+        help: "a folder of peft's, with a weight; any number",
+    },
     Flag { name: "prompt", takes: Takes::One("TEXT|-"), help: "what to go on with; - is standard input" },
     Flag { name: "chat", takes: Takes::One("TEMPLATE"), help: "the prompt is a question; templates below" },
     Flag { name: "system", takes: Takes::One("TEXT"), help: "with --chat: what is said before the question" },
@@ -135,4 +142,21 @@ pub fn beams(args: &Args, model: &Decoder, most: usize) -> Result<Option<BeamSea
         length_penalty: penalty.unwrap_or(1.0),
         ..BeamSearch::new(beams, config.vocab, most)
     }))
+}
+
+/// `--adapter`: puts them on the model and adds them with their weights.
+pub fn adapters(args: &Args, run: &Run<'_>, model: &mut Decoder) -> Result<(), Failure> {
+    let mut active: Vec<(String, f32)> = Vec::new();
+    for given in args.all("adapter") {
+        let text = given.to_string_lossy();
+        let weight =
+            text.rsplit_once('=').and_then(|(path, weight)| Some((path, weight.parse::<f32>().ok()?)));
+        let (path, weight) = weight.filter(|(_, weight)| weight.is_finite()).unwrap_or((&text, 1.0));
+        let adapter = Adapter::open(run.cpu(), path)?;
+        let name = format!("{}", active.len());
+        attach(run, model, &name, &adapter).map_err(|e| e.in_file(path))?;
+        active.push((name, weight));
+    }
+    let active: Vec<(&str, f32)> = active.iter().map(|(name, weight)| (name.as_str(), *weight)).collect();
+    Ok(activate(model, &active)?)
 }

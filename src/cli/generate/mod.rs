@@ -41,7 +41,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let length = args.count("context", 1..=1 << 24)?;
     let access = args.access()?;
     let (lookup, kind) = (flags::lookup(args)?, args.cache()?);
-    let (model, load) = open(path, Opening { length, access }, &run)?;
+    let (mut model, load) = open(path, Opening { length, access }, &run)?;
+    flags::adapters(args, &run, &mut model)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {
         let ids = text::ids(&tokenizer, &model, &prompt.unwrap_or_default(), true)?;

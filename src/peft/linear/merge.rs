@@ -1,6 +1,7 @@
 //! Adapters made part of the weight, and taken out again without a bit changed.
 
-use super::{Entry, LinearWithLora};
+use super::LinearWithLora;
+use super::adapters::Entry;
 use crate::nn::{Stored, Weight};
 use crate::run::Run;
 use crate::{Error, Result};
@@ -65,8 +66,8 @@ impl LinearWithLora {
         let (n, k) = (self.base.out_features(), self.base.in_features());
         let before = self.base.weight.to_rows(run.cpu());
         let mut sum = before.clone();
-        for (name, weight) in &self.active {
-            let Entry { layer, factors } = &self.adapters[name];
+        for (name, weight) in self.adapters.active() {
+            let Entry { layer, factors } = self.adapters.entry(name);
             if let Some(factors) = factors {
                 for ((row, base), f) in
                     sum.chunks_exact_mut(k.max(1)).zip(before.chunks_exact(k.max(1))).zip(factors)
@@ -75,7 +76,7 @@ impl LinearWithLora {
                     row.iter_mut().zip(base).for_each(|(w, base)| *w += less * base);
                 }
             }
-            layer.add_delta(run, *weight, factors.as_deref(), &mut sum);
+            layer.add_delta(run, weight, factors.as_deref(), &mut sum);
         }
         if let Some(index) = sum.iter().position(|w| !w.is_finite()) {
             let (name, value) = (String::from("merged weight"), f64::from(sum[index]));

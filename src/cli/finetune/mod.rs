@@ -1,0 +1,307 @@
+//! `samebits finetune`: a model learns from examples, in a small adapter beside it.
+
+mod input;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
+use crate::io::json::Writer;
+use crate::io::tokenizer::Tokenizer;
+use crate::kernels::optim::AdamWOptions;
+use crate::model::{ChatTemplate, Decoder, Keep, Opening};
+use crate::peft::config::{AdapterConfig, Dora};
+use crate::peft::{LoraOptions, Scaling, adapt, stored};
+use crate::random::Philox;
+use crate::run::Run;
+use crate::train::data::{Batch, Example, order};
+use crate::train::{Curve, Method, Outcome, Plan, Schedule, Shape, Trainer};
+use crate::{Error, cpu};
+
+pub const COMMAND: Command = Command {
+    name: "finetune",
+    summary: "a model learns from examples, in an adapter beside it",
+    operands: "",
+    arity: (0, 0),
+    flags: &[
+        Flag { name: "model", takes: Takes::One("DIR"), help: "the model; it stays as it is" },
+        Flag { name: "data", takes: Takes::One("FILE"), help: "examples: .jsonl, or any other file as text" },
+        Flag { name: "out", takes: Takes::One("DIR"), help: "the folder of the adapter, as peft has it" },
+        Flag { name: "method", takes: Takes::One("M"), help: "lora (unless given), dora or qlora" },
+        Flag { name: "rank", takes: Takes::One("R"), help: "of A and B; 8 unless given" },
+        Flag {
+            name: "alpha",
+            takes: Takes::One("X"),
+            help: "B A is scaled by alpha / rank; 16 unless given",
+        },
+        Flag { name: "rslora", takes: Takes::Nothing, help: "by alpha / √rank instead" },
+        Flag { name: "dropout", takes: Takes::One("P"), help: "of the adapter's inputs; 0 unless given" },
+        Flag {
+            name: "targets",
+            takes: Takes::Many("NAME"),
+            help: "modules with an adapter; all-linear unless given",
+        },
+        Flag { name: "lr", takes: Takes::One("X"), help: "the rate, 2e-4 unless given" },
+        Flag {
+            name: "warmup",
+            takes: Takes::One("N"),
+            help: "steps over which it rises; a tenth unless given",
+        },
+        Flag { name: "epochs", takes: Takes::One("N"), help: "times through the data; 1 unless given" },
+        Flag { name: "batch", takes: Takes::One("B"), help: "examples of a step; 8 unless given" },
+        Flag {
+            name: "micro",
+            takes: Takes::One("B"),
+            help: "examples in memory at a time; all unless given",
+        },
+        Flag {
+            name: "seq-len",
+            takes: Takes::One("N"),
+            help: "tokens of an example at most; 512 unless given",
+        },
+        Flag { name: "chat", takes: Takes::One("TEMPLATE"), help: "how \"messages\" are written" },
+        Flag {
+            name: "held-out",
+            takes: Takes::One("FILE"),
+            help: "examples to be judged by, before and after",
+        },
+        Flag {
+            name: "seed",
+            takes: Takes::One("S"),
+            help: "of the adapter, the order and what is dropped; 0",
+        },
+        Flag { name: "checkpoint", takes: Takes::One("FILE"), help: "written every --every steps" },
+        Flag { name: "every", takes: Takes::One("N"), help: "steps between checkpoints; 100 unless given" },
+        Flag { name: "resume", takes: Takes::Nothing, help: "go on from the --checkpoint" },
+        Flag { name: "recompute", takes: Takes::Nothing, help: "compute activations again: less memory" },
+        Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
+        Flag {
+            name: "json",
+            takes: Takes::Nothing,
+            help: "a line of JSON for each step, and one at the end",
+        },
+    ],
+    notes: NOTES,
+    run,
+};
+
+const NOTES: &str = "\
+A line of a .jsonl is an object with \"text\"; or with \"prompt\" and \"completion\", or \"messages\" (a list of
+{\"role\", \"content\"}, with --chat): then the loss is that of the answers alone. Any other file is one text.
+
+  lora    y = W x + s B A x                       Hu et al. 2021
+  dora    the lengths of rows learn besides       Liu et al. 2024
+  qlora   lora, W in NF4                          Dettmers et al. 2023
+
+The weights that come out have the same bits for any --threads, on every instruction set, after --resume, and
+for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
+With --resume all other flags must be as they were.
+
+Examples:
+  samebits finetune --model Llama-3.2-1B --data pairs.jsonl --out adapter --epochs 3
+  samebits finetune --model Llama-3.2-1B --data book.txt --method qlora --rank 16 --out adapter
+  samebits generate --model Llama-3.2-1B --adapter adapter --prompt 'Q: …'
+";
+
+fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    let needed = |name: &str| {
+        args.path(name).ok_or_else(|| Failure::usage(format!("finetune: --{name} is needed"), None))
+    };
+    let (path, data, out) = (needed("model")?, needed("data")?, needed("out")?);
+    if out.exists() {
+        return Err(Error::invalid("it exists already").in_file(out.display()).into());
+    }
+    let pool = args.pool()?;
+    let run = Run::on(cpu::default()?, &pool);
+    let tokenizer = Tokenizer::open(&path)?;
+    let template = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
+    let length = args.count("seq-len", 2..=1 << 24)?.unwrap_or(512);
+    let input = input::Input { tokenizer: &tokenizer, template, length };
+    let examples = input.read(&data)?;
+    let held_out = args.path("held-out").map(|path| input.read(&path)).transpose()?;
+    let mut progress = Progress::new();
+    progress.show(format_args!("reading {}", path.display()));
+    let mut model = Decoder::open_with(&path, run.cpu(), Opening::default())?;
+    progress.clear();
+    let config = prepare(args, &run, &path, &mut model)?;
+    let mut job = Job { run: &run, args, examples: &examples, console, progress };
+    let mut trainer = job.trainer(model)?;
+    let before = job.judge(&mut trainer, held_out.as_deref())?;
+    job.train(&mut trainer)?;
+    let after = job.judge(&mut trainer, held_out.as_deref())?;
+    let mut model = trainer.into_model();
+    stored(&mut model, NAME, &config)?.save(&out)?;
+    finish(args, console, &out, before.zip(after))
+}
+
+/// What the adapter is called in memory.
+const NAME: &str = "default";
+
+/// Puts the new adapter on the model; its configuration.
+fn prepare(args: &Args, run: &Run<'_>, path: &Path, model: &mut Decoder) -> Result<AdapterConfig, Failure> {
+    let method = args.text("method")?.unwrap_or("lora");
+    let dora = match method {
+        "lora" | "qlora" => Dora::Off,
+        "dora" => Dora::On,
+        other => {
+            return Err(Failure::usage(format!("finetune: --method {other:?}: lora, dora or qlora"), None));
+        }
+    };
+    if method == "qlora" {
+        model.quantize_nf4(run, 64)?;
+    }
+    let options = LoraOptions {
+        rank: args.count("rank", 1..=1 << 16)?.unwrap_or(8),
+        alpha: args.number("alpha", 1e-9..=1e9)?.unwrap_or(16.0),
+        scaling: if args.has("rslora") { Scaling::ByRoot } else { Scaling::ByRank },
+        dropout: args.number("dropout", 0.0..=0.999)?.unwrap_or(0.0) as f32,
+        ..LoraOptions::default()
+    };
+    let given: Vec<String> = args.all("targets").map(|t| t.to_string_lossy().into_owned()).collect();
+    let targets: Vec<&str> = match &given[..] {
+        [] => vec!["all-linear"],
+        given => given.iter().map(String::as_str).collect(),
+    };
+    let config = AdapterConfig::lora(&options, dora, &targets, &path.to_string_lossy())?;
+    adapt(run, model, (NAME, &config), Philox::new(seed(args)?))?;
+    Ok(config)
+}
+
+fn seed(args: &Args) -> Result<u64, Failure> {
+    Ok(args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64)
+}
+
+/// Learning from examples.
+struct Job<'a, 'c, 'o> {
+    run: &'a Run<'a>,
+    args: &'a Args,
+    examples: &'a [Example],
+    console: &'c mut Console<'o>,
+    progress: Progress,
+}
+
+impl Job<'_, '_, '_> {
+    fn batch(&self) -> Result<usize, Failure> {
+        Ok(self.args.count("batch", 1..=1 << 20)?.unwrap_or(8))
+    }
+
+    fn steps(&self) -> Result<(u64, u64), Failure> {
+        let epochs = self.args.count("epochs", 1..=1 << 20)?.unwrap_or(1) as u64;
+        let of_epoch = self.examples.len().div_ceil(self.batch()?) as u64;
+        Ok((of_epoch, epochs * of_epoch))
+    }
+
+    fn trainer(&self, model: Decoder) -> Result<Trainer, Failure> {
+        let (_, total) = self.steps()?;
+        let warmup = self.args.count("warmup", 0..=1 << 30)?.map_or(total / 10, |n| n as u64);
+        let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+        let plan = Plan {
+            method: Method::AdamW(options),
+            lr: self.args.number("lr", 0.0..=1e3)?.unwrap_or(2e-4),
+            schedule: Schedule { shape: Shape::Fall(Curve::Cosine), warmup, total, floor: 0.0 },
+            clip: Some(1.0),
+            label_smoothing: 0.0,
+            keep: if self.args.has("recompute") { Keep::Inputs } else { Keep::All },
+            seed: seed(self.args)?,
+        };
+        let trained = |name: &str| name.contains(".lora_");
+        Ok(match (self.args.has("resume"), self.args.path("checkpoint")) {
+            (false, _) => Trainer::new(model, plan, trained)?,
+            (true, Some(path)) => Trainer::resume(self.run, model, plan, trained, &path)?,
+            (true, None) => return Err(Failure::usage("finetune: --resume goes with --checkpoint", None)),
+        })
+    }
+
+    /// The mean loss over examples that are not learned from.
+    fn judge(&mut self, trainer: &mut Trainer, held_out: Option<&[Example]>) -> Result<Option<f64>, Failure> {
+        let Some(examples) = held_out else { return Ok(None) };
+        let mut all = crate::train::Loss::default();
+        for (i, chunk) in examples.chunks(8).enumerate() {
+            self.console.check_interrupt()?;
+            self.progress.show(format_args!("judging {} of {}", 8 * i, examples.len()));
+            let loss = trainer.evaluate(self.run, &[Batch::of(chunk).examples()])?;
+            all.sum += loss.sum;
+            all.targets += loss.targets;
+        }
+        self.progress.clear();
+        Ok(Some(all.mean()))
+    }
+
+    fn train(&mut self, trainer: &mut Trainer) -> Result<(), Failure> {
+        let (of_epoch, total) = self.steps()?;
+        let (size, every) = (self.batch()?, self.args.count("every", 1..=1 << 30)?.unwrap_or(100) as u64);
+        let micro = self.args.count("micro", 1..=1 << 20)?.unwrap_or(size);
+        let (checkpoint, json) = (self.args.path("checkpoint"), self.args.has("json"));
+        let (start, first, mut tokens) = (Instant::now(), trainer.steps(), 0);
+        while trainer.steps() < total {
+            self.console.check_interrupt()?;
+            let (epoch, place) = (trainer.steps() / of_epoch, (trainer.steps() % of_epoch) as usize);
+            let order = order(self.examples.len(), seed(self.args)?, epoch);
+            let chosen = &order[place * size..order.len().min((place + 1) * size)];
+            let batches: Vec<Batch> =
+                chosen.chunks(micro).map(|part| Batch::of(part.iter().map(|&i| &self.examples[i]))).collect();
+            tokens += batches.iter().map(Batch::len).sum::<usize>();
+            let batches: Vec<_> = batches.iter().map(Batch::examples).collect();
+            let report = trainer.step(self.run, &batches)?;
+            if json {
+                let mut w = Writer::compact();
+                w.object(|w| {
+                    w.key("step").number(report.step);
+                    w.key("loss").number(report.loss);
+                    w.key("lr").number(report.lr);
+                    w.key("targets").number(report.targets);
+                    match report.outcome {
+                        Outcome::Stepped { norm } => w.key("norm").number(norm),
+                        Outcome::Skipped => w.key("norm").null(),
+                    }
+                });
+                writeln!(self.console, "{}", w.finish())?;
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            let left = seconds / (report.step - first) as f64 * (total - report.step) as f64;
+            self.progress.show(format_args!(
+                "step {} of {total}, loss {:.4}, {:.0} tokens/s, {left:.0} s left",
+                report.step,
+                report.loss,
+                tokens as f64 / seconds
+            ));
+            if let Some(path) =
+                checkpoint.as_ref().filter(|_| report.step % every == 0 || report.step == total)
+            {
+                trainer.save(path)?;
+            }
+        }
+        self.progress.clear();
+        if !json {
+            writeln!(
+                self.console,
+                "{} of {} parameters trained ({:.2} %), {total} steps",
+                trainer.trained(),
+                trainer.model().parameters(),
+                100.0 * trainer.trained() as f64 / trainer.model().parameters() as f64
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn finish(args: &Args, console: &mut Console, out: &Path, judged: Option<(f64, f64)>) -> Result<(), Failure> {
+    if args.has("json") {
+        let mut w = Writer::compact();
+        w.object(|w| {
+            w.key("adapter").string(&out.to_string_lossy());
+            if let Some((before, after)) = judged {
+                w.key("held_out_before").number(before);
+                w.key("held_out_after").number(after);
+            }
+        });
+        writeln!(console, "{}", w.finish())?;
+    } else {
+        if let Some((before, after)) = judged {
+            writeln!(console, "held out: loss {before:.4} before, {after:.4} after")?;
+        }
+        writeln!(console, "{}: the adapter", out.display())?;
+    }
+    Ok(())
+}

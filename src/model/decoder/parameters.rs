@@ -1,0 +1,153 @@
+//! A decoder's parameters by name: what training changes.
+
+use super::Decoder;
+use crate::nn::{Linear, Norm, Part, Weight};
+use crate::run::Run;
+use crate::{Error, Result};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// A parameter that can be trained, under the name that [`Gradients`](crate::nn::Gradients) has for it: that of the
+/// fields, joined by dots.
+#[derive(Debug)]
+pub struct ParameterMut<'a> {
+    /// Such as `blocks.0.attention.q.weight`.
+    pub name: String,
+    /// (rows, features); a vector is one row.
+    pub shape: [usize; 2],
+    /// Row by row.
+    pub values: &'a mut [f32],
+}
+
+impl Decoder {
+    /// Makes every weight one that can be trained: floats that stay as they are. Decodes what is quantised.
+    pub fn make_trainable(&mut self, run: &Run<'_>) {
+        let plain = |w: &mut Weight| {
+            *w = Weight::plain(w.out_features(), w.in_features(), w.to_rows(run.cpu()));
+        };
+        plain(&mut self.embedding.table);
+        self.positions.iter_mut().for_each(|p| plain(&mut p.table));
+        self.linears_mut().for_each(|(_, layer)| plain(&mut layer.weight));
+        if self.config.tied {
+            self.head.weight = self.embedding.table.clone();
+        } else {
+            plain(&mut self.head.weight);
+        }
+    }
+
+    /// Stores the blocks' matrices in NF4, `blocksize` consecutive elements with one scale, and leaves embeddings and
+    /// head as they are: the base of QLoRA (Dettmers et al. 2023, arXiv:2305.14314).
+    ///
+    /// # Errors
+    /// Where an element is not finite.
+    ///
+    /// # Panics
+    /// Where `blocksize` is 0.
+    pub fn quantize_nf4(&mut self, run: &Run<'_>, blocksize: usize) -> Result<()> {
+        self.linears_mut().try_for_each(|(name, layer)| {
+            let stored = layer.weight.to_nf4(run.cpu(), blocksize);
+            layer.weight = stored.map_err(|e| Error::invalid(format!("{name}.weight: {e}")))?;
+            Ok(())
+        })
+    }
+
+    /// Numbers that the model is made of, without adapters; a table that is the head too counts once.
+    pub fn parameters(&self) -> usize {
+        let norm = |norm: &Norm| match norm {
+            Norm::Layer(norm) => norm.weight.len() + norm.bias.as_ref().map_or(0, Vec::len),
+            Norm::Rms(norm) => norm.weight.len(),
+        };
+        let layer = |l: &Linear| l.in_features() * l.out_features() + l.bias.as_ref().map_or(0, Vec::len);
+        let blocks = self.blocks.iter().map(|block| {
+            let after = block.attention_after.iter().chain(&block.network_norm).chain(&block.network_after);
+            let of_heads = block.attention.qk_norm.iter().map(|(q, k)| norm(q) + norm(k)).sum::<usize>();
+            let norms = norm(&block.attention_norm) + after.map(norm).sum::<usize>() + of_heads;
+            norms + block.linears().map(layer).sum::<usize>()
+        });
+        let tables = [Some(&self.embedding), self.positions.as_ref()].into_iter().flatten();
+        let tables: usize = tables.map(|t| t.entries() * t.features()).sum();
+        let head = if self.config.tied { 0 } else { layer(&self.head) };
+        blocks.sum::<usize>() + tables + norm(&self.norm) + head
+    }
+
+    /// The blocks' linear layers and their names.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
+            block.parts_mut().into_iter().filter_map(move |(name, part)| match part {
+                Part::Linear(layer) => Some((format!("blocks.{i}.{name}"), layer)),
+                Part::Norm(_) => None,
+            })
+        })
+    }
+
+    /// Lets adapters compute anew what follows from parameters that changed.
+    pub fn refresh_adapters(&mut self, run: &Run<'_>) {
+        for (_, layer) in self.linears_mut() {
+            if let Some(mut adapter) = layer.adapter.take() {
+                adapter.refresh(run, layer);
+                layer.adapter = Some(adapter);
+            }
+        }
+    }
+
+    /// Gives `f` every parameter that can be trained, those of active adapters too: all that are floats, not weights that
+    /// are packed or quantised ([`Decoder::make_trainable`]). A head that is the embedding's table is that table.
+    pub fn with_parameters<R>(&mut self, f: impl FnOnce(Vec<ParameterMut<'_>>) -> R) -> R {
+        if self.config.tied {
+            // While the table changes it is nobody else's.
+            self.head.weight = Weight::plain(0, 0, Vec::new());
+        }
+        let mut all = Vec::new();
+        weight(&mut all, "embedding", &mut self.embedding.table);
+        self.positions.iter_mut().for_each(|p| weight(&mut all, "positions", &mut p.table));
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            for (name, part) in block.parts_mut() {
+                let name = format!("blocks.{i}.{name}");
+                match part {
+                    Part::Linear(layer) => linear(&mut all, &name, layer),
+                    Part::Norm(of) => norm(&mut all, &name, of),
+                }
+            }
+        }
+        norm(&mut all, "norm", &mut self.norm);
+        if !self.config.tied {
+            linear(&mut all, "head", &mut self.head);
+        }
+        let result = f(all);
+        if self.config.tied {
+            self.head.weight = self.embedding.table.clone();
+        }
+        result
+    }
+}
+
+fn weight<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, w: &'a mut Weight) {
+    let shape = [w.out_features(), w.in_features()];
+    all.extend(w.values_mut().map(|values| ParameterMut { name: format!("{name}.weight"), shape, values }));
+}
+
+fn vector<'a>(all: &mut Vec<ParameterMut<'a>>, name: String, values: &'a mut [f32]) {
+    all.push(ParameterMut { name, shape: [1, values.len()], values });
+}
+
+fn linear<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, layer: &'a mut Linear) {
+    weight(all, name, &mut layer.weight);
+    if let Some(bias) = &mut layer.bias {
+        vector(all, format!("{name}.bias"), bias);
+    }
+    let own = layer.adapter.iter_mut().flat_map(|adapter| adapter.parameters_mut());
+    all.extend(own.map(|(own, shape, values)| ParameterMut { name: format!("{name}.{own}"), shape, values }));
+}
+
+fn norm<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, norm: &'a mut Norm) {
+    match norm {
+        Norm::Layer(norm) => {
+            vector(all, format!("{name}.weight"), &mut norm.weight);
+            if let Some(bias) = &mut norm.bias {
+                vector(all, format!("{name}.bias"), bias);
+            }
+        }
+        Norm::Rms(norm) => vector(all, format!("{name}.weight"), &mut norm.weight),
+    }
+}

@@ -1,0 +1,92 @@
+//! What changes a frozen linear layer from beside it: the place where LoRA and its kin ([`crate::peft`]) plug in.
+//!
+//! ```text
+//!   x ─► Linear { weight, bias, adapter } ─► y        without an adapter  y = x Wᵀ + b
+//!                                 │                   with one            y = adapter.forward(base, x)
+//!                                 └─ knows the base when it is called, owns only what is its own
+//! ```
+
+use super::linear::Linear;
+use super::trained::Scope;
+use crate::kernels::gemm::Accumulate;
+use crate::random::Philox;
+use crate::run::Run;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::any::Any;
+
+/// An adapter of one linear layer. Rows lie side by side.
+pub trait Adapter: core::fmt::Debug + Send + Sync {
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Adapter>;
+
+    /// The adapter as what it is.
+    fn as_any(&mut self) -> &mut dyn Any;
+
+    /// `out` (rows, out) from `x` (rows, in): what the layer gives now.
+    fn forward(&self, run: &Run<'_>, base: &Linear, x: &[f32], out: &mut [f32]);
+
+    /// The same in training, with dropout where the adapter has some; keeps what the backward pass needs.
+    fn forward_train(&self, pass: Training<'_, '_>, x: &[f32], out: &mut [f32], cache: &mut AdapterCache);
+
+    /// `dx` (rows, in) from `dy` (rows, out), or added to what it holds, and the gradients of the adapter's own
+    /// parameters, under the names of [`Adapter::parameters_mut`], as far as they are trained. `given` is (x, dy), x
+    /// what the layer was given. The base is frozen.
+    fn backward(
+        &self,
+        pass: Training<'_, '_>,
+        given: (&[f32], &[f32]),
+        cache: &AdapterCache,
+        dx: (&mut [f32], Accumulate),
+        to: &mut Scope<'_>,
+    );
+
+    /// Its parameters: name, shape (rows, features), values.
+    fn parameters_mut(&mut self) -> Vec<(String, [usize; 2], &mut [f32])>;
+
+    /// What has to be computed anew after `parameters_mut` changed something.
+    fn refresh(&mut self, run: &Run<'_>, base: &Linear);
+}
+
+impl Clone for Box<dyn Adapter> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
+}
+
+/// What an adapter is told in a pass of training.
+#[derive(Clone, Copy)]
+pub struct Training<'p, 'r> {
+    /// Who computes.
+    pub run: &'p Run<'r>,
+    /// The layer that is adapted.
+    pub base: &'p Linear,
+    /// Where random numbers come from; `None`: nothing is dropped.
+    pub draw: Option<Draw>,
+}
+
+/// Where a step's random numbers come from: the same for any threads and any cut of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The generator.
+    pub random: Philox,
+    /// One for every step.
+    pub step: u64,
+    /// The number of the pass's first row in the whole batch.
+    pub first_row: u64,
+}
+
+/// What an adapter keeps between the passes: it knows which is which. Memory is used again.
+#[derive(Clone, Debug, Default)]
+pub struct AdapterCache {
+    /// Rows of floats, or what else it wants.
+    pub floats: [Vec<f32>; 4],
+}
+
+impl AdapterCache {
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        4 * self.floats.iter().map(Vec::capacity).sum::<usize>()
+    }
+}

@@ -1,0 +1,175 @@
+//! Attention's gradients, alone and as a layer, from what the forward pass kept.
+
+use super::{MultiHeadAttention, rotate, rotate_back, scaled_dot_product_attention};
+use crate::kernels::attention::{Attention, AttentionBackward, Gradients, Sequences};
+use crate::kernels::gemm::Accumulate;
+use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
+use crate::nn::adapter::AdapterCache;
+use crate::nn::block::Pass;
+use crate::nn::gradients::attention_gradients;
+use crate::nn::linear::products_train;
+use crate::nn::trained::{Scope, sized};
+use crate::run::Run;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// What a layer's forward pass keeps for its backward pass; memory is used again.
+#[derive(Clone, Debug, Default)]
+pub struct AttentionCache {
+    /// (rows, heads · head_dim) and (rows, kv_heads · head_dim), before their norms, where there are some.
+    raw: [Vec<f32>; 2],
+    /// q, k, v as attention reads them.
+    qkv: [Vec<f32>; 3],
+    /// (rows, heads · head_dim): what `o` is given.
+    mixed: Vec<f32>,
+    /// (heads, rows)
+    lse: Vec<f32>,
+    /// Of the adapters of q, k, v and o.
+    adapters: [AdapterCache; 4],
+}
+
+impl AttentionCache {
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        let all = self.raw.iter().chain(&self.qkv).chain([&self.mixed, &self.lse]);
+        let adapters: usize = self.adapters.iter().map(AdapterCache::bytes).sum();
+        4 * all.map(Vec::capacity).sum::<usize>() + adapters
+    }
+}
+
+impl MultiHeadAttention {
+    /// [`MultiHeadAttention::forward`] of sequences that lie end to end, from row `ends[s]` to `ends[s + 1]`: the
+    /// same bits, keeping what the backward pass needs.
+    ///
+    /// # Panics
+    /// Where the shapes disagree.
+    pub fn forward_train(
+        &self,
+        pass: Pass<'_, '_>,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+        cache: &mut AttentionCache,
+    ) {
+        let (Pass { run, rope, ends, draw }, n) = (pass, self.q.in_features());
+        let rows = x.len() / n.max(1);
+        let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let AttentionCache { raw, qkv: [q, k, v], mixed, lse, adapters: [of_q, of_k, of_v, of_o] } = cache;
+        let (q, k) = (sized(q, rows * wide), sized(k, rows * narrow));
+        let (v, mixed) = (sized(v, rows * narrow), sized(mixed, rows * wide));
+        let x = MatRef::new(x, rows, n);
+        products_train(
+            (run, draw),
+            [
+                self.q.product(x, MatMut::new(q, rows, wide)),
+                self.k.product(x, MatMut::new(k, rows, narrow)),
+                self.v.product(x, MatMut::new(v, rows, narrow)),
+            ],
+            [of_q, of_k, of_v],
+        );
+        if let Some((of_q, of_k)) = &self.qk_norm {
+            sized(&mut raw[0], q.len()).copy_from_slice(q);
+            sized(&mut raw[1], k.len()).copy_from_slice(k);
+            of_q.forward_in_place(run, q);
+            of_k.forward_in_place(run, k);
+        }
+        if let Some(rope) = rope {
+            rotate(run, rope, self.head_dim, q);
+            rotate(run, rope, self.head_dim, k);
+        }
+        let lse = sized(lse, rows * self.heads);
+        let problem = Attention {
+            q: self.by_token(q, self.heads, 0..rows),
+            k: self.by_token(k, self.kv_heads, 0..rows).into(),
+            v: self.by_token(v, self.kv_heads, 0..rows).into(),
+            out: self.by_token_mut(mixed, self.heads, rows),
+            lse: Some(HeadsMut::new(lse, [1, self.heads, rows, 1])),
+            options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
+        };
+        scaled_dot_product_attention(run, problem);
+        let (width, mixed) = (self.o.out_features(), MatRef::new(mixed, rows, wide));
+        let residual = residual.map(|residual| MatRef::new(residual, rows, width));
+        let product = self.o.product(mixed, MatMut::new(out, rows, width)).plus_any(residual);
+        products_train((run, draw), [product], [of_o]);
+    }
+
+    /// `dx` (rows, features) from `dy` (rows, features), and the gradients of the parameters, as far as they are
+    /// trained; `x` is what the layer was given. The parts of dx by q, k and v are added in this order.
+    ///
+    /// # Panics
+    /// Where the shapes disagree with the forward pass of `cache`.
+    pub fn backward(
+        &self,
+        pass: Pass<'_, '_>,
+        (x, dy): (&[f32], &[f32]),
+        cache: &AttentionCache,
+        dx: &mut [f32],
+        to: &mut Scope<'_>,
+    ) {
+        let (Pass { run, rope, ends, draw }, n) = (pass, self.q.in_features());
+        let rows = x.len() / n.max(1);
+        let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let (who, [of_q, of_k, of_v, of_o]) = ((run, draw), &cache.adapters);
+        let dy = MatRef::new(dy, rows, self.o.out_features());
+        let mut d_mixed = vec![0.0; rows * wide];
+        let given = (MatRef::new(&cache.mixed, rows, wide), dy);
+        let to_mixed = (MatMut::new(&mut d_mixed, rows, wide), Accumulate::Overwrite);
+        self.o.backward(who, given, of_o, to_mixed, &mut to.inner("o"));
+        let mut d = [vec![0.0; rows * wide], vec![0.0; rows * narrow], vec![0.0; rows * narrow]];
+        self.backward_mix(run, &d_mixed, ends, cache, &mut d, to);
+        let [dq, dk, _] = &mut d;
+        if let Some(rope) = rope {
+            rotate_back(run, rope, self.head_dim, dq);
+            rotate_back(run, rope, self.head_dim, dk);
+        }
+        if let Some((of_q, of_k)) = &self.qk_norm {
+            for (norm, name, raw, d) in
+                [(of_q, "q_norm", &cache.raw[0], &mut *dq), (of_k, "k_norm", &cache.raw[1], dk)]
+            {
+                let mut before = vec![0.0; d.len()];
+                norm.backward(run, (raw, d), &mut before, Accumulate::Overwrite, &mut to.inner(name));
+                *d = before;
+            }
+        }
+        let x = MatRef::new(x, rows, n);
+        let mut dx = MatMut::new(dx, rows, n);
+        let layers = [(&self.q, "q", of_q), (&self.k, "k", of_k), (&self.v, "v", of_v)];
+        let mut accumulate = Accumulate::Overwrite;
+        for ((layer, name, cache), d) in layers.into_iter().zip(&d) {
+            let d = MatRef::new(d, rows, layer.out_features());
+            layer.backward(who, (x, d), cache, (dx.reborrow(), accumulate), &mut to.inner(name));
+            accumulate = Accumulate::Add;
+        }
+    }
+
+    /// From the gradient of what `o` was given to those of q, k and v.
+    fn backward_mix(
+        &self,
+        run: &Run<'_>,
+        d_mixed: &[f32],
+        ends: &[usize],
+        cache: &AttentionCache,
+        [dq, dk, dv]: &mut [Vec<f32>; 3],
+        to: &mut Scope<'_>,
+    ) {
+        let AttentionCache { qkv: [q, k, v], mixed, lse, .. } = cache;
+        let rows = d_mixed.len() / (self.heads * self.head_dim).max(1);
+        let shape = [1, self.heads, rows, 1];
+        let problem = AttentionBackward {
+            q: self.by_token(q, self.heads, 0..rows),
+            k: self.by_token(k, self.kv_heads, 0..rows),
+            v: self.by_token(v, self.kv_heads, 0..rows),
+            out: self.by_token(mixed, self.heads, 0..rows),
+            lse: HeadsRef::new(lse, shape),
+            d_out: self.by_token(d_mixed, self.heads, 0..rows),
+            options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
+        };
+        let gradients = Gradients {
+            dq: self.by_token_mut(dq, self.heads, rows),
+            dk: self.by_token_mut(dk, self.kv_heads, rows),
+            dv: self.by_token_mut(dv, self.kv_heads, rows),
+        };
+        let mut delta = vec![0.0; rows * self.heads];
+        attention_gradients(run, &problem, gradients, &mut delta, to.add("sinks"));
+    }
+}

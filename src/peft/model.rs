@@ -1,0 +1,160 @@
+//! Adapters on whole models: new ones, those of files, which of them count, and back into a file.
+
+use super::config::{AdapterConfig, Method};
+use super::files::{Adapter, Module, Parts, StoredLora};
+use super::{LoraAdapters, LoraLayer, stream_of};
+use crate::model::Decoder;
+use crate::nn::Linear;
+use crate::random::Philox;
+use crate::run::Run;
+use crate::{Error, Result};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Puts a new adapter on every module that `config` names and makes it the active one; its numbers are drawn from
+/// `random` and the modules' names. Returns how many modules have one.
+///
+/// # Errors
+/// Where `config` is not of the LoRA family, or names no module of the model.
+pub fn adapt(
+    run: &Run<'_>,
+    model: &mut Decoder,
+    (name, config): (&str, &AdapterConfig),
+    random: Philox,
+) -> Result<usize> {
+    let Method::Lora(lora) = config.method() else {
+        return Err(Error::invalid("only adapters of the LoRA family are put on whole models"));
+    };
+    let mut count = 0;
+    for_modules(model, |module, layer| {
+        if !lora.contains(module) {
+            return Ok(());
+        }
+        let drawn = LoraLayer::new(run, &layer.weight, &lora.options_of(module), (random, stream_of(module)));
+        let (mut new, base) = drawn.map_err(|e| Error::invalid(format!("{module}: {e}")))?;
+        layer.weight = base;
+        if lora.dora {
+            new = new.with_magnitude(run, &layer.weight);
+        }
+        count += 1;
+        insert(run, (module, layer), name, new)
+    })?;
+    if count == 0 {
+        return Err(Error::invalid("the adapter's targets name no module of the model"));
+    }
+    Ok(count)
+}
+
+/// Puts an adapter of a file on the model under `name`; it does not count before [`activate`].
+///
+/// # Errors
+/// Where it is not of the LoRA family, a module is none of the model's linear layers, or has another shape: then some
+/// modules may have it and others not.
+pub fn attach(run: &Run<'_>, model: &mut Decoder, name: &str, adapter: &Adapter) -> Result<()> {
+    let Parts::Lora(modules) = &adapter.parts else {
+        return Err(Error::invalid("only adapters of the LoRA family are put on whole models"));
+    };
+    let mut left: BTreeMap<&str, &StoredLora> = modules.iter().map(|(m, l)| (m.as_str(), l)).collect();
+    for_modules(model, |module, layer| {
+        let Some(stored) = left.remove(module) else { return Ok(()) };
+        let ready = stored.on(run, &layer.weight);
+        let ready = ready.map_err(|e| Error::invalid(format!("{module}: {e}")))?;
+        insert(run, (module, layer), name, ready)
+    })?;
+    match left.keys().next() {
+        None => Ok(()),
+        Some(module) => Err(Error::invalid(format!("{module}: no linear layer of the model's blocks"))),
+    }
+}
+
+/// Which adapters count from now on, each with a weight; none for the base alone. A module that lacks one goes without
+/// it.
+///
+/// # Errors
+/// Where no module has one of a name, or a name comes twice.
+pub fn activate(model: &mut Decoder, adapters: &[(&str, f32)]) -> Result<()> {
+    let mut missing: Vec<&str> = adapters.iter().map(|(name, _)| *name).collect();
+    for_modules(model, |_, layer| {
+        let Some(of) = adapters_of(layer) else { return Ok(()) };
+        let here: Vec<(&str, f32)> =
+            adapters.iter().filter(|(name, _)| of.get(name).is_some()).copied().collect();
+        missing.retain(|name| of.get(name).is_none());
+        of.activate(&here)
+    })?;
+    match missing.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!("no module has an adapter {name:?}"))),
+    }
+}
+
+/// The adapter `name` as a file has it, with the configuration that it was made by.
+///
+/// # Errors
+/// Where no module has it.
+pub fn stored(model: &mut Decoder, name: &str, config: &AdapterConfig) -> Result<Adapter> {
+    let mut modules = BTreeMap::new();
+    for_modules(model, |module, layer| {
+        if let Some(found) = adapters_of(layer).and_then(|of| of.get(name)) {
+            let lengths = found.magnitude.as_ref().map(|m| m.lengths.clone());
+            let mut layer = found.clone();
+            layer.magnitude = None;
+            modules.insert(String::from(module), StoredLora { layer, lengths, module: Module::Linear });
+        }
+        Ok(())
+    })?;
+    if modules.is_empty() {
+        return Err(Error::invalid(format!("no module has an adapter {name:?}")));
+    }
+    Ok(Adapter { config: config.clone(), parts: Parts::Lora(modules) })
+}
+
+fn adapters_of(layer: &mut Linear) -> Option<&mut LoraAdapters> {
+    layer.adapter.as_mut()?.as_any().downcast_mut()
+}
+
+/// Adds an adapter to what the module has, and makes it the active one.
+fn insert(run: &Run<'_>, (module, layer): (&str, &mut Linear), name: &str, new: LoraLayer) -> Result<()> {
+    let mut of = match layer.adapter.take() {
+        None => LoraAdapters::new(stream_of(module)),
+        Some(mut adapter) => match adapter.as_any().downcast_mut::<LoraAdapters>() {
+            Some(of) => core::mem::take(of),
+            None => return Err(Error::invalid(format!("{module}: has an adapter of another kind"))),
+        },
+    };
+    of.insert(run, layer, name, new).map_err(|e| Error::invalid(format!("{module}: {e}")))?;
+    of.activate(&[(name, 1.0)])?;
+    layer.adapter = Some(Box::new(of));
+    Ok(())
+}
+
+/// Every linear layer of the blocks under the name that Hugging Face gives it.
+fn for_modules(model: &mut Decoder, mut f: impl FnMut(&str, &mut Linear) -> Result<()>) -> Result<()> {
+    let architecture = model.config().architecture;
+    model.linears_mut().try_for_each(|(name, layer)| match module_name(architecture, &name) {
+        Some(module) => f(&module, layer),
+        None => {
+            Err(Error::invalid(format!("adapters on {architecture:?}: its projections are fused in files")))
+        }
+    })
+}
+
+/// The module of `blocks.I.PART`; `None` where several share one.
+fn module_name(architecture: crate::model::Architecture, name: &str) -> Option<String> {
+    use crate::model::Architecture::{Gpt2, Phi3};
+    let (block, part) = name.strip_prefix("blocks.")?.split_once('.')?;
+    let part = match part {
+        _ if matches!(architecture, Gpt2 | Phi3) => return None,
+        "attention.q" => "self_attn.q_proj",
+        "attention.k" => "self_attn.k_proj",
+        "attention.v" => "self_attn.v_proj",
+        "attention.o" => "self_attn.o_proj",
+        "network.gate" => "mlp.gate_proj",
+        "network.up" => "mlp.up_proj",
+        "network.down" => "mlp.down_proj",
+        _ => return None,
+    };
+    Some(format!("model.layers.{block}.{part}"))
+}

@@ -1,0 +1,132 @@
+//! `finetune`, and `generate` with what it wrote, as their users meet them, on a committed model of 53 tokens.
+
+mod common;
+
+use common::program::{Folder, assert_fails, out, run};
+use samebits::io::json;
+use std::path::Path;
+
+fn model(name: &str) -> String {
+    format!("{}/tests/data/models/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Pairs that a model can learn: the answer to a word is the word after next.
+fn pairs(folder: &Folder) -> String {
+    let line = |i: usize| {
+        format!("{{\"prompt\": \"w{} w{}\", \"completion\": \"w{} w{}\"}}\n", i + 3, i + 4, i + 5, i + 3)
+    };
+    file(folder, "pairs.jsonl", (0..24).map(line).collect::<String>().as_bytes())
+}
+
+fn path(folder: &Folder, name: impl AsRef<Path>) -> String {
+    folder.path(name).to_str().unwrap().into()
+}
+
+fn file(folder: &Folder, name: &str, bytes: &[u8]) -> String {
+    std::fs::write(folder.path(name), bytes).unwrap();
+    path(folder, name)
+}
+
+fn field(line: &str, name: &str) -> f64 {
+    json::parse(line.as_bytes()).unwrap().get(name).unwrap().as_f64().unwrap()
+}
+
+fn adapter(folder: &str) -> Vec<u8> {
+    std::fs::read(Path::new(folder).join("adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn an_adapter_learns_answers_and_generate_gives_them() {
+    let folder = Folder::new("finetune");
+    let (llama, data) = (model("llama"), pairs(&folder));
+    let ask = |method: &str, out: &str, more: &[&str]| {
+        let mut all = vec!["finetune", "--model", &llama, "--data", &data, "--held-out", &data, "--json"];
+        all.extend(["--lr", "0.02", "--epochs", "40", "--batch", "12", "--method", method, "--out", out]);
+        all.extend(more);
+        run(all)
+    };
+    for method in ["lora", "dora", "qlora"] {
+        let to = path(&folder, method);
+        let done = ask(method, &to, &[]);
+        assert!(done.status.success(), "{done:?}");
+        let lines: Vec<&str> = out(&done).lines().collect();
+        assert_eq!(lines.len(), 81, "a line for each step, and the last");
+        let (before, after) = (field(lines[80], "held_out_before"), field(lines[80], "held_out_after"));
+        assert!(after < before / 4.0, "{method}: {before} to {after}");
+        assert_eq!(field(lines[79], "step"), 80.0);
+    }
+    let said = |more: &[&str]| {
+        let ask =
+            ["generate", "--model", &llama, "--prompt", "w10 w11", "--temperature", "0", "--max-tokens", "2"];
+        let said = run(ask.iter().chain(more));
+        assert!(said.status.success(), "{said:?}");
+        out(&said).to_string()
+    };
+    let learned = path(&folder, "lora");
+    assert_eq!(said(&["--adapter", &learned]).trim(), "w12 w10");
+    assert_eq!(said(&["--adapter", &format!("{learned}=0")]), said(&[]), "weight 0 is the base");
+    assert_ne!(said(&[]), said(&["--adapter", &learned]));
+
+    // The same seed: the same bits, on any number of threads, with less kept, and after a stop.
+    let want = adapter(&learned);
+    for (name, more) in [("one", ["--threads", "1"]), ("three", ["--threads", "3"])] {
+        assert!(ask("lora", &path(&folder, name), &more).status.success());
+        assert_eq!(adapter(&path(&folder, name)), want, "{name} threads");
+    }
+    assert!(ask("lora", &path(&folder, "less"), &["--recompute"]).status.success());
+    assert_eq!(adapter(&path(&folder, "less")), want, "activations computed again");
+    assert!(ask("lora", &path(&folder, "seed"), &["--seed", "5"]).status.success());
+    assert_ne!(adapter(&path(&folder, "seed")), want, "another seed");
+    let checkpoint = path(&folder, "checkpoint.safetensors");
+    let parts = ["--checkpoint", &checkpoint, "--every", "30"];
+    assert!(ask("lora", &path(&folder, "first"), &parts).status.success());
+    assert_eq!(adapter(&path(&folder, "first")), want);
+    let resumed = ask("lora", &path(&folder, "second"), &[&parts[..], &["--resume"]].concat());
+    assert!(resumed.status.success(), "{resumed:?}");
+    assert_eq!(adapter(&path(&folder, "second")), want, "resumed at the end");
+}
+
+#[test]
+fn text_and_conversations_are_examples_too() {
+    let folder = Folder::new("finetune-data");
+    let llama = model("llama");
+    let text: String = (0..400).map(|i| format!("w{} ", 3 + i % 7)).collect();
+    let text = file(&folder, "text.txt", text.as_bytes());
+    let chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"w5\"}, {\"role\": \"assistant\", \"content\": \"w6\"}]}\n";
+    let chat = file(&folder, "chat.jsonl", chat.as_bytes());
+    for (i, (data, more)) in [(&text, vec![]), (&chat, vec!["--chat", "mistral"])].into_iter().enumerate() {
+        let to = path(&folder, format!("out{i}"));
+        let mut ask = vec!["finetune", "--model", &llama, "--data", data, "--out", &to, "--seq-len", "32"];
+        ask.extend(more);
+        let done = run(ask);
+        assert!(done.status.success(), "{done:?}");
+        assert!(out(&done).contains("parameters trained"), "{}", out(&done));
+    }
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_one_line() {
+    let folder = Folder::new("finetune-errors");
+    let (llama, data) = (model("llama"), pairs(&folder));
+    let to = path(&folder, "adapter");
+    let ask = |model: &str, data: &str, more: &[&str]| {
+        let mut all = vec!["finetune", "--model", model, "--data", data, "--out", &to];
+        all.extend(more);
+        run(all)
+    };
+    assert_fails(&run(["finetune", "--model", &llama, "--data", &data]), 2, "--out is needed");
+    assert_fails(&ask(&llama, &data, &["--method", "prompt"]), 2, "lora, dora or qlora");
+    assert_fails(&ask(&llama, &data, &["--resume"]), 2, "--checkpoint");
+    assert_fails(&ask(&llama, &data, &["--targets", "no_such"]), 1, "name no module");
+    assert_fails(&ask(&model("bert"), &data, &[]), 1, "bert");
+    let bad = file(&folder, "bad.jsonl", b"{\"text\": \"w5 w6\"}\n{\"prompt\": \"w5\"}\n");
+    assert_fails(&ask(&llama, &bad, &[]), 1, "line 2");
+    let empty = file(&folder, "empty.jsonl", b"\n");
+    assert_fails(&ask(&llama, &empty, &[]), 1, "no examples");
+    let chat = file(&folder, "chat.jsonl", b"{\"messages\": []}\n");
+    assert_fails(&ask(&llama, &chat, &[]), 1, "--chat TEMPLATE");
+    assert!(!Path::new(&to).exists(), "nothing was written");
+    let other = file(&folder, "other.safetensors", b"12345678");
+    assert_fails(&ask(&llama, &data, &["--resume", "--checkpoint", &other]), 1, "other.safetensors");
+    assert_fails(&run(["generate", "--model", &llama, "--adapter", &data]), 1, "pairs.jsonl");
+}
