@@ -1,6 +1,7 @@
 //! Whole models: prompts and tokens a second, as llama-bench names them, and texts a second of encoders.
 //!
-//! `pp512` computes a prompt of 512 drawn tokens, `tg128` generates 128 tokens one by one behind an empty prompt;
+//! `pp512` computes a prompt of 512 drawn tokens, `tg128` generates 128 tokens one by one behind an empty prompt (or as
+//! many as a [`Plan`] says);
 //! `embed B×T` turns B texts of T tokens each into vectors. Samples of the ceiling that binds take turns with
 //! them: multiply-adds for prompts and texts, reads of as many bytes as the weights have for tokens.
 //!
@@ -39,15 +40,34 @@ pub struct Row {
 /// How long a sample of a ceiling takes.
 const CEILING: f64 = 0.02;
 
-/// Measures what the model is for, each in `turns` turns after one that warms up; a decoder's keys and values are
-/// stored as `kind`.
+/// What is measured, and how often.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Turns after the one that warms up.
+    pub turns: usize,
+    /// What a decoder's keys and values are stored as.
+    pub kind: CacheType,
+    /// Lengths of prompts.
+    pub prompts: Vec<usize>,
+    /// Tokens that are generated; 0: none.
+    pub tokens: usize,
+}
+
+/// Measures what the model is for.
 ///
 /// # Errors
 /// Where the model cannot compute so many tokens.
-pub fn measure(model: &Model, kind: CacheType, cpu: Cpu, pool: &Pool, turns: usize) -> Result<Vec<Row>> {
-    let mut bench = Bench { cpu, pool, kind, ceilings: Ceilings::default(), turns };
+pub fn measure(model: &Model, plan: &Plan, cpu: Cpu, pool: &Pool) -> Result<Vec<Row>> {
+    let mut bench = Bench { cpu, pool, kind: plan.kind, ceilings: Ceilings::default(), turns: plan.turns };
     match model {
-        Model::Decoder(model) => Ok(vec![bench.prompt(model, 512)?, bench.tokens(model, 128)?]),
+        Model::Decoder(model) => {
+            let prompts = plan.prompts.iter().filter(|&&n| n > 0);
+            let mut rows = prompts.map(|&n| bench.prompt(model, n)).collect::<Result<Vec<_>>>()?;
+            if plan.tokens > 0 {
+                rows.push(bench.tokens(model, plan.tokens)?);
+            }
+            Ok(rows)
+        }
         Model::Encoder(model) => {
             let shapes = [(1, 16), (1, 128), (8, 16), (8, 128), (32, 16), (32, 128)];
             let fits = |&(_, tokens): &(usize, usize)| tokens <= model.max_tokens;

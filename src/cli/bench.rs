@@ -43,6 +43,21 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("S"),
             help: "for each kernel, shape and tier; 1 unless given",
         },
+        Flag {
+            name: "prompt",
+            takes: Takes::Many("N"),
+            help: "with --model: tokens of prompts; 512 unless given",
+        },
+        Flag {
+            name: "tokens",
+            takes: Takes::One("N"),
+            help: "with --model: tokens to generate; 128 unless given",
+        },
+        Flag {
+            name: "turns",
+            takes: Takes::One("N"),
+            help: "with --model: how often each is measured; 5 unless given",
+        },
         Flag { name: "cold", takes: Takes::Nothing, help: "empty the caches before each call" },
         Flag { name: "json", takes: Takes::Nothing, help: "the run as JSON, in the format below" },
         Flag { name: "csv", takes: Takes::Nothing, help: "the run as comma-separated values" },
@@ -70,6 +85,7 @@ Examples:
   samebits bench gemv dot --cold
   samebits bench --weights model.safetensors --threads 2
   samebits bench --model all-MiniLM-L6-v2 --threads 2
+  samebits bench --model llama.gguf --prompt 256 --prompt 512 --tokens 64 --turns 3
 
 --weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
 goes through all of them. Products have 128 rows; shapes read N x K × how many.
@@ -90,6 +106,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     if let Some(path) = args.path("model") {
         return model::run(&path, args, console);
+    }
+    if let Some(name) = ["prompt", "tokens", "turns"].into_iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("bench: --{name} goes with --model"), None));
     }
     if args.has("cache") {
         return Err(Failure::usage("bench: --cache goes with --model", None));

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use super::rate;
 use crate::bench::measure::Summary;
-use crate::bench::model::{Row, load, measure};
+use crate::bench::model::{Plan, Row, load, measure};
 use crate::cli::{Align, Args, Console, Failure, Progress, Table};
 use crate::cpu;
 use crate::io::json::Writer;
 use crate::model::{CacheType, Model};
 use crate::pool::{MAX_THREADS, Pool};
 
+/// Tokens of a prompt or a text at most.
+const MOST: usize = 1 << 20;
 /// Turns after the one that warms up.
 const TURNS: usize = 5;
 /// The same, of opening the model in both ways.
@@ -31,11 +33,18 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let pool = Pool::new(threads);
     let mut progress = Progress::new();
     progress.show(format_args!("reading {}", path.display()));
-    let loads = load(path, cpu, &pool, LOADS)?;
+    let turns = args.count("turns", 1..=1000)?;
+    let plan = Plan {
+        turns: turns.unwrap_or(TURNS),
+        kind,
+        prompts: prompts(args)?,
+        tokens: args.count("tokens", 0..=MOST)?.unwrap_or(128),
+    };
+    let loads = load(path, cpu, &pool, turns.unwrap_or(LOADS))?;
     let model = Model::open(path, cpu)?;
     console.check_interrupt()?;
     progress.show("measuring");
-    let rows: Vec<Row> = loads.into_iter().chain(measure(&model, kind, cpu, &pool, TURNS)?).collect();
+    let rows: Vec<Row> = loads.into_iter().chain(measure(&model, &plan, cpu, &pool)?).collect();
     progress.clear();
     if args.has("json") {
         writeln!(console, "{}", json(path, cpu.tier().name(), (threads, kind), &rows))?;
@@ -58,6 +67,16 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     }
     write!(console, "{table}")?;
     Ok(())
+}
+
+/// `--prompt`: lengths.
+fn prompts(args: &Args) -> Result<Vec<usize>, Failure> {
+    let given = args.all("prompt").map(|text| {
+        let n = text.to_str().and_then(|text| text.parse().ok()).filter(|n| *n <= MOST);
+        n.ok_or_else(|| Failure::usage(format!("bench: --prompt {text:?}: tokens from 0 to {MOST}"), None))
+    });
+    let given = given.collect::<Result<Vec<usize>, Failure>>()?;
+    Ok(if given.is_empty() { vec![512] } else { given })
 }
 
 fn json(path: &Path, tier: &str, (threads, kind): (usize, CacheType), rows: &[Row]) -> String {

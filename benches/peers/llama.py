@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Prompts and tokens a second: samebits beside llama.cpp, in turns, on Llamas of drawn weights.
+
+    cargo build --release
+    pip install torch transformers tokenizers
+    # llama-bench: `cmake -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON && cmake --build build -t llama-bench`
+    # in vendor/llama.cpp of the source package that `pip download --no-binary :all: llama-cpp-python` brings
+    python3 benches/peers/llama.py target/release/samebits build/bin/llama-bench DIR --threads 1,2
+
+DIR keeps the models: 34 M parameters (512 × 8, the vocabulary 8,192) and 303 M (1,024 × 20, 24,576), as folders of
+transformers and as GGUF files of the same weights in F32, BF16 and Q8_0; NF4, which llama.cpp has not, with the head
+too, is set against our own F32. Each turn runs every program once; ratios are medians of those within a turn.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import string
+import subprocess
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("program")
+parser.add_argument("llama_bench")
+parser.add_argument("dir", type=pathlib.Path)
+parser.add_argument("--threads", default="1,2")
+parser.add_argument("--turns", type=int, default=5)
+parser.add_argument("--prompts", default="256,512")
+parser.add_argument("--tokens", type=int, default=64)
+parser.add_argument("--models", default="34M,303M")
+parser.add_argument("--types", default="f32,bf16,q8_0,nf4")
+args = parser.parse_args()
+SIZES = {"34M": (512, 8, 8, 1376, 8192), "303M": (1024, 20, 16, 2816, 24576)}
+
+
+def draw(name):
+    """A Llama of drawn weights with a tokenizer of so many tokens."""
+    folder = args.dir / name
+    if (folder / "config.json").exists():
+        return folder
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    dim, layers, heads, hidden, vocab = SIZES[name]
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(
+        hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads,
+        intermediate_size=hidden, vocab_size=vocab, max_position_embeddings=2048, tie_word_embeddings=False,
+        bos_token_id=0, eos_token_id=1)).save_pretrained(folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens, merges, letters = list(alphabet), [], string.ascii_letters + string.digits
+    for depth in range(2, 5):  # every pair of letters, then every third letter behind a pair …
+        for left in [t for t in tokens if len(t) == depth - 1 and all(c in letters for c in t)]:
+            for right in letters:
+                if len(tokens) < vocab - 2:
+                    tokens.append(left + right)
+                    merges.append((left, right))
+    assert len(tokens) == vocab - 2
+    bpe = models.BPE(vocab={t: i for i, t in enumerate(["<s>", "</s>"] + tokens)}, merges=merges)
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def made(name, kind):
+    """The model with its matrices as `kind`, made once."""
+    source, out = draw(name), args.dir / (f"{name}-nf4" if kind == "nf4" else f"{name}-{kind}.gguf")
+    if not out.exists():
+        command = {
+            "nf4": ["quantize", source, out, "--nf4", "--include", "lm_head"],
+        }.get(kind, ["convert", source, out, "--type", kind])
+        subprocess.run([args.program, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    return out
+
+
+def ours(model, threads):
+    command = [args.program, "bench", "--model", str(model), "--threads", str(threads), "--json", "--turns", "1",
+               "--tokens", str(args.tokens), *(w for p in args.prompts.split(",") for w in ("--prompt", p))]
+    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["rows"]
+    return {r["test"]: (r["rate"]["median"], r["of_peak"]["median"]) for r in rows if r["unit"] == "tokens/s"}
+
+
+def theirs(model, threads):
+    command = [args.llama_bench, "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json",
+               "-p", args.prompts, "-n", str(args.tokens)]
+    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    name = lambda r: f"pp{r['n_prompt']}" if r["n_prompt"] else f"tg{r['n_gen']}"
+    return {name(r): r["avg_ts"] for r in rows}
+
+
+def main():
+    print("| model | weights | threads | test | samebits tokens/s (min–max) | of the limit | ÷ llama.cpp (min–max) |")
+    print("|---|---|---|---|---|---|---|")
+    for name in args.models.split(","):
+        for threads in map(int, args.threads.split(",")):
+            for kind in args.types.split(","):
+                row(name, kind, threads)
+
+
+def row(name, kind, threads):
+    model = made(name, kind)
+    peer = made(name, "f32") if kind == "nf4" else model
+    mine, other = [], []
+    for _ in range(args.turns):
+        mine.append(ours(model, threads))
+        other.append({t: r[0] for t, r in ours(peer, threads).items()} if kind == "nf4" else theirs(peer, threads))
+    for test in mine[0]:
+        rates, shares = ([m[test][i] for m in mine] for i in (0, 1))
+        ratios = [m[test][0] / o[test] for m, o in zip(mine, other)]
+        mid = statistics.median
+        print(f"| {name} | {kind} | {threads} | {test} | {mid(rates):.0f} ({min(rates):.0f}–{max(rates):.0f}) | "
+              f"{100 * mid(shares):.0f} % | {mid(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+              f"{' of our f32' if kind == 'nf4' else ''} |", flush=True)
+
+
+main()
