@@ -14,7 +14,8 @@
 //!   row 255  ████ ──┴─► sum ← sum + acc, acc ← 0
 //! ```
 //!
-//! **Registers.**  16 chains: all on AVX-512, some in L1 elsewhere.   **Cost.**  4 bytes read an element, one addition: memory binds.
+//! **Registers.**  16 chains: all on AVX-512, some in L1 elsewhere.
+//! **Cost.**  4 bytes read an element, one addition: memory binds.
 //!
 //! **Error.**  ≤ (min(m, 256) + ⌈m/256⌉) u Σ|dy|, in practice ≤ 32 u Σ|dy|.
 //! **Reference.**  None: the definition is the algorithm.   **Next.**  `norm/backward.rs`
@@ -78,8 +79,19 @@ struct Plain<'a>(MatRef<'a>);
 impl Terms for Plain<'_> {
     #[inline(always)]
     fn add<S: Simd, const N: usize>(&self, s: S, r: usize, at: usize, chains: &mut [S::F32; N]) {
-        for (i, chain) in chains.iter_mut().enumerate() {
-            *chain = s.add(*chain, word_at(s, &self.0, r, at + i * LANES, 0.0));
+        // Looked up once a row, where all of the words are there side by side.
+        let words = self.0.row(r).and_then(|row| row[at..].as_chunks::<LANES>().0.first_chunk::<N>());
+        match words {
+            Some(words) => {
+                for (chain, word) in chains.iter_mut().zip(words) {
+                    *chain = s.add(*chain, s.load(word));
+                }
+            }
+            None => {
+                for (i, chain) in chains.iter_mut().enumerate() {
+                    *chain = s.add(*chain, word_at(s, &self.0, r, at + i * LANES, 0.0));
+                }
+            }
         }
     }
 }
