@@ -257,4 +257,7 @@ fn what_has_no_place_is_an_error() {
     assert!(error.contains("model.layers.0.self_attn.q_proj"), "{error}");
     let error = attach(&run, &mut open("gpt2"), "default", &adapter).unwrap_err().to_string();
     assert!(error.contains("fused"), "{error}");
+    // What has no adapter may be told so.
+    activate(&mut open("gpt2"), &[]).unwrap();
+    activate(&mut open("phi3_short"), &[]).unwrap();
 }

@@ -45,6 +45,7 @@ pub fn adapt(
     if count == 0 {
         return Err(Error::invalid("the adapter's targets name no module of the model"));
     }
+    activate(model, &[(name, 1.0)])?;
     Ok(count)
 }
 
@@ -77,7 +78,7 @@ pub fn attach(run: &Run<'_>, model: &mut Decoder, name: &str, adapter: &Adapter)
 /// Where no module has one of a name, or a name comes twice.
 pub fn activate(model: &mut Decoder, adapters: &[(&str, f32)]) -> Result<()> {
     let mut missing: Vec<&str> = adapters.iter().map(|(name, _)| *name).collect();
-    for_modules(model, |_, layer| {
+    model.linears_mut().try_for_each(|(_, layer)| {
         let Some(of) = adapters_of(layer) else { return Ok(()) };
         let here: Vec<(&str, f32)> =
             adapters.iter().filter(|(name, _)| of.get(name).is_some()).copied().collect();
@@ -115,19 +116,17 @@ fn adapters_of(layer: &mut Linear) -> Option<&mut LoraAdapters> {
     layer.adapter.as_mut()?.as_any().downcast_mut()
 }
 
-/// Adds an adapter to what the module has, and makes it the active one.
+/// Adds an adapter to what the module has.
 fn insert(run: &Run<'_>, (module, layer): (&str, &mut Linear), name: &str, new: LoraLayer) -> Result<()> {
-    let mut of = match layer.adapter.take() {
-        None => LoraAdapters::new(stream_of(module)),
-        Some(mut adapter) => match adapter.as_any().downcast_mut::<LoraAdapters>() {
-            Some(of) => core::mem::take(of),
-            None => return Err(Error::invalid(format!("{module}: has an adapter of another kind"))),
-        },
+    // Out of its place while the layer is looked at, and back whatever comes of it.
+    let adapter = layer.adapter.take();
+    let mut adapter = adapter.unwrap_or_else(|| Box::new(LoraAdapters::new(stream_of(module))));
+    let inserted = match adapter.as_any().downcast_mut::<LoraAdapters>() {
+        Some(of) => of.insert(run, layer, name, new),
+        None => Err(Error::invalid("it has an adapter of another kind")),
     };
-    of.insert(run, layer, name, new).map_err(|e| Error::invalid(format!("{module}: {e}")))?;
-    of.activate(&[(name, 1.0)])?;
-    layer.adapter = Some(Box::new(of));
-    Ok(())
+    layer.adapter = Some(adapter);
+    inserted.map_err(|e| Error::invalid(format!("{module}: {e}")))
 }
 
 /// Every linear layer of the blocks under the name that Hugging Face gives it.
