@@ -9,6 +9,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::io::atomic;
@@ -114,6 +115,15 @@ impl Failure {
             }
         }
     }
+}
+
+/// A file as text.
+fn read_text(path: &Path) -> crate::Result<String> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to() as u64;
+        Error::malformed(at, "the text is no UTF-8").in_file(path.display())
+    })
 }
 
 /// Runs the program with the process's arguments and standard streams.

@@ -1,7 +1,6 @@
 //! `samebits perplexity`: how well a model foretells a text.
 
 use std::io::Write;
-use std::path::Path;
 
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
@@ -61,7 +60,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let model = Decoder::open_with(&path, run.cpu(), Opening { length: asked, ..Opening::default() })?;
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;
-    let tokens = tokenizer.encode(&read(&text)?, &EncodeOptions::plain())?.ids;
+    let tokens = tokenizer.encode(&super::read_text(&text)?, &EncodeOptions::plain())?.ids;
     let (mut progress, mut workspace, mut tally) = (Progress::new(), Workspace::new(), Tally::default());
     for part in tokens.chunks(context - begin.len()) {
         console.check_interrupt()?;
@@ -131,12 +130,4 @@ fn begin(tokenizer: &Tokenizer) -> Result<Vec<u32>, Failure> {
     let empty = tokenizer.encode("", &EncodeOptions::default())?;
     let bos = tokenizer.bos_id();
     Ok(empty.ids.into_iter().take(1).filter(|&id| Some(id) == bos).collect())
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    Ok(String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to() as u64;
-        Error::malformed(at, "the text is no UTF-8").in_file(path.display())
-    })?)
 }

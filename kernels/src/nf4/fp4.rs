@@ -16,7 +16,7 @@
 //! **Reference.**  `quantize_4bit(quant_type="fp4")` of bitsandbytes 0.50.2.  **Next.**  `pack.rs`
 
 use super::dequantize::decode;
-use super::quantize::{Coder, maxima, padded, reciprocal};
+use super::quantize::{Coder, maxima, padded, reciprocal, step_table};
 use super::{NotFinite, Single, Walk, block_count, code_bytes};
 use crate::simd::{Floats, Simd};
 use crate::{Cpu, Kernel, LANES, Line};
@@ -112,21 +112,10 @@ impl Kernel for Quantize<'_> {
     }
 }
 
-/// Entry d − 1 + i of the thresholds at index i; what lies past the end is never looked up.
-const fn step_table(d: usize) -> Floats {
-    let mut table = [0.0; LANES];
-    let mut i = 0;
-    while i + d - 1 < THRESHOLDS.len() {
-        table[i] = THRESHOLDS[i + d - 1];
-        i += 1;
-    }
-    table
-}
-
 /// The codes of sixteen elements, given their absmax.
 #[inline(always)]
 fn encode<S: Simd>(s: S, x: S::F32, absmax: S::F32) -> S::I32 {
-    const STEPS: [(Floats, i32); 2] = [(step_table(2), 2), (step_table(1), 1)];
+    const STEPS: [(Floats, i32); 2] = [(step_table(&THRESHOLDS, 2), 2), (step_table(&THRESHOLDS, 1), 1)];
     const PATTERNS: Floats = {
         let mut patterns = [0.0; LANES];
         let mut i = 0;

@@ -213,12 +213,12 @@ pub(super) struct Coder<S: Simd> {
     odd: S::I32,
 }
 
-/// `THRESHOLDS` from `d - 1` on; what lies past the end is never looked up.
-const fn step_table(d: usize) -> Floats {
+/// `thresholds` from `d - 1` on; what lies past the end is never looked up.
+pub(super) const fn step_table(thresholds: &[f32], d: usize) -> Floats {
     let mut table = [0.0; LANES];
     let mut i = 0;
-    while i + d - 1 < THRESHOLDS.len() {
-        table[i] = THRESHOLDS[i + d - 1];
+    while i + d - 1 < thresholds.len() {
+        table[i] = thresholds[i + d - 1];
         i += 1;
     }
     table
@@ -227,7 +227,8 @@ const fn step_table(d: usize) -> Floats {
 impl<S: Simd> Coder<S> {
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
-        const TABLES: [Floats; 3] = [step_table(4), step_table(2), step_table(1)];
+        const TABLES: [Floats; 3] =
+            [step_table(&THRESHOLDS, 4), step_table(&THRESHOLDS, 2), step_table(&THRESHOLDS, 1)];
         const EVEN: [i32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14];
         let even = s.load_i(&EVEN);
         let odd = s.add_i(even, s.splat_i(1));

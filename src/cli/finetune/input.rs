@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cli::read_text;
 use crate::io::json;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::model::{ChatTemplate, Role};
@@ -19,11 +20,7 @@ pub struct Input<'t> {
 impl Input<'_> {
     /// The examples of a file.
     pub fn read(&self, path: &Path) -> Result<Vec<Example>> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let at = e.utf8_error().valid_up_to() as u64;
-            Error::malformed(at, "the text is no UTF-8").in_file(path.display())
-        })?;
+        let text = read_text(path)?;
         let lines = path.extension().is_some_and(|e| e == "jsonl");
         let examples = if lines { self.lines(&text) } else { self.text(&text) };
         let examples = examples.map_err(|e| e.in_file(path.display()))?;

@@ -190,7 +190,7 @@ impl Decoder {
         d: &mut [f32],
         gradients: &mut Gradients,
     ) -> f64 {
-        let (dim, vocab) = (self.config.dim, self.config.vocab);
+        let (dim, vocab, learns) = (self.config.dim, self.config.vocab, gradients.elements() > 0);
         let mut normed = vec![0.0; x.len()];
         self.norm.forward(run, x, &mut normed);
         let mut d_normed = vec![0.0; x.len()];
@@ -205,7 +205,9 @@ impl Decoder {
             self.head.forward(run, x, MatMut::new(&mut *logits, n, vocab));
             self.lose(run, logits, targets, how, losses);
             let dy = MatRef::new(logits, n, vocab);
-            self.backward_table((run, None), (x, dy), MatMut::new(dx, n, dim), gradients);
+            if learns {
+                self.backward_table((run, None), (x, dy), MatMut::new(dx, n, dim), gradients);
+            }
         }
         let scope = &mut gradients.scope();
         self.norm.backward(run, (x, &d_normed), d, Accumulate::Overwrite, &mut scope.inner("norm"));

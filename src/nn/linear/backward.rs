@@ -3,11 +3,12 @@
 //! **Law.** Clause 1: dx with the outputs as k, dW and db with the rows as k, so that batches of a multiple of 256
 //! rows, accumulated, have the bits of one.
 
-use super::{Linear, Product, products};
+use super::{Linear, Product};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::adapter::{AdapterCache, Draw, Training};
 use crate::nn::gradients::{bias_gradient, input_gradient, weight_gradient};
+use crate::nn::product::run_all;
 use crate::nn::trained::Scope;
 use crate::run::Run;
 
@@ -20,19 +21,16 @@ pub(crate) fn products_train<'a, const N: usize>(
     all: [Product<'a>; N],
     caches: [&mut AdapterCache; N],
 ) {
-    let mut caches = caches.into_iter();
-    let mut later = all.map(|product| (Some(product), caches.next()));
-    for (product, cache) in &mut later {
-        let adapted = product.take_if(|p| p.layer.adapter.is_some());
-        if let (Some(adapted), Some(cache)) = (adapted, cache) {
+    let mut all = all.map(Some);
+    for (product, cache) in all.iter_mut().zip(caches) {
+        if let Some(adapted) = product.take_if(|p| p.layer.adapter.is_some()) {
             adapted.run_adapted(run, |layer, adapter, x, out| {
                 adapter.forward_train(Training { run, base: layer, draw }, x, out, cache);
             });
         }
     }
-    for (product, _) in later {
-        product.into_iter().for_each(|product| products(run, [product]));
-    }
+    let threads = run.threads();
+    run_all(run, all.into_iter().flatten().map(|product| product.cut(threads)));
 }
 
 impl Linear {
