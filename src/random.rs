@@ -5,6 +5,9 @@
 //!
 //! Philox 4×32 with ten rounds: Salmon, Moraes, Dror, Shaw 2011, *Parallel random numbers: as easy as 1, 2, 3*.
 
+use crate::kernels::math::{cos64, ln64};
+use crate::kernels::simd::sqrt64;
+
 /// The multipliers of a round.
 const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
 /// What the key grows by from round to round: the golden ratio and √3 − 1, in fractions of 2³².
@@ -49,4 +52,17 @@ impl Philox {
         let bits = (b as u64) << 32 | a as u64;
         (bits >> 11) as f64 / (1u64 << 53) as f64
     }
+}
+
+/// A number of the standard normal distribution for a place (Box and Muller 1958).
+pub fn normal(random: Philox, place: u64, stream: u64) -> f64 {
+    // 1 − u lies in (0, 1]: its logarithm is finite.
+    let radius = sqrt64(-2.0 * ln64(1.0 - random.uniform(2 * place, stream)));
+    radius * cos64(2.0 * core::f64::consts::PI * random.uniform(2 * place + 1, stream))
+}
+
+/// A number for each name: the stream from which random numbers for it are drawn (FNV-1a).
+pub fn stream_of(name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -25,11 +25,13 @@ mod generate;
 mod help;
 mod info;
 mod inspect;
+mod learning;
 mod nearest;
 mod perplexity;
 mod quantize;
 mod tokenize;
 mod tour;
+mod train;
 mod train_tokenizer;
 mod values;
 mod weights;
@@ -68,6 +70,7 @@ pub const COMMANDS: &[Command] = &[
     train_tokenizer::COMMAND,
     embed::COMMAND,
     perplexity::COMMAND,
+    train::COMMAND,
     finetune::COMMAND,
     help::COMMAND,
 ];

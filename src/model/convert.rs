@@ -20,6 +20,7 @@
 //!
 //! Reference: `convert_hf_to_gguf.py` of github.com/ggml-org/llama.cpp, `export.py` of github.com/karpathy/llama2.c.
 
+mod made;
 mod parts;
 mod to_folder;
 mod to_gguf;
@@ -41,6 +42,7 @@ use parts::Part;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+pub use made::save_folder;
 pub use parts::ElementType;
 pub use vocabulary::Vocabulary;
 pub(crate) use vocabulary::copy_small;

@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 
 mod backward;
 mod build;
+mod named;
 mod parameters;
 
 pub use backward::{Examples, Keep, Tape};

@@ -30,7 +30,7 @@ pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 #[cfg(feature = "std")]
 pub(crate) use convert::copy_small;
 #[cfg(feature = "std")]
-pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert};
+pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert, save_folder};
 pub use decoder::{Decoder, Examples, Keep, ParameterMut, Sequence, Tape, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]

@@ -12,7 +12,6 @@
 
 use super::decompose::{Svd, orthonormalise, svd};
 use super::{LoraLayer, LoraShape};
-use crate::kernels::math::{cos64, ln64};
 use crate::kernels::simd::sqrt64;
 use crate::kernels::view::MatRef;
 use crate::nn::Weight;
@@ -22,6 +21,8 @@ use crate::{Error, Result};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+
+pub use crate::random::normal;
 
 /// How A and B begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +94,6 @@ impl LoraOptions {
         }
         Ok(())
     }
-}
-
-/// A number of the standard normal distribution for a place (Box and Muller 1958).
-pub fn normal(random: Philox, place: u64, stream: u64) -> f64 {
-    // 1 − u lies in (0, 1]: its logarithm is finite.
-    let radius = sqrt64(-2.0 * ln64(1.0 - random.uniform(2 * place, stream)));
-    radius * cos64(2.0 * core::f64::consts::PI * random.uniform(2 * place + 1, stream))
 }
 
 impl LoraLayer {

@@ -37,6 +37,8 @@ pub use lora::{Draw, LoraCache, LoraLayer, LoraShape};
 pub use model::{activate, adapt, attach, stored};
 pub use prefix::Prefix;
 
+pub use crate::random::stream_of;
+
 use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};
 use crate::kernels::view::{Layout, MatMut, MatRef};
 use crate::run::Run;
@@ -55,10 +57,4 @@ fn product(run: &Run<'_>, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulat
 fn repeated(row: &[f32], rows: usize) -> MatRef<'_> {
     let layout = Layout { rows, cols: row.len(), row_stride: 0, col_stride: 1 };
     MatRef::strided(row, 0, layout)
-}
-
-/// A number for each name: the stream from which random numbers for it are drawn (FNV-1a).
-pub fn stream_of(name: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }

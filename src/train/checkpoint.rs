@@ -4,6 +4,7 @@
 //! [`Optimizer::save`] gives), and in its metadata the count of steps and the plan.
 
 use super::optimizer::Optimizer;
+use super::schedule::Shape;
 use super::trainer::{Plan, Trainer};
 use crate::io::safetensors::{Dtype, SafeTensors, TensorView, write};
 use crate::model::Decoder;
@@ -18,6 +19,15 @@ use std::path::Path;
 /// What the metadata calls this format.
 const FORMAT: &str = "samebits-training/1";
 
+/// The plan as checkpoints remember it.
+fn fingerprint(plan: &Plan) -> String {
+    let mut plan = *plan;
+    if let Shape::StableThenFall { decay, .. } = &mut plan.schedule.shape {
+        (*decay, plan.schedule.total) = (0, 0);
+    }
+    format!("{plan:?}")
+}
+
 impl Trainer {
     /// Writes a checkpoint: after an error, or when the process is killed, `path` is as it was.
     ///
@@ -25,7 +35,7 @@ impl Trainer {
     /// [`Error::Io`] with what the system refused.
     pub fn save(&mut self, path: &Path) -> Result<()> {
         let optimizer = self.optimizer.save()?;
-        let (steps, plan) = (self.step.to_string(), format!("{:?}", self.plan));
+        let (steps, plan) = (self.step.to_string(), fingerprint(&self.plan));
         let gradients = &self.gradients;
         self.model.with_parameters(|all| {
             let trained = all.iter().filter(|p| gradients.get(&p.name).is_some());
@@ -45,7 +55,8 @@ impl Trainer {
     }
 
     /// Goes on from a checkpoint: with the model, plan and choice of parameters that [`Trainer::new`] had, the next
-    /// step has the bits that it would have had.
+    /// step has the bits that it would have had. Only the length of a warm-up–stable–decay schedule may be another: its
+    /// stable steps do not depend on it, so a training can be prolonged.
     ///
     /// # Errors
     /// Where the file is no checkpoint, of another plan, or its tensors are not those that are trained here.
@@ -69,7 +80,7 @@ impl Trainer {
         if metadata("format").as_deref() != Some(FORMAT) {
             return Err(Error::invalid(format!("no checkpoint of training ({FORMAT})")));
         }
-        let (was, plan) = (metadata("plan").unwrap_or_default(), format!("{:?}", self.plan));
+        let (was, plan) = (metadata("plan").unwrap_or_default(), fingerprint(&self.plan));
         if was != plan {
             return Err(Error::invalid(format!("a checkpoint of another plan: {was}, now {plan}")));
         }

@@ -50,6 +50,48 @@ impl Example {
     }
 }
 
+/// A long text in windows that are cut elsewhere in every epoch, so that no two epochs see the same ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    ids: Vec<u32>,
+    length: usize,
+    seed: u64,
+}
+
+impl Stream {
+    /// Windows of `length` tokens; `seed` decides where each epoch's first one begins.
+    ///
+    /// # Panics
+    /// Where `length` is 0.
+    pub fn new(ids: Vec<u32>, length: usize, seed: u64) -> Stream {
+        assert!(length > 0, "windows without tokens");
+        Stream { ids, length, seed }
+    }
+
+    /// Windows of an epoch: as many as there are wherever the first one begins.
+    pub fn len(&self) -> usize {
+        self.ids.len().saturating_sub(self.length) / self.length
+    }
+
+    /// Whether the text is too short for one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Window `i` of an epoch.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn window(&self, epoch: u64, i: usize) -> Example {
+        assert!(i < self.len(), "window {i} of {}", self.len());
+        let drawn = Philox::new(self.seed).uniform(epoch, 0x7769_6e64_6f77_0000);
+        let at = (drawn * self.length as f64) as usize + i * self.length;
+        let tokens = self.ids[at..at + self.length].to_vec();
+        let targets = self.ids[at + 1..=at + self.length].iter().map(|&id| id as i32).collect();
+        Example { tokens, targets }
+    }
+}
+
 /// The places 0..n in the order of one epoch: a permutation drawn from the seed and the epoch's number.
 pub fn order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let random = Philox::new(seed);
@@ -113,6 +155,26 @@ mod tests {
             assert!(windows.iter().all(|w| w.tokens.len() <= length && w.tokens.len() == w.targets.len()));
         }
         assert!(Example::windows(&[], 4).is_empty() && Example::windows(&[1], 4).is_empty());
+    }
+
+    #[test]
+    fn windows_of_a_stream_fit_wherever_they_begin() {
+        for n in [0usize, 4, 5, 9, 10, 11, 64] {
+            let stream = Stream::new((0..n as u32).collect(), 5, 3);
+            let begins = |epoch| (0..stream.len()).map(move |i| (epoch, i));
+            for (epoch, i) in (0..40).flat_map(begins) {
+                let Example { tokens, targets } = stream.window(epoch, i);
+                assert!(tokens.len() == 5 && tokens[0] as usize / 5 == i, "{n}: {tokens:?}");
+                assert!(tokens.iter().zip(&targets).all(|(t, next)| *t as i32 + 1 == *next));
+            }
+            assert_eq!(
+                stream.len(),
+                [0, 0, 0, 0, 1, 1, 11][[0, 4, 5, 9, 10, 11, 64].iter().position(|&m| m == n).unwrap()]
+            );
+        }
+        let stream = Stream::new((0..64).collect(), 5, 3);
+        let firsts: Vec<u32> = (0..20).map(|epoch| stream.window(epoch, 0).tokens[0]).collect();
+        assert!((0..5).all(|first| firsts.contains(&first)), "{firsts:?}");
     }
 
     #[test]

@@ -4,19 +4,18 @@ mod input;
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
+use super::learning::{Job, Settings};
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
 use crate::kernels::optim::AdamWOptions;
-use crate::model::{ChatTemplate, Decoder, Keep, Opening};
+use crate::model::{ChatTemplate, Decoder, Opening};
 use crate::peft::config::{AdapterConfig, Dora};
 use crate::peft::{LoraOptions, Scaling, adapt, stored};
 use crate::random::Philox;
 use crate::run::Run;
-use crate::train::data::{Batch, Example, order};
-use crate::train::{Curve, Method, Outcome, Plan, Schedule, Shape, Trainer};
+use crate::train::{Curve, Loss, Method, Plan, Schedule, Shape};
 use crate::{Error, cpu};
 
 pub const COMMAND: Command = Command {
@@ -49,6 +48,7 @@ pub const COMMAND: Command = Command {
             help: "steps over which it rises; a tenth unless given",
         },
         Flag { name: "epochs", takes: Takes::One("N"), help: "times through the data; 1 unless given" },
+        Flag { name: "steps", takes: Takes::One("N"), help: "steps in all, instead of --epochs" },
         Flag { name: "batch", takes: Takes::One("B"), help: "examples of a step; 8 unless given" },
         Flag {
             name: "micro",
@@ -66,6 +66,7 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("FILE"),
             help: "examples to be judged by, before and after",
         },
+        Flag { name: "judge-every", takes: Takes::One("N"), help: "steps between looks at them on the way" },
         Flag {
             name: "seed",
             takes: Takes::One("S"),
@@ -75,6 +76,8 @@ pub const COMMAND: Command = Command {
         Flag { name: "every", takes: Takes::One("N"), help: "steps between checkpoints; 100 unless given" },
         Flag { name: "resume", takes: Takes::Nothing, help: "go on from the --checkpoint" },
         Flag { name: "recompute", takes: Takes::Nothing, help: "compute activations again: less memory" },
+        Flag { name: "loss-svg", takes: Takes::One("FILE"), help: "the curve of the loss as a picture" },
+        Flag { name: "metrics", takes: Takes::One("FILE"), help: "a line of JSON for each step" },
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
         Flag {
             name: "json",
@@ -125,14 +128,17 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let mut model = Decoder::open_with(&path, run.cpu(), Opening::default())?;
     progress.clear();
     let config = prepare(args, &run, &path, &mut model)?;
-    let mut job = Job { run: &run, args, examples: &examples, console, progress };
-    let mut trainer = job.trainer(model)?;
-    let before = job.judge(&mut trainer, held_out.as_deref())?;
-    job.train(&mut trainer)?;
-    let after = job.judge(&mut trainer, held_out.as_deref())?;
+    let settings = Settings::read(args, examples.len())?;
+    let plan = plan(args, &settings)?;
+    let mut trainer = settings.trainer(&run, model, plan, |name| name.contains(".lora_"))?;
+    let mut job = Job::new(&run, settings, console)?;
+    let mut judged = Vec::new();
+    judged.extend(held_out.as_ref().map(|examples| job.judge(&mut trainer, examples)).transpose()?);
+    job.train(&mut trainer, &examples, held_out.as_deref())?;
+    judged.extend(held_out.as_ref().map(|examples| job.judge(&mut trainer, examples)).transpose()?);
     let mut model = trainer.into_model();
     stored(&mut model, NAME, &config)?.save(&out)?;
-    finish(args, console, &out, before.zip(after))
+    finish(args, console, &out, &judged)
 }
 
 /// What the adapter is called in memory.
@@ -172,133 +178,35 @@ fn seed(args: &Args) -> Result<u64, Failure> {
     Ok(args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64)
 }
 
-/// Learning from examples.
-struct Job<'a, 'c, 'o> {
-    run: &'a Run<'a>,
-    args: &'a Args,
-    examples: &'a [Example],
-    console: &'c mut Console<'o>,
-    progress: Progress,
+fn plan(args: &Args, settings: &Settings) -> Result<Plan, Failure> {
+    let total = settings.total;
+    let warmup = args.count("warmup", 0..=1 << 30)?.map_or(total / 10, |n| n as u64);
+    let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+    Ok(Plan {
+        method: Method::AdamW(options),
+        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(2e-4),
+        schedule: Schedule { shape: Shape::Fall(Curve::Cosine), warmup, total, floor: 0.0 },
+        clip: Some(1.0),
+        label_smoothing: 0.0,
+        keep: Settings::keep(args),
+        seed: settings.seed,
+    })
 }
 
-impl Job<'_, '_, '_> {
-    fn batch(&self) -> Result<usize, Failure> {
-        Ok(self.args.count("batch", 1..=1 << 20)?.unwrap_or(8))
-    }
-
-    fn steps(&self) -> Result<(u64, u64), Failure> {
-        let epochs = self.args.count("epochs", 1..=1 << 20)?.unwrap_or(1) as u64;
-        let of_epoch = self.examples.len().div_ceil(self.batch()?) as u64;
-        Ok((of_epoch, epochs * of_epoch))
-    }
-
-    fn trainer(&self, model: Decoder) -> Result<Trainer, Failure> {
-        let (_, total) = self.steps()?;
-        let warmup = self.args.count("warmup", 0..=1 << 30)?.map_or(total / 10, |n| n as u64);
-        let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
-        let plan = Plan {
-            method: Method::AdamW(options),
-            lr: self.args.number("lr", 0.0..=1e3)?.unwrap_or(2e-4),
-            schedule: Schedule { shape: Shape::Fall(Curve::Cosine), warmup, total, floor: 0.0 },
-            clip: Some(1.0),
-            label_smoothing: 0.0,
-            keep: if self.args.has("recompute") { Keep::Inputs } else { Keep::All },
-            seed: seed(self.args)?,
-        };
-        let trained = |name: &str| name.contains(".lora_");
-        Ok(match (self.args.has("resume"), self.args.path("checkpoint")) {
-            (false, _) => Trainer::new(model, plan, trained)?,
-            (true, Some(path)) => Trainer::resume(self.run, model, plan, trained, &path)?,
-            (true, None) => return Err(Failure::usage("finetune: --resume goes with --checkpoint", None)),
-        })
-    }
-
-    /// The mean loss over examples that are not learned from.
-    fn judge(&mut self, trainer: &mut Trainer, held_out: Option<&[Example]>) -> Result<Option<f64>, Failure> {
-        let Some(examples) = held_out else { return Ok(None) };
-        let mut all = crate::train::Loss::default();
-        for (i, chunk) in examples.chunks(8).enumerate() {
-            self.console.check_interrupt()?;
-            self.progress.show(format_args!("judging {} of {}", 8 * i, examples.len()));
-            let loss = trainer.evaluate(self.run, &[Batch::of(chunk).examples()])?;
-            all.sum += loss.sum;
-            all.targets += loss.targets;
-        }
-        self.progress.clear();
-        Ok(Some(all.mean()))
-    }
-
-    fn train(&mut self, trainer: &mut Trainer) -> Result<(), Failure> {
-        let (of_epoch, total) = self.steps()?;
-        let (size, every) = (self.batch()?, self.args.count("every", 1..=1 << 30)?.unwrap_or(100) as u64);
-        let micro = self.args.count("micro", 1..=1 << 20)?.unwrap_or(size);
-        let (checkpoint, json) = (self.args.path("checkpoint"), self.args.has("json"));
-        let (start, first, mut tokens) = (Instant::now(), trainer.steps(), 0);
-        while trainer.steps() < total {
-            self.console.check_interrupt()?;
-            let (epoch, place) = (trainer.steps() / of_epoch, (trainer.steps() % of_epoch) as usize);
-            let order = order(self.examples.len(), seed(self.args)?, epoch);
-            let chosen = &order[place * size..order.len().min((place + 1) * size)];
-            let batches: Vec<Batch> =
-                chosen.chunks(micro).map(|part| Batch::of(part.iter().map(|&i| &self.examples[i]))).collect();
-            tokens += batches.iter().map(Batch::len).sum::<usize>();
-            let batches: Vec<_> = batches.iter().map(Batch::examples).collect();
-            let report = trainer.step(self.run, &batches)?;
-            if json {
-                let mut w = Writer::compact();
-                w.object(|w| {
-                    w.key("step").number(report.step);
-                    w.key("loss").number(report.loss);
-                    w.key("lr").number(report.lr);
-                    w.key("targets").number(report.targets);
-                    match report.outcome {
-                        Outcome::Stepped { norm } => w.key("norm").number(norm),
-                        Outcome::Skipped => w.key("norm").null(),
-                    }
-                });
-                writeln!(self.console, "{}", w.finish())?;
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            let left = seconds / (report.step - first) as f64 * (total - report.step) as f64;
-            self.progress.show(format_args!(
-                "step {} of {total}, loss {:.4}, {:.0} tokens/s, {left:.0} s left",
-                report.step,
-                report.loss,
-                tokens as f64 / seconds
-            ));
-            if let Some(path) =
-                checkpoint.as_ref().filter(|_| report.step % every == 0 || report.step == total)
-            {
-                trainer.save(path)?;
-            }
-        }
-        self.progress.clear();
-        if !json {
-            writeln!(
-                self.console,
-                "{} of {} parameters trained ({:.2} %), {total} steps",
-                trainer.trained(),
-                trainer.model().parameters(),
-                100.0 * trainer.trained() as f64 / trainer.model().parameters() as f64
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn finish(args: &Args, console: &mut Console, out: &Path, judged: Option<(f64, f64)>) -> Result<(), Failure> {
+fn finish(args: &Args, console: &mut Console, out: &Path, judged: &[Loss]) -> Result<(), Failure> {
     if args.has("json") {
         let mut w = Writer::compact();
         w.object(|w| {
             w.key("adapter").string(&out.to_string_lossy());
-            if let Some((before, after)) = judged {
-                w.key("held_out_before").number(before);
-                w.key("held_out_after").number(after);
+            if let [before, after] = judged {
+                w.key("held_out_before").number(before.mean());
+                w.key("held_out_after").number(after.mean());
             }
         });
         writeln!(console, "{}", w.finish())?;
     } else {
-        if let Some((before, after)) = judged {
+        if let [before, after] = judged {
+            let (before, after) = (before.mean(), after.mean());
             writeln!(console, "held out: loss {before:.4} before, {after:.4} after")?;
         }
         writeln!(console, "{}: the adapter", out.display())?;

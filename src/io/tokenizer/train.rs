@@ -271,6 +271,45 @@ impl TrainedTokenizer {
 
     /// The text of a `tokenizer.json`, as the `tokenizers` package writes it.
     pub fn to_json(&self) -> String {
+        self.json(|w| w.null())
+    }
+
+    /// The same, with the first special token before every text, as decoders are trained.
+    ///
+    /// # Panics
+    /// Where there is no special token.
+    pub fn to_json_with_beginning(&self) -> String {
+        let token = &*self.tokens[..self.special][0];
+        let text = |w: &mut Writer, name: &str, kind: u64| {
+            for (what, id) in [("SpecialToken", token), ("Sequence", name)] {
+                w.object(|w| {
+                    w.key(what).object(|w| {
+                        w.key("id").string(id);
+                        w.key("type_id").number(kind);
+                    });
+                });
+            }
+        };
+        self.json(|w| {
+            w.object(|w| {
+                w.key("type").string("TemplateProcessing");
+                w.key("single").array(|w| text(w, "A", 0));
+                w.key("pair").array(|w| {
+                    text(w, "A", 0);
+                    text(w, "B", 1);
+                });
+                w.key("special_tokens").object(|w| {
+                    w.key(token).object(|w| {
+                        w.key("id").string(token);
+                        w.key("ids").array(|w| w.number(0u64));
+                        w.key("tokens").array(|w| w.string(token));
+                    });
+                });
+            });
+        })
+    }
+
+    fn json(&self, post_processor: impl FnOnce(&mut Writer)) -> String {
         let mut w = Writer::compact();
         w.object(|w| {
             w.key("version").string("1.0");
@@ -278,7 +317,7 @@ impl TrainedTokenizer {
             w.key("added_tokens").array(|w| (0..self.special).for_each(|id| self.special(w, id)));
             w.key("normalizer").null();
             byte_level(w.key("pre_tokenizer"), PrefixSpace::No);
-            w.key("post_processor").null();
+            post_processor(w.key("post_processor"));
             byte_level(w.key("decoder"), PrefixSpace::Yes);
             w.key("model").object(|w| {
                 w.key("type").string("BPE");

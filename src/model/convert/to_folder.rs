@@ -94,7 +94,7 @@ pub(super) const fn torch(element: ElementType) -> &'static str {
     }
 }
 
-fn config_json(c: &DecoderConfig, element: ElementType) -> String {
+pub(super) fn config_json(c: &DecoderConfig, element: ElementType) -> String {
     let (model_type, class) = family(c);
     let mut w = Writer::indented();
     w.object(|w| {
