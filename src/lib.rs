@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "builtin")]
+pub mod assets;
 #[cfg(feature = "std")]
 pub mod bench;
 #[cfg(feature = "std")]

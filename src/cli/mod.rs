@@ -27,6 +27,7 @@ mod info;
 mod inspect;
 mod learning;
 mod nearest;
+mod opening;
 mod perplexity;
 mod quantize;
 mod tokenize;

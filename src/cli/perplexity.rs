@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
+use super::opening::Chosen;
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::kernels::math::exp64;
-use crate::model::{CacheType, Decoder, Opening, Workspace};
+use crate::model::{CacheType, Opening, Workspace};
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -19,7 +20,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "model",
             takes: Takes::One("PATH"),
-            help: "a folder as on Hugging Face, or a GGUF file",
+            help: "a folder as on Hugging Face, or a GGUF file; the one inside",
         },
         Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
         Flag { name: "text", takes: Takes::One("FILE"), help: "the text, UTF-8" },
@@ -33,7 +34,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "json",
             takes: Takes::Nothing,
-            help: "one object: perplexity, loss, tokens, windows, context, cache",
+            help: "one object: perplexity, loss, bits_per_byte, tokens, windows, …",
         },
     ],
     notes: "\
@@ -48,19 +49,19 @@ Example:
 };
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
-    let needed = |name: &str| {
-        args.path(name).ok_or_else(|| Failure::usage(format!("perplexity: --{name} is needed"), None))
-    };
-    let (path, text) = (needed("model")?, needed("text")?);
+    let text = args.path("text");
+    let text = text.ok_or_else(|| Failure::usage("perplexity: --text is needed", None))?;
+    let chosen = Chosen::of(args, "perplexity")?.with_tokenizer(args.path("tokenizer"));
     let pool = args.pool()?;
     let run = Run::on(cpu::default()?, &pool);
-    let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
+    let tokenizer = chosen.tokenizer()?;
     let kind = args.cache()?;
     let asked = args.count("context", 2..=1 << 24)?;
-    let model = Decoder::open_with(&path, run.cpu(), Opening { length: asked, ..Opening::default() })?;
+    let (model, _) = chosen.open(&run, Opening { length: asked, ..Opening::default() })?;
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;
-    let tokens = tokenizer.encode(&super::read_text(&text)?, &EncodeOptions::plain())?.ids;
+    let content = super::read_text(&text)?;
+    let tokens = tokenizer.encode(&content, &EncodeOptions::plain())?.ids;
     let (mut progress, mut workspace, mut tally) = (Progress::new(), Workspace::new(), Tally::default());
     for part in tokens.chunks(context - begin.len()) {
         console.check_interrupt()?;
@@ -74,6 +75,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         let what = "fewer than two tokens: nothing is foretold";
         return Err(Error::invalid(what).in_file(text.display()).into());
     }
+    tally.bytes = content.len();
     tally.print((context, kind), args.has("json"), console)
 }
 
@@ -83,6 +85,8 @@ struct Tally {
     sum: f64,
     tokens: usize,
     windows: usize,
+    /// Of the whole text.
+    bytes: usize,
 }
 
 impl Tally {
@@ -94,6 +98,11 @@ impl Tally {
 
     fn loss(&self) -> f64 {
         self.sum / self.tokens as f64
+    }
+
+    /// The loss of all tokens, in bits, over the bytes of the text.
+    fn bits_per_byte(&self) -> f64 {
+        self.sum / core::f64::consts::LN_2 / self.bytes as f64
     }
 
     fn print(
@@ -109,6 +118,7 @@ impl Tally {
             w.object(|w| {
                 w.key("perplexity").number(perplexity);
                 w.key("loss").number(loss);
+                w.key("bits_per_byte").number(self.bits_per_byte());
                 w.key("tokens").number(tokens);
                 w.key("windows").number(windows);
                 w.key("context").number(context);
@@ -118,7 +128,8 @@ impl Tally {
         } else {
             writeln!(
                 console,
-                "perplexity {perplexity:.4}  loss {loss:.5}  {tokens} tokens in {windows} windows"
+                "perplexity {perplexity:.4}  loss {loss:.5}  {:.4} bits a byte  {tokens} tokens in {windows} windows",
+                self.bits_per_byte()
             )?;
         }
         Ok(())

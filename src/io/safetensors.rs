@@ -97,6 +97,11 @@ impl SafeTensors {
         self.header.entries.len()
     }
 
+    /// The file that it was read from; empty where it came from memory.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it holds no tensor.
     pub const fn is_empty(&self) -> bool {
         self.header.entries.is_empty()

@@ -120,6 +120,16 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// The model of a folder's `config.json` and `model.safetensors` that are in memory.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_bytes(cpu: Cpu, config: &[u8], weights: &[u8]) -> Result<Decoder> {
+        Decoder::load(cpu, DecoderConfig::from_hf(config)?, &SafeTensors::from_bytes(weights)?)
+    }
+}
+
 impl SentenceEncoder {
     /// Opens a model that embeds texts: see [`Model::open`].
     ///
@@ -313,14 +323,37 @@ impl Source for Checkpoint {
         self.tensors().map(|t| t.name.to_string()).collect()
     }
 
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        match self.holder(name) {
+            Some(file) => Source::tensor(file, name),
+            None => self.load(name),
+        }
+    }
+
+    fn stored(&self, cpu: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {
+        self.holder(name).map_or(Ok(None), |file| file.stored(cpu, name))
+    }
+}
+
+impl Checkpoint {
+    /// The file with that tensor.
+    fn holder(&self, name: &str) -> Option<&SafeTensors> {
+        self.files().map(|(_, file)| file).find(|file| file.tensor(name).is_ok())
+    }
+}
+
+impl Source for SafeTensors {
+    fn file(&self) -> String {
+        self.name().into()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tensors().map(|t| t.name.to_string()).collect()
+    }
+
     /// Weights in NF4, which only whole layers take as they are stored, are decoded.
     fn tensor(&self, name: &str) -> Result<Tensor> {
-        let holds = |(_, file): &(&str, &SafeTensors)| file.tensor(name).is_ok();
-        let weight = match self.files().find(holds) {
-            Some((_, file)) => Nf4::read(file, name)?,
-            None => None,
-        };
-        let Some(weight) = weight else { return self.load(name) };
+        let Some(weight) = Nf4::read(self, name)? else { return self.load(name) };
         let (cpu, mut floats) = (Cpu::detect(), vec![0.0; weight.elements()]);
         let absmax = weight.absmax.decode(cpu);
         nf4::dequantize(cpu, &weight.codes, &absmax, weight.blocksize, &mut floats);
@@ -329,10 +362,7 @@ impl Source for Checkpoint {
     }
 
     fn stored(&self, cpu: Cpu, name: &str) -> Result<Option<(Weight, Vec<String>)>> {
-        let Some((_, file)) = self.files().find(|(_, file)| file.tensor(name).is_ok()) else {
-            return Ok(None);
-        };
-        stored_nf4(file, cpu, name)
+        stored_nf4(self, cpu, name)
     }
 }
 

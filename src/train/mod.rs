@@ -12,10 +12,12 @@
 #[cfg(feature = "std")]
 mod checkpoint;
 pub mod data;
+mod exact;
 pub mod optimizer;
 pub mod schedule;
 mod trainer;
 
+pub use exact::exact_matches;
 pub use optimizer::{Method, Optimizer, Outcome, Parameter};
 pub use schedule::{Curve, Schedule, Shape};
 pub use trainer::{Loss, Plan, Report, Trainer};

@@ -30,6 +30,18 @@ impl Input<'_> {
         Ok(examples)
     }
 
+    /// Those inside the program: to learn from, and to be judged by.
+    #[cfg(feature = "builtin")]
+    pub fn inside(&self) -> Result<[Vec<Example>; 2]> {
+        let [learned, held_out] = crate::assets::PAIRS;
+        Ok([self.lines(learned)?, self.lines(held_out)?])
+    }
+
+    #[cfg(not(feature = "builtin"))]
+    pub fn inside(&self) -> Result<[Vec<Example>; 2]> {
+        Err(Error::invalid("this build has no examples inside"))
+    }
+
     fn lines(&self, text: &str) -> Result<Vec<Example>> {
         let mut examples = Vec::new();
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

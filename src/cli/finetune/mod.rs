@@ -5,8 +5,9 @@ mod input;
 use std::io::Write;
 use std::path::Path;
 
-use super::learning::{Job, Settings};
-use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
+use super::learning::{Job, Judged, Measure, Settings, Usual};
+use super::opening::Chosen;
+use super::{Args, Command, Console, Failure, Flag, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
 use crate::kernels::optim::AdamWOptions;
@@ -15,7 +16,8 @@ use crate::peft::config::{AdapterConfig, Dora};
 use crate::peft::{LoraOptions, Scaling, adapt, stored};
 use crate::random::Philox;
 use crate::run::Run;
-use crate::train::{Curve, Loss, Method, Plan, Schedule, Shape};
+use crate::train::data::Example;
+use crate::train::{Curve, Method, Plan, Schedule, Shape};
 use crate::{Error, cpu};
 
 pub const COMMAND: Command = Command {
@@ -24,8 +26,16 @@ pub const COMMAND: Command = Command {
     operands: "",
     arity: (0, 0),
     flags: &[
-        Flag { name: "model", takes: Takes::One("DIR"), help: "the model; it stays as it is" },
-        Flag { name: "data", takes: Takes::One("FILE"), help: "examples: .jsonl, or any other file as text" },
+        Flag {
+            name: "model",
+            takes: Takes::One("DIR"),
+            help: "the model; it stays as it is; the one inside",
+        },
+        Flag {
+            name: "data",
+            takes: Takes::One("FILE"),
+            help: "examples: .jsonl, or any other file as text; those inside",
+        },
         Flag { name: "out", takes: Takes::One("DIR"), help: "the folder of the adapter, as peft has it" },
         Flag { name: "method", takes: Takes::One("M"), help: "lora (unless given), dora or qlora" },
         Flag { name: "rank", takes: Takes::One("R"), help: "of A and B; 8 unless given" },
@@ -66,6 +76,11 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("FILE"),
             help: "examples to be judged by, before and after",
         },
+        Flag {
+            name: "exact-match",
+            takes: Takes::Nothing,
+            help: "count their answers that greedy decoding gives whole",
+        },
         Flag { name: "judge-every", takes: Takes::One("N"), help: "steps between looks at them on the way" },
         Flag {
             name: "seed",
@@ -97,49 +112,81 @@ A line of a .jsonl is an object with \"text\"; or with \"prompt\" and \"completi
   dora    the lengths of rows learn besides       Liu et al. 2024
   qlora   lora, W in NF4                          Dettmers et al. 2023
 
+Without --model and --data the small model inside the program learns, from pairs inside the program, to say who
+has what, in less than a minute; it is judged by pairs whose answers it has not seen.
+
 The weights that come out have the same bits for any --threads, on every instruction set, after --resume, and
 for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
 With --resume all other flags must be as they were.
 
 Examples:
+  samebits finetune --out who-has-what
+  samebits generate --adapter who-has-what --prompt 'Tom had a red ball. Tom gave the red ball to Mia. Who has the ball now?'
   samebits finetune --model Llama-3.2-1B --data pairs.jsonl --out adapter --epochs 3
   samebits finetune --model Llama-3.2-1B --data book.txt --method qlora --rank 16 --out adapter
   samebits generate --model Llama-3.2-1B --adapter adapter --prompt 'Q: …'
 ";
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
-    let needed = |name: &str| {
-        args.path(name).ok_or_else(|| Failure::usage(format!("finetune: --{name} is needed"), None))
-    };
-    let (path, data, out) = (needed("model")?, needed("data")?, needed("out")?);
+    let out = args.path("out");
+    let out = out.ok_or_else(|| Failure::usage("finetune: --out is needed", None))?;
     if out.exists() {
         return Err(Error::invalid("it exists already").in_file(out.display()).into());
     }
     let pool = args.pool()?;
     let run = Run::on(cpu::default()?, &pool);
-    let tokenizer = Tokenizer::open(&path)?;
-    let template = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
-    let length = args.count("seq-len", 2..=1 << 24)?.unwrap_or(512);
-    let input = input::Input { tokenizer: &tokenizer, template, length };
-    let examples = input.read(&data)?;
-    let held_out = args.path("held-out").map(|path| input.read(&path)).transpose()?;
-    let mut progress = Progress::new();
-    progress.show(format_args!("reading {}", path.display()));
-    let mut model = Decoder::open_with(&path, run.cpu(), Opening::default())?;
-    progress.clear();
-    let config = prepare(args, &run, &path, &mut model)?;
-    let settings = Settings::read(args, examples.len())?;
-    let plan = plan(args, &settings)?;
+    let chosen = Chosen::of(args, "finetune")?;
+    let tokenizer = chosen.tokenizer()?;
+    let lesson = Lesson::of(args, &chosen, &tokenizer)?;
+    let (mut model, _) = chosen.open(&run, Opening::default())?;
+    let config = prepare(args, &run, chosen.name(), &mut model)?;
+    let settings = Settings::read(args, &lesson.usual, lesson.examples.len())?;
+    let plan = plan(args, &lesson.usual, &settings)?;
     let mut trainer = settings.trainer(&run, model, plan, |name| name.contains(".lora_"))?;
     let mut job = Job::new(&run, settings, console)?;
     let mut judged = Vec::new();
-    judged.extend(held_out.as_ref().map(|examples| job.judge(&mut trainer, examples)).transpose()?);
-    job.train(&mut trainer, &examples, held_out.as_deref())?;
-    judged.extend(held_out.as_ref().map(|examples| job.judge(&mut trainer, examples)).transpose()?);
+    let held_out = lesson.held_out.as_deref();
+    judged.extend(held_out.map(|examples| job.judge(&mut trainer, examples, lesson.measure)).transpose()?);
+    job.train(&mut trainer, &lesson.examples, held_out)?;
+    judged.extend(held_out.map(|examples| job.judge(&mut trainer, examples, lesson.measure)).transpose()?);
     let mut model = trainer.into_model();
     stored(&mut model, NAME, &config)?.save(&out)?;
     finish(args, console, &out, &judged)
 }
+
+/// What is learned, and by what it is judged.
+struct Lesson {
+    examples: Vec<Example>,
+    held_out: Option<Vec<Example>>,
+    measure: Measure,
+    usual: Usual,
+}
+
+impl Lesson {
+    /// `--data` and `--held-out`; the pairs inside the program where the model is the one inside and there is no other
+    /// data.
+    fn of(args: &Args, chosen: &Chosen, tokenizer: &Tokenizer) -> Result<Lesson, Failure> {
+        let template = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
+        let length = args.count("seq-len", 2..=1 << 24)?.unwrap_or(512);
+        let input = input::Input { tokenizer, template, length };
+        let exact = if args.has("exact-match") { Measure::Exact } else { Measure::Loss };
+        if let Some(data) = args.path("data") {
+            let held_out = args.path("held-out").map(|path| input.read(&path)).transpose()?;
+            let examples = input.read(&data)?;
+            return Ok(Lesson { examples, held_out, measure: exact, usual: USUAL });
+        }
+        if !chosen.is_inside() || args.has("held-out") {
+            return Err(Failure::usage("finetune: --data is needed", None));
+        }
+        let [examples, held_out] = input.inside()?;
+        Ok(Lesson { examples, held_out: Some(held_out), measure: Measure::Exact, usual: USUAL_INSIDE })
+    }
+}
+
+/// Where nothing else is said.
+const USUAL: Usual = Usual { batch: 8, epochs: 1, lr: 2e-4 };
+/// The same for the pairs inside.
+const USUAL_INSIDE: Usual = Usual { batch: 16, epochs: 8, lr: 5e-3 };
 
 /// What the adapter is called in memory.
 const NAME: &str = "default";
@@ -178,13 +225,13 @@ fn seed(args: &Args) -> Result<u64, Failure> {
     Ok(args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64)
 }
 
-fn plan(args: &Args, settings: &Settings) -> Result<Plan, Failure> {
+fn plan(args: &Args, usual: &Usual, settings: &Settings) -> Result<Plan, Failure> {
     let total = settings.total;
     let warmup = args.count("warmup", 0..=1 << 30)?.map_or(total / 10, |n| n as u64);
     let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
     Ok(Plan {
         method: Method::AdamW(options),
-        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(2e-4),
+        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(usual.lr),
         schedule: Schedule { shape: Shape::Fall(Curve::Cosine), warmup, total, floor: 0.0 },
         clip: Some(1.0),
         label_smoothing: 0.0,
@@ -193,23 +240,37 @@ fn plan(args: &Args, settings: &Settings) -> Result<Plan, Failure> {
     })
 }
 
-fn finish(args: &Args, console: &mut Console, out: &Path, judged: &[Loss]) -> Result<(), Failure> {
+fn finish(args: &Args, console: &mut Console, out: &Path, judged: &[Judged]) -> Result<(), Failure> {
     if args.has("json") {
         let mut w = Writer::compact();
         w.object(|w| {
             w.key("adapter").string(&out.to_string_lossy());
             if let [before, after] = judged {
-                w.key("held_out_before").number(before.mean());
-                w.key("held_out_after").number(after.mean());
+                w.key("held_out_before").number(before.loss.mean());
+                w.key("held_out_after").number(after.loss.mean());
+                if let (Some(before), Some(after)) = (before.exact, after.exact) {
+                    w.key("exact_before").number(before);
+                    w.key("exact_after").number(after);
+                }
+                w.key("held_out_examples").number(before.examples);
             }
         });
         writeln!(console, "{}", w.finish())?;
-    } else {
-        if let [before, after] = judged {
-            let (before, after) = (before.mean(), after.mean());
-            writeln!(console, "held out: loss {before:.4} before, {after:.4} after")?;
-        }
-        writeln!(console, "{}: the adapter", out.display())?;
+        return Ok(());
     }
+    if let [before, after] = judged {
+        let (was, is) = (before.loss.mean(), after.loss.mean());
+        writeln!(console, "held out: loss {was:.4} before, {is:.4} after")?;
+        if let (Some(was), Some(is)) = (before.exact, after.exact) {
+            let all = before.examples;
+            let percent = |n: usize| 100.0 * n as f64 / all as f64;
+            let (of_before, of_after) = (percent(was), percent(is));
+            writeln!(
+                console,
+                "held out: {was} of {all} answers right before ({of_before:.1} %), {is} after ({of_after:.1} %)"
+            )?;
+        }
+    }
+    writeln!(console, "{}: the adapter", out.display())?;
     Ok(())
 }

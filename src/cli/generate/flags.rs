@@ -6,7 +6,11 @@ use crate::peft::{Adapter, activate, attach};
 use crate::run::Run;
 
 pub const FLAGS: &[Flag] = &[
-    Flag { name: "model", takes: Takes::One("PATH"), help: "a folder as on Hugging Face, or a GGUF file" },
+    Flag {
+        name: "model",
+        takes: Takes::One("PATH"),
+        help: "a folder as on Hugging Face, or a GGUF file; the one inside",
+    },
     Flag { name: "tokenizer", takes: Takes::One("PATH"), help: "where the model does not bring its own" },
     Flag {
         name: "adapter",
@@ -80,7 +84,11 @@ model lies in memory once, and a file that is shortened meanwhile is an error. -
 both, and does not mind what happens to the file. --json is {text, tokens, prompt_tokens, finish, stop?,
 load_seconds}.
 
+Without --model the small one inside the program tells a story; without --prompt it begins as stories do.
+
 Examples:
+  samebits generate
+  samebits generate --prompt 'Ben had a kite.' --seed 7
   samebits generate --model stories260K.gguf --temperature 0 --max-tokens 200
   samebits generate --model Qwen2.5-0.5B-Instruct --chat chatml --prompt 'Why is the sky blue?'
 ";

@@ -5,9 +5,9 @@ mod speed;
 mod text;
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::opening::Chosen;
 use super::{Args, Command, Console, Failure, Progress};
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
@@ -28,20 +28,25 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
-    let path = args.path("model");
-    let path = path.ok_or_else(|| Failure::usage("generate: --model PATH says which model", None))?;
+    let chosen = Chosen::of(args, "generate")?.with_tokenizer(args.path("tokenizer"));
     let sampler = flags::sampler(args)?;
     let stops = flags::stops(args)?;
     let template = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
-    let prompt = prompt(args)?;
+    let mut prompt = prompt(args)?;
+    if chosen.is_inside() && template.is_none() && prompt.is_none() {
+        prompt = Some(BEGINNING.into());
+        if !args.has("json") {
+            write!(console, "{BEGINNING}")?;
+        }
+    }
     let most = args.count("max-tokens", 1..=1 << 24)?.unwrap_or(256);
     let pool = args.pool()?;
     let run = Run::on(cpu::default()?, &pool);
-    let tokenizer = Tokenizer::open(args.path("tokenizer").unwrap_or_else(|| path.clone()))?;
+    let tokenizer = chosen.tokenizer()?;
     let length = args.count("context", 1..=1 << 24)?;
     let access = args.access()?;
     let (lookup, kind) = (flags::lookup(args)?, args.cache()?);
-    let (mut model, load) = open(path, Opening { length, access }, &run)?;
+    let (mut model, load) = chosen.open(&run, Opening { length, access })?;
     flags::adapters(args, &run, &mut model)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {
@@ -79,13 +84,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The decoder at `path`, and how long it took to come.
-fn open(path: PathBuf, opening: Opening, run: &Run<'_>) -> Result<(Decoder, Duration), Failure> {
-    let (mut progress, start) = (Progress::new(), Instant::now());
-    progress.show(format_args!("reading {}", path.display()));
-    let model = Decoder::open_with(&path, run.cpu(), opening)?;
-    Ok((model, start.elapsed()))
-}
+/// What the model inside goes on with, unless told.
+const BEGINNING: &str = "Once upon a time";
 
 /// `--prompt`, from standard input for `-`.
 fn prompt(args: &Args) -> Result<Option<String>, Failure> {

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use super::{Args, Console, Failure, Progress};
 use crate::io::json::Writer;
-use crate::model::{Decoder, Keep};
+use crate::model::{Decoder, Keep, Workspace};
 use crate::run::Run;
 use crate::train::data::{Batch, Example, Stream, order};
-use crate::train::{Loss, Outcome, Plan, Report, Trainer};
+use crate::train::{Loss, Outcome, Plan, Report, Trainer, exact_matches};
 use record::Record;
 
 /// Where examples come from.
@@ -44,6 +44,31 @@ impl Supply for Stream {
     }
 }
 
+/// What a command does where nothing else is said.
+pub struct Usual {
+    pub batch: usize,
+    pub epochs: u64,
+    pub lr: f64,
+}
+
+/// What is looked at in examples that are not learned from.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Measure {
+    /// The loss.
+    Loss,
+    /// Besides, how many answers greedy decoding would give whole.
+    Exact,
+}
+
+/// How well examples are foretold.
+#[derive(Clone, Copy)]
+pub struct Judged {
+    pub loss: Loss,
+    /// Answers that are right to the last token, where that was looked at.
+    pub exact: Option<usize>,
+    pub examples: usize,
+}
+
 /// What the flags that both commands have say.
 pub struct Settings {
     /// Examples of a step.
@@ -66,8 +91,8 @@ pub struct Settings {
 
 impl Settings {
     /// Reads them; `examples` there are in an epoch.
-    pub fn read(args: &Args, examples: usize) -> Result<Settings, Failure> {
-        let batch = args.count("batch", 1..=1 << 20)?.unwrap_or(8);
+    pub fn read(args: &Args, usual: &Usual, examples: usize) -> Result<Settings, Failure> {
+        let batch = args.count("batch", 1..=1 << 20)?.unwrap_or(usual.batch);
         let of_epoch = examples.div_ceil(batch) as u64;
         let epochs = args.count("epochs", 1..=1 << 20)?;
         let total = match (args.count("steps", 1..=1 << 40)?, epochs) {
@@ -75,7 +100,7 @@ impl Settings {
                 return Err(Failure::usage("--steps and --epochs exclude each other", None));
             }
             (Some(steps), None) => steps as u64,
-            (None, epochs) => of_epoch * epochs.unwrap_or(1) as u64,
+            (None, epochs) => of_epoch * epochs.map_or(usual.epochs, |n| n as u64),
         };
         let settings = Settings {
             batch,
@@ -133,18 +158,28 @@ impl<'a, 'c, 'o> Job<'a, 'c, 'o> {
         Ok(Job { run, settings, console, progress: Progress::new(), record })
     }
 
-    /// The loss over examples that are not learned from.
-    pub fn judge(&mut self, trainer: &mut Trainer, examples: &[Example]) -> Result<Loss, Failure> {
-        let mut all = Loss::default();
+    /// How well examples that are not learned from are foretold.
+    pub fn judge(
+        &mut self,
+        trainer: &mut Trainer,
+        examples: &[Example],
+        measure: Measure,
+    ) -> Result<Judged, Failure> {
+        let mut judged = Judged { loss: Loss::default(), exact: None, examples: examples.len() };
+        let mut workspace = Workspace::new();
         for (i, chunk) in examples.chunks(8).enumerate() {
             self.console.check_interrupt()?;
             self.progress.show(format_args!("judging {} of {}", 8 * i, examples.len()));
             let loss = trainer.evaluate(self.run, &[Batch::of(chunk).examples()])?;
-            all.sum += loss.sum;
-            all.targets += loss.targets;
+            judged.loss.sum += loss.sum;
+            judged.loss.targets += loss.targets;
+            if measure == Measure::Exact {
+                let right = exact_matches(self.run, trainer.model(), chunk, &mut workspace)?;
+                judged.exact = Some(judged.exact.unwrap_or(0) + right);
+            }
         }
         self.progress.clear();
-        Ok(all)
+        Ok(judged)
     }
 
     /// Takes all steps that are left; looks at `held_out` now and then, where that was asked for.
@@ -168,8 +203,8 @@ impl<'a, 'c, 'o> Job<'a, 'c, 'o> {
             if let (Some(every), Some(examples)) = (self.settings.judge_every, held_out)
                 && due(every)
             {
-                let loss = self.judge(trainer, examples)?;
-                self.tell_held_out(report.step, &loss)?;
+                let judged = self.judge(trainer, examples, Measure::Loss)?;
+                self.tell_held_out(report.step, &judged.loss)?;
             }
             if let Some(path) = self.settings.checkpoint.as_ref().filter(|_| due(self.settings.every)) {
                 trainer.save(path)?;

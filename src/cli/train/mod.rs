@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::learning::{Job, Settings};
+use super::learning::{Job, Measure, Settings, Usual};
 use super::{Args, Command, Console, Failure, Flag, Takes, read_text};
 use crate::io::json::{self, Writer};
 use crate::io::tokenizer::{EncodeOptions, Tokenizer, TrainOptions, Trainer as Vocabulary};
@@ -110,6 +110,9 @@ Examples:
   samebits train --config small.json --data stories.txt --schedule wsd --steps 20000 --checkpoint at --out small
 ";
 
+/// Where nothing else is said.
+const USUAL: Usual = Usual { batch: 8, epochs: 1, lr: 1e-3 };
+
 /// What begins and ends every text.
 const END: &str = "<|endoftext|>";
 
@@ -137,14 +140,14 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Some(text) => Example::windows(&ids(&words.tokenizer, text)?, length),
         None => Vec::new(),
     };
-    let settings = Settings::read(args, stream.len())?;
+    let settings = Settings::read(args, &USUAL, stream.len())?;
     let plan = plan(args, &settings)?;
     let mut model = Decoder::random(run.cpu(), &start.config, start.deviation, Philox::new(seed))?;
     model.make_trainable(&run);
     let mut trainer = settings.trainer(&run, model, plan, |_| true)?;
     let mut job = Job::new(&run, settings, console)?;
     job.train(&mut trainer, &stream, Some(&held_out))?;
-    let loss = job.judge(&mut trainer, &held_out)?;
+    let loss = job.judge(&mut trainer, &held_out, Measure::Loss)?.loss;
     let model = trainer.into_model();
     save_folder(&model, run.cpu(), &out, |folder| words.write(folder))?;
     finish(args, console, &out, texts.held_out.as_deref().map(|text| (loss, text)))
@@ -279,7 +282,7 @@ fn plan(args: &Args, settings: &Settings) -> Result<Plan, Failure> {
     };
     Ok(Plan {
         method: Method::AdamW(options),
-        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(1e-3),
+        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(USUAL.lr),
         schedule: Schedule { shape, warmup, total, floor },
         clip: Some(args.number("clip", 1e-9..=1e9)?.unwrap_or(1.0)),
         label_smoothing: 0.0,

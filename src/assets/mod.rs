@@ -1,0 +1,30 @@
+//! What the program carries with it: a small model, and pairs that it can learn from. The feature `builtin` leaves them out
+//! where it is not asked for.
+//!
+//! `inside/README.md` says what they were made from, by which commands, and under which licence.
+
+use crate::io::tokenizer::Tokenizer;
+use crate::model::Decoder;
+use crate::{Cpu, Result};
+
+/// What the model inside is called where a model's folder would be named.
+pub const NAME: &str = "the model inside";
+
+/// The model inside: a Llama of 1.4 million parameters in NF4 that tells little stories.
+///
+/// # Errors
+/// None for the files as they are.
+pub fn model(cpu: Cpu) -> Result<Decoder> {
+    Decoder::from_bytes(cpu, include_bytes!("inside/config.json"), include_bytes!("inside/model.safetensors"))
+}
+
+/// Its tokenizer.
+///
+/// # Errors
+/// None for the file as it is.
+pub fn tokenizer() -> Result<Tokenizer> {
+    Tokenizer::from_json(include_bytes!("inside/tokenizer.json"))
+}
+
+/// Pairs to learn from, and those to be judged by: lines of JSON with "prompt" and "completion".
+pub const PAIRS: [&str; 2] = [include_str!("inside/pairs.jsonl"), include_str!("inside/held-out.jsonl")];
