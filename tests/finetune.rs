@@ -77,6 +77,15 @@ fn an_adapter_learns_answers_and_generate_gives_them() {
     assert_eq!(adapter(&path(&folder, "less")), want, "activations computed again");
     assert!(ask("lora", &path(&folder, "seed"), &["--seed", "5"]).status.success());
     assert_ne!(adapter(&path(&folder, "seed")), want, "another seed");
+    let (svg, metrics) = (path(&folder, "loss.svg"), path(&folder, "metrics.jsonl"));
+    let more = ["--loss-svg", &svg, "--metrics", &metrics, "--exact-match", "--judge-every", "40"];
+    let looked = ask("lora", &path(&folder, "looked"), &more);
+    let last = out(&looked).lines().last().unwrap();
+    assert_eq!(field(last, "held_out_examples"), 24.0);
+    assert!(field(last, "exact_before") <= 2.0 && field(last, "exact_after") > 12.0, "{last}");
+    assert_eq!(adapter(&path(&folder, "looked")), want, "who looks changes nothing");
+    assert_eq!(std::fs::read_to_string(&metrics).unwrap().lines().count(), 80 + 2);
+    assert!(std::fs::read_to_string(&svg).unwrap().ends_with("</svg>\n"));
     let checkpoint = path(&folder, "checkpoint.safetensors");
     let parts = ["--checkpoint", &checkpoint, "--every", "30"];
     assert!(ask("lora", &path(&folder, "first"), &parts).status.success());

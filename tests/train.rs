@@ -6,8 +6,10 @@ mod common;
 use common::program::{Folder, assert_fails, out, run};
 use samebits::io::safetensors::{Dtype, TensorView, write};
 use samebits::io::tokenizer::{EncodeOptions, Tokenizer};
-use samebits::model::{Decoder, Opening, Sequence, Workspace};
+use samebits::model::{Decoder, Generator, Opening, Sampler, Sequence, Workspace};
 use samebits::run::Run;
+use samebits::train::data::Example;
+use samebits::train::exact_matches;
 use std::path::Path;
 
 const CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 72,
@@ -166,6 +168,33 @@ fn bad_input_is_one_line() {
     assert!(!Path::new(&room.path("b")).exists(), "nothing was written");
     std::fs::create_dir(room.path("there")).unwrap();
     assert_fails(&room.train("there", &[]), 1, "it exists already");
+}
+
+/// What is counted as an exact answer is what greedy decoding writes, with all of it right and not less.
+#[test]
+fn an_exact_answer_is_what_greedy_decoding_writes() {
+    let cpu = samebits::Cpu::detect();
+    let run = Run::here(cpu);
+    let path = format!("{}/tests/data/models/llama", env!("CARGO_MANIFEST_DIR"));
+    let model = Decoder::open_with(path, cpu, Opening::default()).unwrap();
+    let mut examples = Vec::new();
+    for i in 0..11 {
+        let prompt: Vec<u32> = (0..2 + i % 3).map(|j| 3 + (7 * i + j) % 50).collect();
+        let mut generator = Generator::new(&model, Sampler::greedy(), 64);
+        generator.feed(&run, &prompt, |_| Ok::<(), samebits::Error>(())).unwrap();
+        let mut answer: Vec<u32> = (0..4).map(|_| generator.next(&run).unwrap()).collect();
+        // Every third answer has one wrong token, at another place each time.
+        if i % 3 == 0 {
+            let at = i as usize / 3 % 4;
+            answer[at] = (answer[at] + 1) % 53;
+        }
+        examples.push(Example::answer(&prompt, &answer, 64).unwrap());
+    }
+    let exact = |of: &[Example]| exact_matches(&run, &model, of, &mut Workspace::new()).unwrap();
+    assert_eq!(exact(&examples), 7);
+    for (i, example) in examples.iter().enumerate() {
+        assert_eq!(exact(std::slice::from_ref(example)), usize::from(i % 3 != 0), "{i}");
+    }
 }
 
 /// For tests/reference/check_train.py: a trained folder, and what it says to a text, in `SAMEBITS_TRAIN_OUT`.

@@ -7,8 +7,12 @@ use crate::io::tokenizer::Tokenizer;
 use crate::model::Decoder;
 use crate::{Cpu, Result};
 
-/// What the model inside is called where a model's folder would be named.
-pub const NAME: &str = "the model inside";
+const CONFIG: &[u8] = include_bytes!("inside/config.json");
+const WEIGHTS: &[u8] = include_bytes!("inside/model.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("inside/tokenizer.json");
+
+/// Bytes of the model inside and its tokenizer; there is one.
+pub const SIZE: Option<usize> = Some(CONFIG.len() + WEIGHTS.len() + TOKENIZER.len());
 
 /// The model inside: a Llama of 1.4 million parameters in NF4 that tells little stories.
 ///
@@ -23,7 +27,7 @@ pub fn model(cpu: Cpu) -> Result<Decoder> {
 /// # Errors
 /// None for the file as it is.
 pub fn tokenizer() -> Result<Tokenizer> {
-    Tokenizer::from_json(include_bytes!("inside/tokenizer.json"))
+    Tokenizer::from_json(TOKENIZER)
 }
 
 /// Pairs to learn from, and those to be judged by: lines of JSON with "prompt" and "completion".

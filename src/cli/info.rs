@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::console::bytes;
-use super::{Args, Command, Console, Failure, Flag, Takes};
+use super::{Args, Command, Console, Failure, Flag, Takes, opening};
 use crate::cpu::Chosen;
 use crate::io::json::Writer;
 use crate::sys::processor::{self, Cache};
@@ -76,6 +76,10 @@ impl Info {
         writeln!(console, "caches       {caches}")?;
         writeln!(console, "threads      {}{}", self.threads, self.limits())?;
         writeln!(console, "page         {}", bytes(sys::page_size() as u64))?;
+        match opening::INSIDE {
+            Some(size) => writeln!(console, "model inside {}, a Llama in NF4", bytes(size as u64))?,
+            None => writeln!(console, "model inside none")?,
+        }
         let git = option_env!("SAMEBITS_GIT").map(|hash| format!(", commit {hash}")).unwrap_or_default();
         writeln!(console, "build        samebits {}{git}", env!("CARGO_PKG_VERSION"))?;
         writeln!(console, "compiler     {}, {}", env!("SAMEBITS_RUSTC"), env!("SAMEBITS_TARGET"))?;
@@ -102,6 +106,7 @@ impl Info {
             optional(w.key("affinity"), self.affinity, |w, n| w.number(n));
             optional(w.key("quota"), self.quota, |w, cpus| w.number(cpus));
             w.key("page_bytes").number(sys::page_size());
+            optional(w.key("model_inside_bytes"), opening::INSIDE, |w, size| w.number(size));
             w.key("version").string(env!("CARGO_PKG_VERSION"));
             optional(w.key("commit"), option_env!("SAMEBITS_GIT"), |w, hash| w.string(hash));
             w.key("rustc").string(env!("SAMEBITS_RUSTC"));

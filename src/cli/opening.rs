@@ -39,7 +39,7 @@ impl Chosen {
 
     /// Its name for messages and files.
     pub fn name(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new("the model inside"))
+        self.path.as_deref().unwrap_or(Path::new("samebits-inside"))
     }
 
     /// Its tokenizer.
@@ -60,6 +60,9 @@ impl Chosen {
     }
 }
 
+/// Bytes of the model inside, where there is one.
+pub const INSIDE: Option<usize> = inside::SIZE;
+
 #[cfg(feature = "builtin")]
 use crate::assets as inside;
 
@@ -69,6 +72,8 @@ mod inside {
     use crate::io::tokenizer::Tokenizer;
     use crate::model::Decoder;
     use crate::{Cpu, Error, Result};
+
+    pub const SIZE: Option<usize> = None;
 
     fn none<T>() -> Result<T> {
         Err(Error::invalid("this build has no model inside"))

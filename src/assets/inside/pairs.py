@@ -3,8 +3,8 @@
 
     python3 src/assets/inside/pairs.py src/assets/inside       # writes pairs.jsonl and held-out.jsonl there
 
-"Tom has a red ball. Lily has a blue kite. Lily gives Tom the kite. Who has the kite?" "Tom has the blue kite." What the
-answer needs stands in the prompt: one has to find it. No answer of the held-out pairs is one of the others'.
+"Tom had a red ball. Tom gave the red ball to Mia. Who has the ball now?" "Mia has the red ball." All that the answer needs
+stands in the prompt, and the verb says who it is. No answer of the held-out pairs is one of the others'.
 """
 
 import json
@@ -14,20 +14,19 @@ from pathlib import Path
 from text import COLOURS, NAMES, THINGS, Dice
 
 FORMS = [
-    ("{a} has a {x}. {b} has a {y}. Who has the {t}?", "{a} has the {x}."),
-    ("{b} has a {y}. {a} has a {x}. Who has the {t}?", "{a} has the {x}."),
-    ("{b} had a {x}. {b} gave the {x} to {a}. Who has the {t} now?", "{a} has the {x}."),
-    ("{b} found a {x} in the park. {a} took the {x} home. Who has the {t} now?", "{a} has the {x}."),
+    "{b} had a {x}. {b} gave the {x} to {a}. Who has the {t} now?",
+    "{b} found a {x} in the park. {a} took the {x} home. Who has the {t} now?",
+    "{a} got a {x} from {b}. {b} was happy. Who has the {t} now?",
+    "{b} made a {x} for {a}. {a} liked it. Who has the {t} now?",
+    "{a} and {b} saw a {x}. {a} picked it up. Who has the {t} now?",
 ]
 
 
 def pair(dice):
     a, b = dice.shuffled(NAMES)[:2]
-    t, other = dice.shuffled(THINGS)[:2]
-    colour, another = dice.shuffled(COLOURS)[:2]
-    prompt, answer = dice.of(FORMS)
-    parts = dict(a=a, b=b, x=f"{colour} {t}", y=f"{another} {other}", t=t)
-    return {"prompt": prompt.format(**parts), "completion": " " + answer.format(**parts)}
+    thing, colour = dice.of(THINGS), dice.of([c for c in COLOURS if c != "orange"])
+    prompt = dice.of(FORMS).format(a=a, b=b, x=f"{colour} {thing}", t=thing)
+    return {"prompt": prompt, "completion": f" {a} has the {colour} {thing}."}
 
 
 def main(out):

@@ -112,8 +112,8 @@ A line of a .jsonl is an object with \"text\"; or with \"prompt\" and \"completi
   dora    the lengths of rows learn besides       Liu et al. 2024
   qlora   lora, W in NF4                          Dettmers et al. 2023
 
-Without --model and --data the small model inside the program learns, from pairs inside the program, to say who
-has what, in less than a minute; it is judged by pairs whose answers it has not seen.
+Without --model and --data the small model inside the program learns, from pairs inside the program, to say
+who has what, in less than a minute; it is judged by pairs whose answers it has not seen.
 
 The weights that come out have the same bits for any --threads, on every instruction set, after --resume, and
 for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
@@ -121,7 +121,7 @@ With --resume all other flags must be as they were.
 
 Examples:
   samebits finetune --out who-has-what
-  samebits generate --adapter who-has-what --prompt 'Tom had a red ball. Tom gave the red ball to Mia. Who has the ball now?'
+  samebits generate --adapter who-has-what --prompt 'Tom got a red cup from Mia. Who has the cup now?'
   samebits finetune --model Llama-3.2-1B --data pairs.jsonl --out adapter --epochs 3
   samebits finetune --model Llama-3.2-1B --data book.txt --method qlora --rank 16 --out adapter
   samebits generate --model Llama-3.2-1B --adapter adapter --prompt 'Q: …'
@@ -186,7 +186,7 @@ impl Lesson {
 /// Where nothing else is said.
 const USUAL: Usual = Usual { batch: 8, epochs: 1, lr: 2e-4 };
 /// The same for the pairs inside.
-const USUAL_INSIDE: Usual = Usual { batch: 16, epochs: 8, lr: 5e-3 };
+const USUAL_INSIDE: Usual = Usual { batch: 16, epochs: 3, lr: 3e-3 };
 
 /// What the adapter is called in memory.
 const NAME: &str = "default";

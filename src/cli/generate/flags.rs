@@ -84,7 +84,8 @@ model lies in memory once, and a file that is shortened meanwhile is an error. -
 both, and does not mind what happens to the file. --json is {text, tokens, prompt_tokens, finish, stop?,
 load_seconds}.
 
-Without --model the small one inside the program tells a story; without --prompt it begins as stories do.
+Without --model the small one inside the program tells a story; without --prompt it begins as stories do. It
+is sampled at a temperature of 0.6, with a repeat penalty of 1.05, unless given.
 
 Examples:
   samebits generate
@@ -94,8 +95,7 @@ Examples:
 ";
 
 /// The rule for the next token.
-pub fn sampler(args: &Args) -> Result<Sampler, Failure> {
-    let usual = Settings::default();
+pub fn sampler(args: &Args, usual: &Settings) -> Result<Sampler, Failure> {
     let number = |name: &str, usual: f32| -> Result<f32, Failure> {
         Ok(args.number(name, -1e4..=1e4)?.map_or(usual, |x| x as f32))
     };

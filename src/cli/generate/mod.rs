@@ -11,7 +11,9 @@ use super::opening::Chosen;
 use super::{Args, Command, Console, Failure, Progress};
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
-use crate::model::{BeamSearch, CacheType, ChatTemplate, Decoder, Generator, Hypothesis, Opening, Role};
+use crate::model::{
+    BeamSearch, CacheType, ChatTemplate, Decoder, Generator, Hypothesis, Opening, Role, Settings,
+};
 use crate::run::Run;
 use crate::{Error, cpu};
 use speed::Speed;
@@ -29,7 +31,8 @@ pub const COMMAND: Command = Command {
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let chosen = Chosen::of(args, "generate")?.with_tokenizer(args.path("tokenizer"));
-    let sampler = flags::sampler(args)?;
+    let usual = if chosen.is_inside() { inside() } else { Settings::default() };
+    let sampler = flags::sampler(args, &usual)?;
     let stops = flags::stops(args)?;
     let template = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
     let mut prompt = prompt(args)?;
@@ -82,6 +85,11 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         session.speed.show(&model, run.cpu(), &pool);
     }
     Ok(())
+}
+
+/// How the model inside chooses tokens, unless told: it is small, and would say things twice.
+fn inside() -> Settings {
+    Settings { temperature: 0.6, repeat_penalty: 1.05, ..Settings::default() }
 }
 
 /// What the model inside goes on with, unless told.

@@ -96,18 +96,18 @@ pub const COMMAND: Command = Command {
 };
 
 const NOTES: &str = "\
-The configuration is that of a decoder of the Llama family; weights are drawn as transformers draws them, with its
-initializer_range. The vocabulary has vocab_size tokens, <|endoftext|> the first: it begins and ends every text.
-Windows are cut elsewhere in every epoch. OUT is a folder that transformers loads; it is written whole or not at
-all, and must not exist yet.
+The configuration is that of a decoder of the Llama family; weights are drawn as transformers draws them, with
+its initializer_range. The vocabulary has vocab_size tokens, <|endoftext|> the first: it begins and ends every
+text. Windows are cut elsewhere in every epoch. OUT is a folder that transformers loads; it is written whole
+or not at all, and must not exist yet.
 
 The same command gives the same weights, bit for bit, for any --threads, on every instruction set, and after
---resume; then all other flags must be as they were, but --steps and --decay of wsd: a training goes on as long
-as wanted, and ends as one that was as long from the start, if the rate was not falling yet.
+--resume; then all other flags must be as they were, but --steps and --decay of wsd: a training goes on as
+long as wanted, and ends as one that was as long from the start, if the rate was not falling yet.
 
 Examples:
   samebits train --config small.json --data stories.txt --held-out 2 --epochs 4 --out small
-  samebits train --config small.json --data stories.txt --schedule wsd --steps 20000 --checkpoint at --out small
+  samebits train --config small.json --data stories.txt --schedule wsd --steps 20000 --checkpoint at --out DIR
 ";
 
 /// Where nothing else is said.
