@@ -114,6 +114,7 @@ fn block(cpu: Cpu, placement: Placement) -> TransformerBlock {
         head_dim,
         qk_norm: None,
         mixing: Mixing::new(head_dim, Pattern::Causal),
+        prefix: None,
     };
     let network = FeedForwardNetwork {
         gate: Some(l(hidden, dim)),
@@ -131,6 +132,7 @@ fn block(cpu: Cpu, placement: Placement) -> TransformerBlock {
         network_norm: Some(norm),
         network,
         network_after: None,
+        adapters: Default::default(),
     }
 }
 

@@ -45,6 +45,7 @@ fn block(cpu: Cpu, norm: Norm, placement: Placement, kind: usize) -> Transformer
         head_dim,
         qk_norm: None,
         mixing: Mixing::new(head_dim, if llama { Pattern::Window(50) } else { Pattern::Full }),
+        prefix: None,
     };
     let network = FeedForwardNetwork {
         gate: llama.then(|| layer(hidden, DIM)),
@@ -61,6 +62,7 @@ fn block(cpu: Cpu, norm: Norm, placement: Placement, kind: usize) -> Transformer
         network_norm: Some(norm),
         network,
         network_after: None,
+        adapters: Default::default(),
     }
 }
 

@@ -24,6 +24,8 @@ pub use memory::CacheType;
 pub struct KvCache {
     kind: CacheType,
     layers: Vec<LayerCache>,
+    /// Tokens of a learned prefix, which stand before the others and never go.
+    prefix: usize,
     tokens: usize,
 }
 
@@ -49,12 +51,17 @@ impl KvCache {
         capacity: usize,
     ) -> KvCache {
         let layer = |&window: &Option<usize>| LayerCache::new(kind, heads, head_dim, window, capacity);
-        KvCache { kind, layers: windows.iter().map(layer).collect(), tokens: 0 }
+        KvCache { kind, layers: windows.iter().map(layer).collect(), prefix: 0, tokens: 0 }
     }
 
     /// What keys and values are stored as.
     pub const fn kind(&self) -> CacheType {
         self.kind
+    }
+
+    /// Tokens of a learned prefix before those that were added: positions begin after them.
+    pub const fn prefix(&self) -> usize {
+        self.prefix
     }
 
     /// Tokens that were added.
@@ -65,6 +72,11 @@ impl KvCache {
     /// Whether none was.
     pub const fn is_empty(&self) -> bool {
         self.tokens == 0
+    }
+
+    /// Whether there is no prefix either.
+    pub(super) const fn is_blank(&self) -> bool {
+        self.prefix == 0 && self.tokens == 0
     }
 
     /// Bytes in memory.
@@ -78,10 +90,11 @@ impl KvCache {
         if len >= self.tokens {
             return true;
         }
-        if self.layers.iter().any(|layer| layer.start > layer.droppable(len)) {
+        let all = self.prefix + len;
+        if self.layers.iter().any(|layer| layer.start > layer.droppable(all)) {
             return false;
         }
-        self.layers.iter_mut().for_each(|layer| layer.len = len - layer.start);
+        self.layers.iter_mut().for_each(|layer| layer.len = all - layer.start);
         self.tokens = len;
         true
     }
@@ -96,6 +109,11 @@ impl KvCache {
 
     pub(super) fn layer(&mut self, i: usize) -> &mut LayerCache {
         &mut self.layers[i]
+    }
+
+    /// After every layer of an empty cache got a prefix of so many tokens.
+    pub(super) fn begin(&mut self, prefix: usize) {
+        self.prefix = prefix;
     }
 
     /// After every layer got `tokens` more.

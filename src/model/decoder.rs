@@ -183,10 +183,12 @@ impl Decoder {
         workspace: &mut Workspace,
     ) -> Result<()> {
         self.check(batch)?;
+        batch.iter_mut().for_each(|sequence| self.begin(run.cpu(), sequence.cache));
         let dim = self.config.dim;
         let tokens: Vec<u32> = batch.iter().flat_map(|s| s.tokens.iter().copied()).collect();
+        let first = |s: &Sequence<'_>| s.cache.prefix() + s.cache.len();
         let positions: Vec<u32> =
-            batch.iter().flat_map(|s| (s.cache.len()..).take(s.tokens.len()).map(|p| p as u32)).collect();
+            batch.iter().flat_map(|s| (first(s)..).take(s.tokens.len()).map(|p| p as u32)).collect();
         let rows = tokens.len();
         let blocks = self.blocks.iter().map(|b| b.room_len(rows)).max().unwrap_or(0);
         let need = Room::len(rows * dim) + blocks.max(Room::len(wanted.len() * dim));
@@ -250,13 +252,39 @@ impl Decoder {
                 let vocab = self.config.vocab;
                 return Err(Error::invalid(format!("token {t} of a vocabulary of {vocab}")));
             }
-            let end = sequence.cache.len() + sequence.tokens.len();
+            let prefix = self.prefix_tokens();
+            if !sequence.cache.is_blank() && sequence.cache.prefix() != prefix {
+                let has = sequence.cache.prefix();
+                return Err(Error::invalid(format!(
+                    "a cache with a prefix of {has}, the model has {prefix}"
+                )));
+            }
+            let end = prefix + sequence.cache.len() + sequence.tokens.len();
             let most = self.most_positions();
             if end > most {
                 return Err(Error::invalid(format!("{end} tokens, the model has {most} positions")));
             }
         }
         Ok(())
+    }
+
+    /// Tokens of the learned prefix before every sequence: 0 where none counts.
+    pub fn prefix_tokens(&self) -> usize {
+        let first = self.blocks.iter().find_map(|block| block.attention.active_prefix());
+        first.map_or(0, |prefix| prefix.tokens)
+    }
+
+    /// Puts the prefix into a cache that has nothing yet.
+    fn begin(&self, cpu: Cpu, cache: &mut KvCache) {
+        if !cache.is_blank() {
+            return;
+        }
+        for (i, block) in self.blocks.iter().enumerate() {
+            if let Some(prefix) = block.attention.active_prefix() {
+                cache.layer(i).push(cpu, &prefix.k, &prefix.v);
+                cache.begin(prefix.tokens);
+            }
+        }
     }
 
     /// Tokens of the longest sequence that has positions.

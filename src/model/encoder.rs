@@ -266,6 +266,7 @@ fn block(loader: &mut Loader<'_>, c: &EncoderConfig, at: &str) -> Result<Transfo
         head_dim,
         qk_norm: None,
         mixing: Mixing::new(head_dim, Pattern::Full),
+        prefix: None,
     };
     let network = FeedForwardNetwork {
         gate: None,
@@ -283,6 +284,7 @@ fn block(loader: &mut Loader<'_>, c: &EncoderConfig, at: &str) -> Result<Transfo
         network_norm: Some(norm("output")?),
         network,
         network_after: None,
+        adapters: Default::default(),
     })
 }
 

@@ -1,9 +1,12 @@
-//! What changes a frozen linear layer from beside it: the place where LoRA and its kin ([`crate::peft`]) plug in.
+//! What changes a frozen model from beside it: the places where LoRA and its kin ([`crate::peft`]) plug in.
 //!
 //! ```text
 //!   x ─► Linear { weight, bias, adapter } ─► y        without an adapter  y = x Wᵀ + b
 //!                                 │                   with one            y = adapter.forward(base, x)
 //!                                 └─ knows the base when it is called, owns only what is its own
+//!
+//!   stream ─┬─► norm ─► attention or network ─► branch ─► + ─► + ─► stream        [`BranchAdapter`]
+//!           └──────────────────────────────────────────────┘    └─ A(branch), A(stream + branch) or A(stream)
 //! ```
 
 use super::linear::Linear;
@@ -52,6 +55,76 @@ pub trait Adapter: core::fmt::Debug + Send + Sync {
 impl Clone for Box<dyn Adapter> {
     fn clone(&self) -> Self {
         self.boxed()
+    }
+}
+
+/// An adapter of one branch of a block, its attention or its network: what it adds where the branch joins the stream.
+/// Rows lie side by side.
+pub trait BranchAdapter: core::fmt::Debug + Send + Sync {
+    /// A copy.
+    fn boxed(&self) -> Box<dyn BranchAdapter>;
+
+    /// The adapter as what it is.
+    fn as_any(&mut self) -> &mut dyn Any;
+
+    /// `rows` (rows, features) are what the branch gave and become stream + branch + what the adapter adds.
+    fn join(&self, run: &Run<'_>, stream: &[f32], rows: &mut [f32]);
+
+    /// The same in training; keeps what the backward pass needs.
+    fn join_train(&self, run: &Run<'_>, stream: &[f32], rows: &mut [f32], cache: &mut AdapterCache);
+
+    /// From the gradient `d` of the sum, (rows, features), to that of what the adapter read, and the gradients of its
+    /// own parameters, under the names of [`BranchAdapter::parameters_mut`], as far as they are trained.
+    fn backward(&self, run: &Run<'_>, d: &[f32], cache: &AdapterCache, to: &mut Scope<'_>) -> Read;
+
+    /// Its parameters: name, shape (rows, features), values.
+    fn parameters_mut(&mut self) -> Vec<(String, [usize; 2], &mut [f32])>;
+}
+
+impl Clone for Box<dyn BranchAdapter> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
+}
+
+/// A gradient of what a branch's adapter read, (rows, features), to be added to what comes through the sum.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Read {
+    /// Nothing was read.
+    Nothing,
+    /// What attention or the network gave.
+    Branch(Vec<f32>),
+    /// What they were added to.
+    Stream(Vec<f32>),
+    /// The sum of both.
+    Sum(Vec<f32>),
+}
+
+/// A branch of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Branch {
+    /// Self-attention.
+    Attention,
+    /// The feed-forward network.
+    Network,
+}
+
+/// The adapters of a block's branches.
+#[derive(Clone, Debug, Default)]
+pub struct BranchAdapters {
+    /// Where attention joins the stream.
+    pub attention: Option<Box<dyn BranchAdapter>>,
+    /// Where the network joins it.
+    pub network: Option<Box<dyn BranchAdapter>>,
+}
+
+impl BranchAdapters {
+    /// The place of a branch.
+    pub const fn of_mut(&mut self, branch: Branch) -> &mut Option<Box<dyn BranchAdapter>> {
+        match branch {
+            Branch::Attention => &mut self.attention,
+            Branch::Network => &mut self.network,
+        }
     }
 }
 

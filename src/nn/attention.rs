@@ -11,9 +11,11 @@ use crate::run::Run;
 use core::ops::Range;
 
 mod backward;
+mod prefix;
 mod unfused;
 
 pub use backward::AttentionCache;
+pub use prefix::Prefix;
 pub use unfused::attention_with_weights;
 
 /// softmax(scale · q kᵀ + bias) v, fused, on all threads of `run`; shapes and options as [`Attention`] says.
@@ -65,6 +67,8 @@ pub struct MultiHeadAttention {
     pub qk_norm: Option<(Norm, Norm)>,
     /// How scores are made.
     pub mixing: Mixing,
+    /// Keys and values before every sequence's own. Caches must begin with them ([`MultiHeadAttention::active_prefix`]).
+    pub prefix: Option<Prefix>,
 }
 
 /// How a layer's scores are made, and which keys count.
@@ -136,6 +140,11 @@ impl MultiHeadAttention {
     /// Its linear layers: q, k, v, o.
     pub const fn linears(&self) -> [&Linear; 4] {
         [&self.q, &self.k, &self.v, &self.o]
+    }
+
+    /// The prefix, where one counts.
+    pub fn active_prefix(&self) -> Option<&Prefix> {
+        self.prefix.as_ref().filter(|prefix| prefix.active)
     }
 
     /// Lines of room for `rows` rows.
@@ -253,14 +262,17 @@ impl MultiHeadAttention {
 
     /// Attention of rows among themselves.
     fn mix_here(&self, run: &Run<'_>, [q, k, v]: [&[f32]; 3], ends: &[usize], out: &mut [f32]) {
-        let rows = q.len() / (self.heads * self.head_dim).max(1);
+        let behind = self.active_prefix().map(|prefix| (prefix.before([k, v], ends), prefix.ends(ends)));
+        let ([k, v], keys) =
+            behind.as_ref().map_or(([k, v], ends), |([k, v], keys)| ([k.as_slice(), v.as_slice()], keys));
+        let rows = [ends, keys].map(|ends| ends.last().copied().unwrap_or(0));
         let problem = Attention {
-            q: self.by_token(q, self.heads, 0..rows),
-            k: self.by_token(k, self.kv_heads, 0..rows).into(),
-            v: self.by_token(v, self.kv_heads, 0..rows).into(),
-            out: self.by_token_mut(out, self.heads, rows),
+            q: self.by_token(q, self.heads, 0..rows[0]),
+            k: self.by_token(k, self.kv_heads, 0..rows[1]).into(),
+            v: self.by_token(v, self.kv_heads, 0..rows[1]).into(),
+            out: self.by_token_mut(out, self.heads, rows[0]),
             lse: None,
-            options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
+            options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
         scaled_dot_product_attention(run, problem);
     }

@@ -5,9 +5,11 @@
 //!   Post      x = norm₁(x + attn(x));     x = norm₂(x + ffn(x))       BERT
 //!   Parallel  x += attn(norm₁(x)) + ffn(norm₂(x))                     GPT-J, GPT-NeoX, Phi
 //! ```
-//! With `after` norms a branch's result is normed before it is added (Gemma 2: before and after).
+//! With `after` norms a branch's result is normed before it is added (Gemma 2: before and after). Where it is added an
+//! adapter may add to it ([`BranchAdapter`]).
 
-use super::attention::{KeyValues, MultiHeadAttention};
+use super::adapter::{BranchAdapter, BranchAdapters};
+use super::attention::{KeyValues, MultiHeadAttention, Prefix};
 use super::feed_forward::FeedForwardNetwork;
 use super::linear::Linear;
 use super::norm::Norm;
@@ -52,6 +54,10 @@ pub enum Part<'a> {
     Linear(&'a mut Linear),
     /// A norm.
     Norm(&'a mut Norm),
+    /// An adapter of a branch.
+    Branch(&'a mut dyn BranchAdapter),
+    /// Learned keys and values that count.
+    Prefix(&'a mut Prefix),
 }
 
 /// A transformer block.
@@ -73,6 +79,8 @@ pub struct TransformerBlock {
     pub network: FeedForwardNetwork,
     /// A norm of the network's result, before it is added.
     pub network_after: Option<Norm>,
+    /// What adds to both results.
+    pub adapters: BranchAdapters,
 }
 
 /// Keys and values of an encoder's output for one block's cross-attention, each (tokens, kv_heads · head_dim).
@@ -95,9 +103,9 @@ impl TransformerBlock {
         attention.chain(cross).chain(&network.gate).chain([&network.up, &network.down])
     }
 
-    /// Every layer with parameters under the name of its field.
+    /// Every layer with parameters under the name of its field, and what is beside them.
     pub fn parts_mut(&mut self) -> Vec<(&'static str, Part<'_>)> {
-        let MultiHeadAttention { q, k, v, o, qk_norm, .. } = &mut self.attention;
+        let MultiHeadAttention { q, k, v, o, qk_norm, prefix, .. } = &mut self.attention;
         let FeedForwardNetwork { gate, up, down, .. } = &mut self.network;
         let mut linears =
             vec![("attention.q", q), ("attention.k", k), ("attention.v", v), ("attention.o", o)];
@@ -116,7 +124,15 @@ impl TransformerBlock {
             norms.push(("cross.norm", norm));
         }
         let linears = linears.into_iter().map(|(name, layer)| (name, Part::Linear(layer)));
-        linears.chain(norms.into_iter().map(|(name, norm)| (name, Part::Norm(norm)))).collect()
+        let mut all: Vec<_> =
+            linears.chain(norms.into_iter().map(|(name, norm)| (name, Part::Norm(norm)))).collect();
+        let BranchAdapters { attention, network } = &mut self.adapters;
+        let branches = [("attention_adapter", attention), ("network_adapter", network)];
+        let branches = branches.into_iter().filter_map(|(name, of)| Some((name, of.as_deref_mut()?)));
+        all.extend(branches.map(|(name, adapter)| (name, Part::Branch(adapter))));
+        let prefix = prefix.iter_mut().filter(|prefix| prefix.active);
+        all.extend(prefix.map(|prefix| ("attention.prefix", Part::Prefix(prefix))));
+        all
     }
 
     /// Weights of all linear layers.
@@ -166,30 +182,20 @@ struct Forward<'b, 'r, 'm> {
 }
 
 impl Forward<'_, '_, '_> {
-    /// out = attention(h) + x, the attention's result normed first where the block says so.
+    /// out = attention(h) + x, the attention's result normed first, and its adapter's added, where the block has them.
     fn attend(&mut self, h: &[f32], x: &[f32], keys: &mut KeyValues<'_, '_>, out: &mut [f32]) {
-        let (attention, room) = (&self.block.attention, self.room.rest());
-        match &self.block.attention_after {
-            None => attention.forward(self.run, h, self.rope, keys, Some(x), out, room),
-            Some(norm) => {
-                attention.forward(self.run, h, self.rope, keys, None, out, room);
-                norm.forward_in_place(self.run, out);
-                add(self.run, out, x);
-            }
-        }
+        let (block, room) = (self.block, self.room.rest());
+        let join = Join::of(&block.attention_after, &block.adapters.attention);
+        block.attention.forward(self.run, h, self.rope, keys, join.is_sum().then_some(x), out, room);
+        join.run(self.run, x, out);
     }
 
     /// out = network(h) + x, likewise.
     fn feed(&mut self, h: &[f32], x: &[f32], out: &mut [f32]) {
-        let (network, room) = (&self.block.network, self.room.rest());
-        match &self.block.network_after {
-            None => network.forward(self.run, h, Some(x), out, room),
-            Some(norm) => {
-                network.forward(self.run, h, None, out, room);
-                norm.forward_in_place(self.run, out);
-                add(self.run, out, x);
-            }
-        }
+        let (block, room) = (self.block, self.room.rest());
+        let join = Join::of(&block.network_after, &block.adapters.network);
+        block.network.forward(self.run, h, join.is_sum().then_some(x), out, room);
+        join.run(self.run, x, out);
     }
 
     fn pre(
@@ -243,6 +249,36 @@ impl Forward<'_, '_, '_> {
 
     fn network_norm(&self) -> &Norm {
         self.block.network_norm.as_ref().unwrap_or(&self.block.attention_norm)
+    }
+}
+
+/// How a branch joins the stream.
+#[derive(Clone, Copy)]
+struct Join<'b> {
+    norm: Option<&'b Norm>,
+    adapter: Option<&'b dyn BranchAdapter>,
+}
+
+impl<'b> Join<'b> {
+    fn of(norm: &'b Option<Norm>, adapter: &'b Option<alloc::boxed::Box<dyn BranchAdapter>>) -> Join<'b> {
+        Join { norm: norm.as_ref(), adapter: adapter.as_deref() }
+    }
+
+    /// Whether it is but added: then the branch's last product adds it.
+    const fn is_sum(self) -> bool {
+        self.norm.is_none() && self.adapter.is_none()
+    }
+
+    /// From what the branch gave, in `rows`, to the stream after it, unless that is done.
+    fn run(self, run: &Run<'_>, stream: &[f32], rows: &mut [f32]) {
+        if let Some(norm) = self.norm {
+            norm.forward_in_place(run, rows);
+        }
+        match self.adapter {
+            Some(adapter) => adapter.join(run, stream, rows),
+            None if self.norm.is_some() => add(run, rows, stream),
+            None => {}
+        }
     }
 }
 

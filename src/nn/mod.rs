@@ -32,7 +32,7 @@ mod trained;
 mod weight;
 
 pub use attention::{
-    AttentionCache, KeyValueStore, KeyValues, Mixing, MultiHeadAttention, attention_with_weights,
+    AttentionCache, KeyValueStore, KeyValues, Mixing, MultiHeadAttention, Prefix, attention_with_weights,
     scaled_dot_product_attention,
 };
 pub use block::{BlockCache, CrossAttention, Memory, Part, Pass, Placement, TransformerBlock};

@@ -5,13 +5,20 @@
 //!   residual (x itself, or what runs beside it) ───────────────────────────────────┘
 //! ```
 //!
-//! | kind | after | act | features / bottleneck | s |
-//! |---|---|---|---|---|
-//! | Houlsby et al. 2019 | attention, and the feed-forward network | swish | 16 | 1 |
-//! | Pfeiffer et al. 2020 | the feed-forward network | ReLU | 16 | 1 |
-//! | parallel (He et al. 2021) | beside the feed-forward network | ReLU | 2 | 4 |
+//! | kind | where | x in a block, y = stream + branch + A(x) | act | features / bottleneck | s |
+//! |---|---|---|---|---|---|
+//! | Houlsby et al. 2019 | after attention and the feed-forward network | branch | swish | 16 | 1 |
+//! | Pfeiffer et al. 2020 | after the feed-forward network | stream + branch | ReLU | 16 | 1 |
+//! | parallel (He et al. 2021) | beside the feed-forward network | stream | ReLU | 2 | 4 |
 //!
-//! With `up` zero, as it begins by default, the output is the residual (−0 becomes +0).
+//! The stream is what the branch is added to, before the branch's own norm: so has it the `adapters` package in models
+//! that norm first, as Llama and GPT-2 do. With `up` zero, as it begins by default, the output is the residual (−0
+//! becomes +0).
+
+mod backward;
+mod branch;
+
+pub use branch::{Bottleneck, Bottlenecks};
 
 use super::init::normal;
 use crate::kernels::activation::{self, Activation};
@@ -34,6 +41,17 @@ pub enum AdapterKind {
     Pfeiffer,
     /// Beside the feed-forward network, ReLU, half, scaled by 4.
     Parallel,
+}
+
+impl AdapterKind {
+    /// Activation, features / bottleneck, and s.
+    pub const fn usual(self) -> (Activation, usize, f32) {
+        match self {
+            AdapterKind::Houlsby => (Activation::Silu, 16, 1.0),
+            AdapterKind::Pfeiffer => (Activation::Relu, 16, 1.0),
+            AdapterKind::Parallel => (Activation::Relu, 2, 4.0),
+        }
+    }
 }
 
 /// How the matrices begin.
@@ -87,18 +105,19 @@ pub struct AdapterCache {
 
 impl AdapterLayer {
     /// A new adapter for rows of `features` numbers, its own drawn from `random` and a stream.
-    pub fn new(
-        kind: AdapterKind,
+    pub fn new(kind: AdapterKind, features: usize, init: AdapterInit, from: (Philox, u64)) -> AdapterLayer {
+        let (activation, reduction, scale) = kind.usual();
+        AdapterLayer { activation, scale, ..AdapterLayer::drawn(features, features / reduction, init, from) }
+    }
+
+    /// A new adapter of a bottleneck of that width, one at least, without activation, s = 1.
+    pub fn drawn(
         features: usize,
+        bottleneck: usize,
         init: AdapterInit,
         (random, stream): (Philox, u64),
     ) -> AdapterLayer {
-        let (activation, reduction, scale) = match kind {
-            AdapterKind::Houlsby => (Activation::Silu, 16, 1.0),
-            AdapterKind::Pfeiffer => (Activation::Relu, 16, 1.0),
-            AdapterKind::Parallel => (Activation::Relu, 2, 4.0),
-        };
-        let bottleneck = (features / reduction).max(1);
+        let bottleneck = bottleneck.max(1);
         let weights = features * bottleneck;
         let bound = 1.0 / sqrt64(features as f64);
         let draw = |place: usize| match init {
@@ -114,7 +133,7 @@ impl AdapterLayer {
             }
         };
         let (down_bias, up_bias) = (vec![0.0; bottleneck], vec![0.0; features]);
-        AdapterLayer { down, down_bias, up, up_bias, activation, scale }
+        AdapterLayer { down, down_bias, up, up_bias, activation: Activation::Identity, scale: 1.0 }
     }
 
     /// Features of a row.
@@ -146,7 +165,17 @@ impl AdapterLayer {
         let rows = x.len() / self.features().max(1);
         let hidden = room.floats(rows * self.bottleneck());
         self.narrow(run, x, self.activation, hidden);
-        self.widen(run, hidden, residual, out, room);
+        self.widen(run, (hidden, self.scale), residual, out, room);
+    }
+
+    /// [`AdapterLayer::forward`] with s times `weight`.
+    fn forward_weighted(&self, run: &Run<'_>, weight: f32, x: &[f32], residual: &[f32], out: &mut [f32]) {
+        let rows = x.len() / self.features().max(1);
+        let mut lines = vec![crate::kernels::Line::ZERO; self.room_len(rows)];
+        let mut room = Room::new(&mut lines);
+        let hidden = room.floats(rows * self.bottleneck());
+        self.narrow(run, x, self.activation, hidden);
+        self.widen(run, (hidden, self.scale * weight), residual, out, room);
     }
 
     /// The same, leaving in `cache` what the way back needs.
@@ -170,7 +199,7 @@ impl AdapterLayer {
         activation::apply(run.cpu(), self.activation, from, to);
         let mut hidden = cache.after.clone();
         let mut lines = vec![crate::kernels::Line::ZERO; Room::len(self.features())];
-        self.widen(run, &mut hidden, residual, out, Room::new(&mut lines));
+        self.widen(run, (&mut hidden, self.scale), residual, out, Room::new(&mut lines));
     }
 
     /// `hidden` (rows, bottleneck) = f(down x + b)
@@ -186,7 +215,7 @@ impl AdapterLayer {
     fn widen(
         &self,
         run: &Run<'_>,
-        hidden: &mut [f32],
+        (hidden, scale): (&mut [f32], f32),
         residual: &[f32],
         out: &mut [f32],
         mut room: Room<'_>,
@@ -196,7 +225,7 @@ impl AdapterLayer {
         let bias = room.floats(n);
         bias.copy_from_slice(&self.up_bias);
         for (x, len) in [(&mut *hidden, rows * width), (&mut *bias, n)] {
-            elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(x, 1, len), self.scale);
+            elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(x, 1, len), scale);
         }
         let residual = Some(MatRef::new(residual, rows, n));
         let epilogue = Epilogue { bias: Some(bias), activation: Activation::Identity, residual };

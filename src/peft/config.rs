@@ -3,8 +3,11 @@
 //! A field that means something here is read; one that asks for what is not there is refused by its name; any other is
 //! kept as it stands, byte for byte, for the next to save the file.
 
+mod bottleneck;
 mod pattern;
+mod write;
 
+use super::Side;
 use super::init::{LoraOptions, Scaling};
 use crate::io::json::{self, Value, Writer};
 use crate::{Error, Result};
@@ -13,7 +16,9 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
+pub use bottleneck::{AdaptedModel, BottleneckConfig};
 pub use pattern::Pattern;
+pub use write::Dora;
 
 /// A configuration: what it says, and its text.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +37,8 @@ pub enum Method {
     Ia3(Ia3Config),
     /// Learned keys and values before the text.
     Prefix(PrefixConfig),
+    /// Small networks in the blocks, as the `adapters` package has them.
+    Bottleneck(BottleneckConfig),
 }
 
 /// What LoRA is told.
@@ -62,8 +69,19 @@ pub struct LoraConfig {
 pub struct Ia3Config {
     /// Which modules.
     pub targets: Targets,
+    /// Which of them not.
+    pub exclude: Option<Targets>,
     /// Those of them whose inputs are scaled, not their outputs.
     pub feed_forward: Targets,
+}
+
+impl Ia3Config {
+    /// What of `module` is scaled; `None` where it has no scales.
+    pub fn side(&self, module: &str) -> Option<Side> {
+        let excluded = self.exclude.as_ref().is_some_and(|exclude| exclude.contains(module));
+        let side = if self.feed_forward.contains(module) { Side::Input } else { Side::Output };
+        (self.targets.contains(module) && !excluded).then_some(side)
+    }
 }
 
 /// What prefix tuning is told.
@@ -178,44 +196,22 @@ impl AdapterConfig {
             }
         }
         let reader = Fields(root);
+        if let (Some(options), false) = (reader.get("config"), root.get("peft_type").is_some()) {
+            let method = Method::Bottleneck(BottleneckConfig::read(&reader, &Fields(options))?);
+            return Ok(AdapterConfig { fields, method });
+        }
         let kind = reader.string("peft_type")?.ok_or_else(|| Error::invalid("no \"peft_type\""))?;
         let method = match &*kind {
             "LORA" => Method::Lora(reader.lora()?),
             "IA3" => Method::Ia3(Ia3Config {
                 targets: reader.needed_targets()?,
+                exclude: reader.targets("exclude_modules")?,
                 feed_forward: reader.targets("feedforward_modules")?.unwrap_or(Targets::Ends(Vec::new())),
             }),
             "PREFIX_TUNING" => Method::Prefix(reader.prefix()?),
             _ => return Err(Error::invalid(format!("peft_type {kind:?} is not supported"))),
         };
         Ok(AdapterConfig { fields, method })
-    }
-
-    /// A new configuration of LoRA with targets by the ends of their names; `base` is the model's name.
-    ///
-    /// # Errors
-    /// Where the options make no sense.
-    pub fn lora(options: &LoraOptions, dora: Dora, targets: &[&str], base: &str) -> Result<AdapterConfig> {
-        let mut w = Writer::indented();
-        w.object(|w| {
-            w.key("base_model_name_or_path").string(base);
-            w.key("bias").string("none");
-            w.key("fan_in_fan_out").boolean(false);
-            w.key("inference_mode").boolean(true);
-            w.key("init_lora_weights").boolean(true);
-            w.key("lora_alpha").number(options.alpha);
-            w.key("lora_dropout").number(f64::from(options.dropout));
-            w.key("peft_type").string("LORA");
-            w.key("r").number(options.rank);
-            match targets {
-                ["all-linear"] => w.key("target_modules").string("all-linear"),
-                _ => w.key("target_modules").array(|w| targets.iter().for_each(|t| w.string(t))),
-            }
-            w.key("task_type").string("CAUSAL_LM");
-            w.key("use_dora").boolean(dora == Dora::On);
-            w.key("use_rslora").boolean(options.scaling == Scaling::ByRoot);
-        });
-        AdapterConfig::parse(w.finish().as_bytes())
     }
 
     /// What it says.
@@ -246,15 +242,6 @@ impl AdapterConfig {
     pub fn to_json(&self) -> String {
         text(&self.fields)
     }
-}
-
-/// Whether rows have lengths of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dora {
-    /// LoRA.
-    Off,
-    /// DoRA.
-    On,
 }
 
 fn text(fields: &[(String, String)]) -> String {

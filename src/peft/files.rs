@@ -8,9 +8,14 @@
 //!   prompt_embeddings                                  (tokens, layers · 2 · dim)
 //! ```
 //!
+//! Bottleneck adapters have the folder of the `adapters` package: `adapter_config.json` and `adapter.safetensors`.
+//!
 //! Every tensor must have a place and every place its tensors: a file whose keys are not understood is an error, for a
 //! model that quietly ran without its adapter would be worse.
 
+mod bottleneck;
+
+use super::AdapterLayer;
 use super::config::{AdapterConfig, LoraConfig, Method, PrefixConfig};
 use super::ia3::{Ia3, Side};
 use super::lora::Magnitude;
@@ -45,6 +50,8 @@ pub enum Parts {
     Ia3(BTreeMap<String, Ia3>),
     /// Keys and values before the text.
     Prefix(Prefix),
+    /// Bottlenecks by the module that has them, such as `model.layers.0.output_adapters`.
+    Bottleneck(BTreeMap<String, AdapterLayer>),
 }
 
 /// The matrices of one module as a file has them.
@@ -116,19 +123,18 @@ impl Adapter {
                 Parts::Lora(loras(cpu, lora, tensors)?)
             }
             Method::Ia3(ia3) => {
-                let side = |module: &str| {
-                    if ia3.feed_forward.contains(module) { Side::Input } else { Side::Output }
-                };
                 let mut all = BTreeMap::new();
                 for tensor in tensors.tensors() {
-                    let module = module_of(tensor.name, ".ia3_l").filter(|m| ia3.targets.contains(m));
-                    let module = module.ok_or_else(|| homeless(&[tensor.name]))?;
+                    let module = module_of(tensor.name, ".ia3_l");
+                    let module = module.and_then(|module| Some((module, ia3.side(module)?)));
+                    let (module, side) = module.ok_or_else(|| homeless(&[tensor.name]))?;
                     let scales = tensors.load(tensor.name)?.to_f32_vec(cpu);
-                    all.insert(module.to_string(), Ia3 { scales, side: side(module) });
+                    all.insert(module.to_string(), Ia3 { scales, side });
                 }
                 Parts::Ia3(all)
             }
             Method::Prefix(prefix) => Parts::Prefix(prefix_of(cpu, *prefix, tensors)?),
+            Method::Bottleneck(config) => Parts::Bottleneck(bottleneck::read(cpu, config, tensors)?),
         };
         Ok(Adapter { config, parts })
     }
@@ -139,7 +145,7 @@ impl Adapter {
             Parts::Lora(all) => {
                 all.iter().filter(|(_, l)| l.is_idle()).map(|(name, _)| name.as_str()).collect()
             }
-            Parts::Ia3(_) | Parts::Prefix(_) => Vec::new(),
+            Parts::Ia3(_) | Parts::Prefix(_) | Parts::Bottleneck(_) => Vec::new(),
         }
     }
 
@@ -176,6 +182,13 @@ impl Adapter {
                 let PrefixConfig { tokens, layers, dim } = prefix.config();
                 all.push(("prompt_embeddings".into(), vec![tokens, layers * 2 * dim], prefix.values()));
             }
+            Parts::Bottleneck(modules) => {
+                let name = match self.config.method() {
+                    Method::Bottleneck(config) => &config.name,
+                    _ => "default",
+                };
+                bottleneck::write(name, modules, &mut all);
+            }
         }
         let bytes: Vec<Vec<u8>> =
             all.iter().map(|(_, _, x)| x.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
@@ -201,7 +214,11 @@ impl Adapter {
         let file = crate::io::bytes::open_regular(&path)?;
         file.take(MAX_CONFIG).read_to_end(&mut text).map_err(|e| Error::io(&path, "read", e))?;
         let config = AdapterConfig::parse(&text).map_err(|e| e.in_file(path.display()))?;
-        let path = folder.join(WEIGHTS);
+        let path = folder.join(config.weights_file());
+        if !path.exists() && folder.join(bottleneck::PICKLE).exists() {
+            let what = "Python's pickle is not read: save_adapter(…, use_safetensors=True) writes the other";
+            return Err(Error::invalid(what).in_file(folder.join(bottleneck::PICKLE).display()));
+        }
         let tensors = SafeTensors::open(&path)?;
         Adapter::from_parts(cpu, config, &tensors).map_err(|e| e.in_file(path.display()))
     }
@@ -215,9 +232,17 @@ impl Adapter {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
         let tensors = self.tensors()?;
-        crate::io::atomic::write(&folder.join(WEIGHTS), |out| out.write_all(&tensors))?;
+        crate::io::atomic::write(&folder.join(self.config.weights_file()), |out| out.write_all(&tensors))?;
         let text = self.config.to_json();
         crate::io::atomic::write(&folder.join(CONFIG), |out| out.write_all(text.as_bytes()))
+    }
+}
+
+impl AdapterConfig {
+    /// The name of the file of the numbers.
+    #[cfg(feature = "std")]
+    fn weights_file(&self) -> &'static str {
+        if matches!(self.method(), Method::Bottleneck(_)) { bottleneck::WEIGHTS } else { WEIGHTS }
     }
 }
 

@@ -1,5 +1,9 @@
 //! IA³: learned scales of what layers put out, or take in (Liu et al. 2022).
 
+mod adapters;
+
+pub use adapters::Ia3Adapters;
+
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{Linear, Room};
@@ -50,7 +54,7 @@ impl Ia3 {
         if self.side == Side::Input { Room::len(rows * self.scales.len()) } else { 0 }
     }
 
-    /// `out` (rows, out) from `x` (rows, in) through `base`.
+    /// `out` (rows, out) from `x` (rows, in) through `base`, as if that had no adapter.
     ///
     /// # Panics
     /// Where the shapes disagree or the room is shorter than [`Ia3::room_len`].
@@ -64,10 +68,10 @@ impl Ia3 {
                 let to = MatMut::new(scaled, rows, k);
                 let scales = repeated(&self.scales, rows);
                 elementwise::binary(cpu, Binary::Mul, MatRef::new(x, rows, k), scales, to);
-                base.forward(run, MatRef::new(scaled, rows, k), MatMut::new(out, rows, n));
+                base.forward_base(run, MatRef::new(scaled, rows, k), MatMut::new(out, rows, n));
             }
             Side::Output => {
-                base.forward(run, MatRef::new(x, rows, k), MatMut::new(out, rows, n));
+                base.forward_base(run, MatRef::new(x, rows, k), MatMut::new(out, rows, n));
                 let scales = repeated(&self.scales, rows);
                 elementwise::binary_in_place(cpu, Binary::Mul, MatMut::new(out, rows, n), scales);
             }

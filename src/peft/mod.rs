@@ -23,18 +23,19 @@ pub mod init;
 mod linear;
 pub mod lora;
 mod model;
+mod named;
 mod prefix;
 
-pub use adapter::{AdapterCache, AdapterInit, AdapterKind, AdapterLayer};
+pub use adapter::{AdapterCache, AdapterInit, AdapterKind, AdapterLayer, Bottleneck, Bottlenecks};
 pub use combine::{Combine, combine};
 pub use config::AdapterConfig;
 pub use embedding::EmbeddingWithLora;
 pub use files::{Adapter, Module, Parts, StoredLora};
-pub use ia3::{Ia3, Side};
+pub use ia3::{Ia3, Ia3Adapters, Side};
 pub use init::{Init, LoraOptions, Scaling};
 pub use linear::{LinearWithLora, LoraAdapters, MergeInto, MergeReport};
 pub use lora::{Draw, LoraCache, LoraLayer, LoraShape};
-pub use model::{activate, adapt, attach, stored};
+pub use model::{activate, adapt, attach, is_adapter, stored};
 pub use prefix::Prefix;
 
 pub use crate::random::stream_of;

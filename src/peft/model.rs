@@ -1,8 +1,13 @@
 //! Adapters on whole models: new ones, those of files, which of them count, and back into a file.
 
+mod bottleneck;
+mod ia3;
+mod prefix;
+
 use super::config::{AdapterConfig, Method};
 use super::files::{Adapter, Module, Parts, StoredLora};
-use super::{LoraAdapters, LoraLayer, stream_of};
+use super::named::Choice;
+use super::{Bottlenecks, Ia3Adapters, LoraAdapters, LoraLayer, stream_of};
 use crate::model::Decoder;
 use crate::nn::Linear;
 use crate::random::Philox;
@@ -18,15 +23,18 @@ use alloc::vec::Vec;
 /// `random` and the modules' names. Returns how many modules have one.
 ///
 /// # Errors
-/// Where `config` is not of the LoRA family, or names no module of the model.
+/// Where `config` names no module of the model, or asks for what has no place on it.
 pub fn adapt(
     run: &Run<'_>,
     model: &mut Decoder,
     (name, config): (&str, &AdapterConfig),
     random: Philox,
 ) -> Result<usize> {
-    let Method::Lora(lora) = config.method() else {
-        return Err(Error::invalid("only adapters of the LoRA family are put on whole models"));
+    let lora = match config.method() {
+        Method::Lora(lora) => lora,
+        Method::Ia3(ia3) => return ia3::adapt(model, (name, ia3)),
+        Method::Prefix(prefix) => return prefix::adapt(model, (name, *prefix), random),
+        Method::Bottleneck(of) => return bottleneck::adapt(model, (name, of), random),
     };
     let mut count = 0;
     for_modules(model, |module, layer| {
@@ -52,11 +60,13 @@ pub fn adapt(
 /// Puts an adapter of a file on the model under `name`; it does not count before [`activate`].
 ///
 /// # Errors
-/// Where it is not of the LoRA family, a module is none of the model's linear layers, or has another shape: then some
-/// modules may have it and others not.
+/// Where a module is none of the model's, or has another shape: then some modules may have it and others not.
 pub fn attach(run: &Run<'_>, model: &mut Decoder, name: &str, adapter: &Adapter) -> Result<()> {
-    let Parts::Lora(modules) = &adapter.parts else {
-        return Err(Error::invalid("only adapters of the LoRA family are put on whole models"));
+    let modules = match &adapter.parts {
+        Parts::Lora(modules) => modules,
+        Parts::Ia3(modules) => return ia3::attach(model, name, modules),
+        Parts::Prefix(prefix) => return prefix::attach(model, name, prefix),
+        Parts::Bottleneck(modules) => return bottleneck::attach(model, (name, &adapter.config), modules),
     };
     let mut left: BTreeMap<&str, &StoredLora> = modules.iter().map(|(m, l)| (m.as_str(), l)).collect();
     for_modules(model, |module, layer| {
@@ -75,20 +85,43 @@ pub fn attach(run: &Run<'_>, model: &mut Decoder, name: &str, adapter: &Adapter)
 /// it.
 ///
 /// # Errors
-/// Where no module has one of a name, or a name comes twice.
+/// Where no module has one of a name, a name comes twice, or a prefix is to count in part.
 pub fn activate(model: &mut Decoder, adapters: &[(&str, f32)]) -> Result<()> {
     let mut missing: Vec<&str> = adapters.iter().map(|(name, _)| *name).collect();
-    model.linears_mut().try_for_each(|(_, layer)| {
-        let Some(of) = adapters_of(layer) else { return Ok(()) };
-        let here: Vec<(&str, f32)> =
-            adapters.iter().filter(|(name, _)| of.get(name).is_some()).copied().collect();
-        missing.retain(|name| of.get(name).is_none());
-        of.activate(&here)
-    })?;
+    let mut choose = |place: &mut dyn Choice| {
+        let here: Vec<(&str, f32)> = adapters.iter().filter(|(name, _)| place.has(name)).copied().collect();
+        missing.retain(|name| !place.has(name));
+        place.choose(&here)
+    };
+    model.linears_mut().try_for_each(|(_, layer)| choices(layer).map_or(Ok(()), &mut choose))?;
+    for block in model.blocks_mut() {
+        for branch in [&mut block.adapters.attention, &mut block.adapters.network].into_iter().flatten() {
+            if let Some(of) = branch.as_any().downcast_mut::<Bottlenecks>() {
+                choose(&mut of.0)?;
+            }
+        }
+        if let Some(prefix) = &mut block.attention.prefix {
+            choose(prefix)?;
+        }
+    }
     match missing.first() {
         None => Ok(()),
-        Some(name) => Err(Error::invalid(format!("no module has an adapter {name:?}"))),
+        Some(name) => Err(nowhere(name)),
     }
+}
+
+/// The adapters of a layer among which is chosen.
+fn choices(layer: &mut Linear) -> Option<&mut dyn Choice> {
+    let adapter = layer.adapter.as_mut()?.as_any();
+    if adapter.is::<Ia3Adapters>() {
+        return adapter.downcast_mut::<Ia3Adapters>().map(|of| of.of_mut() as &mut dyn Choice);
+    }
+    adapter.downcast_mut::<LoraAdapters>().map(|of| of as &mut dyn Choice)
+}
+
+/// Whether a parameter of [`Decoder::with_parameters`] is an adapter's.
+pub fn is_adapter(name: &str) -> bool {
+    [".lora_", ".ia3_l", "_adapter.", ".prefix."].iter().any(|part| name.contains(part))
 }
 
 /// The adapter `name` as a file has it, with the configuration that it was made by.
@@ -96,6 +129,15 @@ pub fn activate(model: &mut Decoder, adapters: &[(&str, f32)]) -> Result<()> {
 /// # Errors
 /// Where no module has it.
 pub fn stored(model: &mut Decoder, name: &str, config: &AdapterConfig) -> Result<Adapter> {
+    let parts = match config.method() {
+        Method::Lora(_) => None,
+        Method::Ia3(_) => Some(Parts::Ia3(ia3::stored(model, name)?)),
+        Method::Prefix(_) => Some(Parts::Prefix(prefix::stored(model, name)?)),
+        Method::Bottleneck(_) => Some(Parts::Bottleneck(bottleneck::stored(model, name)?)),
+    };
+    if let Some(parts) = parts {
+        return Ok(Adapter { config: config.clone(), parts });
+    }
     let mut modules = BTreeMap::new();
     for_modules(model, |module, layer| {
         if let Some(found) = adapters_of(layer).and_then(|of| of.get(name)) {
@@ -107,9 +149,13 @@ pub fn stored(model: &mut Decoder, name: &str, config: &AdapterConfig) -> Result
         Ok(())
     })?;
     if modules.is_empty() {
-        return Err(Error::invalid(format!("no module has an adapter {name:?}")));
+        return Err(nowhere(name));
     }
     Ok(Adapter { config: config.clone(), parts: Parts::Lora(modules) })
+}
+
+fn nowhere(name: &str) -> Error {
+    Error::invalid(format!("no module has an adapter {name:?}"))
 }
 
 fn adapters_of(layer: &mut Linear) -> Option<&mut LoraAdapters> {

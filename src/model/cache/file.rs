@@ -1,7 +1,7 @@
 //! A cache as bytes.
 //!
 //! ```text
-//!   "sbkv" version u32 │ type: 0 f32, 1 bf16, 2 int8 u64 │ layers, tokens u64 │ per layer: heads, head_dim, window
+//!   "sbkv" version u32 │ type: 0 f32, 1 bf16, 2 int8 u64 │ layers, prefix, tokens u64 │ per layer: heads, head_dim, window
 //!   (0: none), start, len u64, K then V │ checksum u64 of all before                  everything little-endian
 //!   K, V   (heads, len, head_dim) of the type; int8: the codes, then (heads, len) scales f32
 //! ```
@@ -14,7 +14,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 const MAGIC: &[u8; 4] = b"sbkv";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl KvCache {
     /// The cache as bytes, for [`KvCache::restore`]: what was added, not the room for more.
@@ -24,6 +24,7 @@ impl KvCache {
         let number = |n: usize, bytes: &mut Vec<u8>| bytes.extend((n as u64).to_le_bytes());
         number(self.kind as usize, &mut bytes);
         number(self.layers.len(), &mut bytes);
+        number(self.prefix, &mut bytes);
         number(self.tokens, &mut bytes);
         for layer in &self.layers {
             let Shape { heads, head_dim, .. } = layer.shape;
@@ -58,13 +59,14 @@ impl KvCache {
         let known =
             || Error::invalid(format!("a cache of type {kind}; f32 (0), bf16 (1), int8 (2) are known"));
         let kind = *CacheType::ALL.get(kind).ok_or_else(known)?;
-        let (count, tokens) = (from.number()?, from.number()?);
+        let (count, prefix, tokens) = (from.number()?, from.number()?, from.number()?);
+        let all = prefix.checked_add(tokens).ok_or_else(short)?;
         let mut layers = Vec::new();
         for _ in 0..count {
-            layers.push(from.layer(kind, tokens)?);
+            layers.push(from.layer(kind, all)?);
         }
         match from.left {
-            [] => Ok(KvCache { kind, layers, tokens }),
+            [] => Ok(KvCache { kind, layers, prefix, tokens }),
             more => Err(Error::invalid(format!("{} bytes after the last layer", more.len()))),
         }
     }

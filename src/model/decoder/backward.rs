@@ -107,7 +107,7 @@ impl Decoder {
         Ok(loss)
     }
 
-    /// The position of every token in its own sequence.
+    /// The position of every token in its own sequence, behind the prefix.
     fn check_examples(&self, examples: &Examples<'_>, how: &CrossEntropy) -> Result<Vec<u32>> {
         let Examples { tokens, targets, ends } = examples;
         assert!(tokens.len() == targets.len(), "{} tokens, {} targets", tokens.len(), targets.len());
@@ -119,15 +119,16 @@ impl Decoder {
         if let Err(at) = how.check_targets(targets, vocab) {
             return Err(Error::invalid(format!("target {} of a vocabulary of {vocab}", targets[at])));
         }
-        let most = self.most_positions();
+        let (most, first) = (self.most_positions(), self.prefix_tokens());
         let mut positions = Vec::with_capacity(tokens.len());
         for (from, to) in ends.iter().zip(&ends[1..]) {
             match to.checked_sub(*from) {
                 None | Some(0) => return Err(Error::invalid("a sequence without tokens")),
-                Some(n) if n > most => {
+                Some(n) if first + n > most => {
+                    let n = first + n;
                     return Err(Error::invalid(format!("{n} tokens, the model has {most} positions")));
                 }
-                Some(n) => positions.extend(0..n as u32),
+                Some(n) => positions.extend(first as u32..(first + n) as u32),
             }
         }
         Ok(positions)

@@ -48,6 +48,7 @@ fn llama_block(loader: &mut Loader<'_>, c: &DecoderConfig, i: usize) -> Result<T
         network_norm: Some(loader.norm(&at(names[1]), c)?),
         network: llama_network(loader, c, i)?,
         network_after,
+        adapters: Default::default(),
     })
 }
 
@@ -97,7 +98,7 @@ fn attention(
     let pattern = c.windows[i].map_or(Pattern::Causal, Pattern::Window);
     let mixing = Mixing { scale: c.scale, softcap: c.score_cap, ..Mixing::new(c.head_dim, pattern) };
     let DecoderConfig { heads, kv_heads, head_dim, .. } = *c;
-    MultiHeadAttention { q, k, v, o, heads, kv_heads, head_dim, qk_norm, mixing }
+    MultiHeadAttention { q, k, v, o, heads, kv_heads, head_dim, qk_norm, mixing, prefix: None }
 }
 
 /// GPT-2: learned positions, LayerNorm, weights stored (in, out).
@@ -140,5 +141,6 @@ fn gpt2_block(loader: &mut Loader<'_>, c: &DecoderConfig, at: &str, i: usize) ->
         network_norm: Some(loader.norm(&format!("{at}.ln_2"), c)?),
         network: FeedForwardNetwork { gate: None, up, down, activation: c.activation },
         network_after: None,
+        adapters: Default::default(),
     })
 }

@@ -1,7 +1,7 @@
 //! A decoder's parameters by name: what training changes.
 
 use super::Decoder;
-use crate::nn::{Linear, Norm, Part, Weight};
+use crate::nn::{Linear, Norm, Part, TransformerBlock, Weight};
 use crate::run::Run;
 use crate::{Error, Result};
 use alloc::format;
@@ -76,9 +76,14 @@ impl Decoder {
         self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
             block.parts_mut().into_iter().filter_map(move |(name, part)| match part {
                 Part::Linear(layer) => Some((format!("blocks.{i}.{name}"), layer)),
-                Part::Norm(_) => None,
+                _ => None,
             })
         })
+    }
+
+    /// Its blocks, where what is beside their layers plugs in.
+    pub fn blocks_mut(&mut self) -> &mut [TransformerBlock] {
+        &mut self.blocks
     }
 
     /// Lets adapters compute anew what follows from parameters that changed.
@@ -107,6 +112,8 @@ impl Decoder {
                 match part {
                     Part::Linear(layer) => linear(&mut all, &name, layer),
                     Part::Norm(of) => norm(&mut all, &name, of),
+                    Part::Branch(adapter) => own(&mut all, &name, adapter.parameters_mut()),
+                    Part::Prefix(prefix) => own(&mut all, &name, prefix.parameters_mut()),
                 }
             }
         }
@@ -136,8 +143,15 @@ fn linear<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, layer: &'a mut Linear
     if let Some(bias) = &mut layer.bias {
         vector(all, format!("{name}.bias"), bias);
     }
-    let own = layer.adapter.iter_mut().flat_map(|adapter| adapter.parameters_mut());
-    all.extend(own.map(|(own, shape, values)| ParameterMut { name: format!("{name}.{own}"), shape, values }));
+    if let Some(adapter) = &mut layer.adapter {
+        own(all, name, adapter.parameters_mut());
+    }
+}
+
+/// The parameters of an adapter, below the name of its place.
+fn own<'a>(all: &mut Vec<ParameterMut<'a>>, place: &str, own: Vec<(String, [usize; 2], &'a mut [f32])>) {
+    let named = |(name, shape, values)| ParameterMut { name: format!("{place}.{name}"), shape, values };
+    all.extend(own.into_iter().map(named));
 }
 
 fn norm<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, norm: &'a mut Norm) {

@@ -54,9 +54,10 @@ impl MultiHeadAttention {
         let (Pass { run, rope, ends, draw }, n) = (pass, self.q.in_features());
         let rows = x.len() / n.max(1);
         let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let AttentionCache { raw, qkv: [q, k, v], mixed, lse, adapters: [of_q, of_k, of_v, of_o] } = cache;
-        let (q, k) = (sized(q, rows * wide), sized(k, rows * narrow));
-        let (v, mixed) = (sized(v, rows * narrow), sized(mixed, rows * wide));
+        let AttentionCache { raw, qkv: [q, all_k, all_v], mixed, lse, adapters: [of_q, of_k, of_v, of_o] } =
+            cache;
+        let (q, k) = (sized(q, rows * wide), sized(all_k, rows * narrow));
+        let (v, mixed) = (sized(all_v, rows * narrow), sized(mixed, rows * wide));
         let x = MatRef::new(x, rows, n);
         products_train(
             (run, draw),
@@ -78,13 +79,19 @@ impl MultiHeadAttention {
             rotate(run, rope, self.head_dim, k);
         }
         let lse = sized(lse, rows * self.heads);
+        let keys = self.active_prefix().map(|prefix| prefix.ends(ends));
+        if let Some(prefix) = self.active_prefix() {
+            [*all_k, *all_v] = prefix.before([k, v], ends);
+        }
+        let keys = keys.as_deref().unwrap_or(ends);
+        let all = all_k.len() / narrow.max(1);
         let problem = Attention {
             q: self.by_token(q, self.heads, 0..rows),
-            k: self.by_token(k, self.kv_heads, 0..rows).into(),
-            v: self.by_token(v, self.kv_heads, 0..rows).into(),
+            k: self.by_token(all_k, self.kv_heads, 0..all).into(),
+            v: self.by_token(all_v, self.kv_heads, 0..all).into(),
             out: self.by_token_mut(mixed, self.heads, rows),
             lse: Some(HeadsMut::new(lse, [1, self.heads, rows, 1])),
-            options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
+            options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
         scaled_dot_product_attention(run, problem);
         let (width, mixed) = (self.o.out_features(), MatRef::new(mixed, rows, wide));
@@ -108,16 +115,20 @@ impl MultiHeadAttention {
     ) {
         let (Pass { run, rope, ends, draw }, n) = (pass, self.q.in_features());
         let rows = x.len() / n.max(1);
-        let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let wide = self.heads * self.head_dim;
         let (who, [of_q, of_k, of_v, of_o]) = ((run, draw), &cache.adapters);
         let dy = MatRef::new(dy, rows, self.o.out_features());
         let mut d_mixed = vec![0.0; rows * wide];
         let given = (MatRef::new(&cache.mixed, rows, wide), dy);
         let to_mixed = (MatMut::new(&mut d_mixed, rows, wide), Accumulate::Overwrite);
         self.o.backward(who, given, of_o, to_mixed, &mut to.inner("o"));
-        let mut d = [vec![0.0; rows * wide], vec![0.0; rows * narrow], vec![0.0; rows * narrow]];
+        let keys = cache.qkv[1].len();
+        let mut d = [vec![0.0; rows * wide], vec![0.0; keys], vec![0.0; keys]];
         self.backward_mix(run, &d_mixed, ends, cache, &mut d, to);
-        let [dq, dk, _] = &mut d;
+        let [dq, dk, dv] = &mut d;
+        if let Some(prefix) = self.active_prefix() {
+            prefix.backward(run.cpu(), [&mut *dk, dv], ends, &mut to.inner("prefix"));
+        }
         if let Some(rope) = rope {
             rotate_back(run, rope, self.head_dim, dq);
             rotate_back(run, rope, self.head_dim, dk);
@@ -154,20 +165,22 @@ impl MultiHeadAttention {
     ) {
         let AttentionCache { qkv: [q, k, v], mixed, lse, .. } = cache;
         let rows = d_mixed.len() / (self.heads * self.head_dim).max(1);
-        let shape = [1, self.heads, rows, 1];
+        let (shape, all) = ([1, self.heads, rows, 1], k.len() / (self.kv_heads * self.head_dim).max(1));
+        let keys = self.active_prefix().map(|prefix| prefix.ends(ends));
+        let keys = keys.as_deref().unwrap_or(ends);
         let problem = AttentionBackward {
             q: self.by_token(q, self.heads, 0..rows),
-            k: self.by_token(k, self.kv_heads, 0..rows),
-            v: self.by_token(v, self.kv_heads, 0..rows),
+            k: self.by_token(k, self.kv_heads, 0..all),
+            v: self.by_token(v, self.kv_heads, 0..all),
             out: self.by_token(mixed, self.heads, 0..rows),
             lse: HeadsRef::new(lse, shape),
             d_out: self.by_token(d_mixed, self.heads, 0..rows),
-            options: self.mixing.options(Sequences::Packed { queries: ends, keys: ends }),
+            options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
         let gradients = Gradients {
             dq: self.by_token_mut(dq, self.heads, rows),
-            dk: self.by_token_mut(dk, self.kv_heads, rows),
-            dv: self.by_token_mut(dv, self.kv_heads, rows),
+            dk: self.by_token_mut(dk, self.kv_heads, all),
+            dv: self.by_token_mut(dv, self.kv_heads, all),
         };
         let mut delta = vec![0.0; rows * self.heads];
         attention_gradients(run, &problem, gradients, &mut delta, to.add("sinks"));

@@ -1,9 +1,9 @@
 //! A block's gradients, from what its forward pass kept.
 
-use super::{Placement, TransformerBlock, add};
+use super::{Join, Placement, TransformerBlock, add};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::rope::Rope;
-use crate::nn::adapter::Draw;
+use crate::nn::adapter::{AdapterCache, BranchAdapter, Draw, Read};
 use crate::nn::attention::AttentionCache;
 use crate::nn::feed_forward::FeedForwardCache;
 use crate::nn::norm::Norm;
@@ -21,12 +21,21 @@ pub struct BlockCache {
     inputs: [Vec<f32>; 2],
     attention: AttentionCache,
     network: FeedForwardCache,
-    /// What attention gave, and the network, where a norm follows.
-    raw: [Vec<f32>; 2],
+    /// Of attention's way into the stream, and the network's.
+    joins: [JoinCache; 2],
     /// The rows between both: before the norm where it stands there.
     middle: Vec<f32>,
     /// The rows before a last norm.
     end: Vec<f32>,
+}
+
+/// What a branch keeps where it joins the stream.
+#[derive(Clone, Debug, Default)]
+struct JoinCache {
+    /// What it gave, where a norm follows.
+    raw: Vec<f32>,
+    /// Of the adapter.
+    adapter: AdapterCache,
 }
 
 /// What all branches of a block share on the way back.
@@ -45,8 +54,10 @@ pub struct Pass<'p, 'r> {
 impl BlockCache {
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        let own = self.inputs.iter().chain(&self.raw).chain([&self.x, &self.middle, &self.end]);
-        4 * own.map(Vec::capacity).sum::<usize>() + self.attention.bytes() + self.network.bytes()
+        let raw = self.joins.iter().map(|join| &join.raw);
+        let own = self.inputs.iter().chain(raw).chain([&self.x, &self.middle, &self.end]);
+        let adapters: usize = self.joins.iter().map(|join| join.adapter.bytes()).sum();
+        4 * own.map(Vec::capacity).sum::<usize>() + self.attention.bytes() + self.network.bytes() + adapters
     }
 }
 
@@ -69,7 +80,7 @@ impl TransformerBlock {
             self.attention_norm.forward(run, x, h);
         }
         let middle = sized(&mut cache.middle, n);
-        self.attend(pass, (h, x), middle, &mut cache.attention, &mut cache.raw[0]);
+        self.attend(pass, (h, x), middle, &mut cache.attention, &mut cache.joins[0]);
         match self.placement {
             Placement::Pre => self.network_norm().forward(run, middle, h2),
             Placement::Post => self.attention_norm.forward(run, middle, h2),
@@ -79,7 +90,7 @@ impl TransformerBlock {
             },
         }
         let residual: &[f32] = if post { h2 } else { middle };
-        self.feed(pass, (h2, residual), x, &mut cache.network, &mut cache.raw[1]);
+        self.feed(pass, (h2, residual), x, &mut cache.network, &mut cache.joins[1]);
         if post {
             sized(&mut cache.end, n).copy_from_slice(x);
             self.network_norm().forward_in_place(run, x);
@@ -92,18 +103,14 @@ impl TransformerBlock {
         (h, x): (&[f32], &[f32]),
         out: &mut [f32],
         cache: &mut AttentionCache,
-        raw: &mut Vec<f32>,
+        kept: &mut JoinCache,
     ) {
-        let run = pass.run;
-        match &self.attention_after {
-            None => self.attention.forward_train(pass, h, Some(x), out, cache),
-            Some(norm) => {
-                let raw = sized(raw, h.len());
-                self.attention.forward_train(pass, h, None, raw, cache);
-                norm.forward(run, raw, out);
-                add(run, out, x);
-            }
+        let join = Join::of(&self.attention_after, &self.adapters.attention);
+        if join.is_sum() {
+            return self.attention.forward_train(pass, h, Some(x), out, cache);
         }
+        self.attention.forward_train(pass, h, None, out, cache);
+        join.run_train(pass.run, x, out, kept);
     }
 
     fn feed(
@@ -112,17 +119,14 @@ impl TransformerBlock {
         (h, x): (&[f32], &[f32]),
         out: &mut [f32],
         cache: &mut FeedForwardCache,
-        raw: &mut Vec<f32>,
+        kept: &mut JoinCache,
     ) {
-        match &self.network_after {
-            None => self.network.forward_train((pass.run, pass.draw), h, Some(x), out, cache),
-            Some(norm) => {
-                let raw = sized(raw, h.len());
-                self.network.forward_train((pass.run, pass.draw), h, None, raw, cache);
-                norm.forward(pass.run, raw, out);
-                add(pass.run, out, x);
-            }
+        let (join, who) = (Join::of(&self.network_after, &self.adapters.network), (pass.run, pass.draw));
+        if join.is_sum() {
+            return self.network.forward_train(who, h, Some(x), out, cache);
         }
+        self.network.forward_train(who, h, None, out, cache);
+        join.run_train(pass.run, x, out, kept);
     }
 
     fn network_norm(&self) -> &Norm {
@@ -138,7 +142,9 @@ impl TransformerBlock {
         match self.placement {
             Placement::Pre => {
                 let mut dh = vec![0.0; d.len()];
-                self.feed_back(pass, cache, d, (&mut dh, Accumulate::Overwrite), to);
+                let branch = self.part_network(pass.run, cache, d, to);
+                let of_branch = branch.as_deref().unwrap_or(d);
+                self.feed_back(pass, cache, of_branch, (&mut dh, Accumulate::Overwrite), to);
                 let norm = self.network_norm();
                 norm.backward(
                     pass.run,
@@ -147,7 +153,8 @@ impl TransformerBlock {
                     Accumulate::Add,
                     &mut to.inner("network_norm"),
                 );
-                self.attend_back(pass, cache, d, &mut dh, to);
+                let branch = self.part_attention(pass.run, cache, d, to);
+                self.attend_back(pass, cache, branch.as_deref().unwrap_or(d), &mut dh, to);
                 let to = &mut to.inner("attention_norm");
                 self.attention_norm.backward(pass.run, (&cache.x, &dh), d, Accumulate::Add, to);
             }
@@ -161,19 +168,24 @@ impl TransformerBlock {
         let mut inner = vec![0.0; d.len()];
         let norm = self.network_norm();
         norm.backward(run, (&cache.end, d), &mut inner, Accumulate::Overwrite, &mut to.inner("network_norm"));
+        let branch = self.part_network(run, cache, &mut inner, to);
         d.copy_from_slice(&inner);
-        self.feed_back(pass, cache, &inner, (d, Accumulate::Add), to);
+        self.feed_back(pass, cache, branch.as_deref().unwrap_or(&inner), (d, Accumulate::Add), to);
         let at = &mut to.inner("attention_norm");
         self.attention_norm.backward(run, (&cache.middle, d), &mut inner, Accumulate::Overwrite, at);
-        self.attend_back(pass, cache, &inner, d, to);
+        let branch = self.part_attention(run, cache, &mut inner, to);
+        self.attend_back(pass, cache, branch.as_deref().unwrap_or(&inner), d, to);
         add(run, d, &inner);
     }
 
     fn backward_parallel(&self, pass: Pass<'_, '_>, cache: &BlockCache, d: &mut [f32], to: &mut Scope<'_>) {
         let run = pass.run;
         let (mut of_network, mut of_attention) = (vec![0.0; d.len()], vec![0.0; d.len()]);
-        self.feed_back(pass, cache, d, (&mut of_network, Accumulate::Overwrite), to);
-        self.attend_back(pass, cache, d, &mut of_attention, to);
+        let branch = self.part_network(run, cache, d, to);
+        let of_branch = branch.as_deref().unwrap_or(d);
+        self.feed_back(pass, cache, of_branch, (&mut of_network, Accumulate::Overwrite), to);
+        let branch = self.part_attention(run, cache, d, to);
+        self.attend_back(pass, cache, branch.as_deref().unwrap_or(d), &mut of_attention, to);
         match &self.network_norm {
             None => add(run, &mut of_attention, &of_network),
             Some(norm) => {
@@ -185,7 +197,32 @@ impl TransformerBlock {
         self.attention_norm.backward(run, (&cache.x, &of_attention), d, Accumulate::Add, to);
     }
 
-    /// From the gradient of x + attention(h) to that of h.
+    /// From the gradient of the stream after attention, in `d`, to that of the stream before it, and the gradient of
+    /// what attention gave, where that is another.
+    fn part_attention(
+        &self,
+        run: &Run<'_>,
+        cache: &BlockCache,
+        d: &mut [f32],
+        to: &mut Scope<'_>,
+    ) -> Option<Vec<f32>> {
+        let adapter = self.adapters.attention.as_deref()?;
+        part(run, adapter, &cache.joins[0].adapter, d, &mut to.inner("attention_adapter"))
+    }
+
+    /// [`TransformerBlock::part_attention`] of the network.
+    fn part_network(
+        &self,
+        run: &Run<'_>,
+        cache: &BlockCache,
+        d: &mut [f32],
+        to: &mut Scope<'_>,
+    ) -> Option<Vec<f32>> {
+        let adapter = self.adapters.network.as_deref()?;
+        part(run, adapter, &cache.joins[1].adapter, d, &mut to.inner("network_adapter"))
+    }
+
+    /// From the gradient of attention(h), normed where a norm follows, to that of h.
     fn attend_back(
         &self,
         pass: Pass<'_, '_>,
@@ -197,14 +234,14 @@ impl TransformerBlock {
         let raw = after(
             pass.run,
             self.attention_after.as_ref(),
-            (&cache.raw[0], d),
+            (&cache.joins[0].raw, d),
             &mut to.inner("attention_after"),
         );
         let given = (&cache.inputs[0][..], raw.as_deref().unwrap_or(d));
         self.attention.backward(pass, given, &cache.attention, dh, &mut to.inner("attention"));
     }
 
-    /// From the gradient of x + network(h) to that of h.
+    /// From the gradient of network(h), likewise, to that of h.
     fn feed_back(
         &self,
         pass: Pass<'_, '_>,
@@ -213,10 +250,54 @@ impl TransformerBlock {
         dh: (&mut [f32], Accumulate),
         to: &mut Scope<'_>,
     ) {
-        let raw =
-            after(pass.run, self.network_after.as_ref(), (&cache.raw[1], d), &mut to.inner("network_after"));
+        let raw = after(
+            pass.run,
+            self.network_after.as_ref(),
+            (&cache.joins[1].raw, d),
+            &mut to.inner("network_after"),
+        );
         let given = (&cache.inputs[1][..], raw.as_deref().unwrap_or(d));
         self.network.backward((pass.run, pass.draw), given, &cache.network, dh, &mut to.inner("network"));
+    }
+}
+
+impl Join<'_> {
+    /// [`Join::run`], keeping what the backward pass needs.
+    fn run_train(self, run: &Run<'_>, stream: &[f32], rows: &mut [f32], cache: &mut JoinCache) {
+        if let Some(norm) = self.norm {
+            sized(&mut cache.raw, rows.len()).copy_from_slice(rows);
+            norm.forward_in_place(run, rows);
+        }
+        match self.adapter {
+            Some(adapter) => adapter.join_train(run, stream, rows, &mut cache.adapter),
+            None => add(run, rows, stream),
+        }
+    }
+}
+
+/// Back through an adapter of a branch: `d` of the sum becomes that of the stream; that of the branch where it differs.
+fn part(
+    run: &Run<'_>,
+    adapter: &dyn BranchAdapter,
+    cache: &AdapterCache,
+    d: &mut [f32],
+    to: &mut Scope<'_>,
+) -> Option<Vec<f32>> {
+    match adapter.backward(run, d, cache, to) {
+        Read::Nothing => None,
+        Read::Branch(mut own) => {
+            add(run, &mut own, d);
+            Some(own)
+        }
+        Read::Stream(own) => {
+            let branch = d.to_vec();
+            add(run, d, &own);
+            Some(branch)
+        }
+        Read::Sum(own) => {
+            add(run, d, &own);
+            None
+        }
     }
 }
 

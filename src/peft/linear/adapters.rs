@@ -4,6 +4,7 @@ use super::super::{Draw, LoraCache, LoraLayer, repeated};
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{Linear, Room};
+use crate::peft::named::Choice;
 use crate::run::Run;
 use crate::{Error, Result};
 use alloc::collections::BTreeMap;
@@ -185,6 +186,16 @@ impl LoraAdapters {
         let mut change = vec![0.0; cache.base.len()];
         layer.up(run, &mut hidden, layer.scale, &mut change);
         join(run, factors, &cache.base, &mut change, out);
+    }
+}
+
+impl Choice for LoraAdapters {
+    fn has(&self, name: &str) -> bool {
+        self.all.contains_key(name)
+    }
+
+    fn choose(&mut self, adapters: &[(&str, f32)]) -> Result<()> {
+        self.activate(adapters)
     }
 }
 
