@@ -96,6 +96,63 @@ fn an_adapter_learns_answers_and_generate_gives_them() {
 }
 
 #[test]
+fn every_other_method_learns_too() {
+    let folder = Folder::new("finetune-methods");
+    let (llama, data) = (model("llama"), pairs(&folder));
+    let said = |more: &[&str]| {
+        let ask =
+            ["generate", "--model", &llama, "--prompt", "w10 w11", "--temperature", "0", "--max-tokens", "8"];
+        out(&run([&ask[..], more].concat())).to_string()
+    };
+    for (name, file, flags) in [
+        ("houlsby", "adapter.safetensors", vec!["adapter", "--bottleneck", "houlsby", "--reduction", "2"]),
+        ("pfeiffer", "adapter.safetensors", vec!["adapter", "--reduction", "2"]),
+        ("parallel", "adapter.safetensors", vec!["adapter", "--bottleneck", "parallel"]),
+        ("ia3", "adapter_model.safetensors", vec!["ia3"]),
+        ("prefix", "adapter_model.safetensors", vec!["prefix", "--length", "6"]),
+    ] {
+        let to = path(&folder, name);
+        let ask =
+            ["finetune", "--model", &llama, "--data", &data, "--held-out", &data, "--json", "--out", &to];
+        let more = ["--lr", "0.02", "--epochs", "20", "--batch", "12", "--method"];
+        let done = run([&ask[..], &more, &flags].concat());
+        assert!(done.status.success(), "{done:?}");
+        let last = out(&done).lines().last().unwrap();
+        let (before, after) = (field(last, "held_out_before"), field(last, "held_out_after"));
+        assert!(after < 0.9 * before, "{name}: {before} to {after}");
+        assert!(Path::new(&to).join(file).exists(), "{name}");
+        assert_ne!(said(&["--adapter", &to]), said(&[]), "{name}");
+        assert_eq!(said(&["--adapter", &format!("{to}=0")]), said(&[]), "{name}: weight 0 is the base");
+    }
+}
+
+#[test]
+fn a_whole_model_learns_and_is_a_model() {
+    let folder = Folder::new("finetune-full");
+    let (llama, data) = (model("llama"), pairs(&folder));
+    let to = path(&folder, "learned");
+    let ask = ["finetune", "--model", &llama, "--data", &data, "--held-out", &data, "--method", "full"];
+    let more = ["--lr", "0.005", "--epochs", "10", "--batch", "12", "--json", "--out", &to];
+    let done = run([&ask[..], &more].concat());
+    assert!(done.status.success(), "{done:?}");
+    let last = out(&done).lines().last().unwrap();
+    let (before, after) = (field(last, "held_out_before"), field(last, "held_out_after"));
+    assert!(after < before / 2.0, "{before} to {after}");
+    // The folder has these very weights: the loss of the pairs is what it was.
+    let again = path(&folder, "again");
+    let ask = ["finetune", "--model", &to, "--data", &data, "--held-out", &data, "--method", "full"];
+    let done = run([&ask[..], &more[..6], &["--json", "--out", &again]].concat());
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(field(out(&done).lines().last().unwrap(), "held_out_before"), after);
+    let gpt2 = model("gpt2");
+    let ask = ["finetune", "--model", &gpt2, "--data", &data, "--method", "full", "--out", &again];
+    assert_fails(&run(ask), 1, "exists already");
+    let other = path(&folder, "other");
+    let ask = ["finetune", "--model", &gpt2, "--data", &data, "--method", "full", "--out", &other];
+    assert!(!run(ask).status.success());
+}
+
+#[test]
 fn text_and_conversations_are_examples_too() {
     let folder = Folder::new("finetune-data");
     let llama = model("llama");
@@ -124,7 +181,14 @@ fn what_cannot_be_learned_from_is_one_line() {
         run(all)
     };
     assert_fails(&run(["finetune", "--model", &llama, "--data", &data]), 2, "--out is needed");
-    assert_fails(&ask(&llama, &data, &["--method", "prompt"]), 2, "lora, dora or qlora");
+    assert_fails(
+        &ask(&llama, &data, &["--method", "prompt"]),
+        2,
+        "lora, dora, qlora, adapter, ia3, prefix or full",
+    );
+    assert_fails(&ask(&llama, &data, &["--method", "ia3", "--rank", "4"]), 2, "lora, dora, qlora");
+    assert_fails(&ask(&llama, &data, &["--length", "4"]), 2, "--method prefix");
+    assert_fails(&ask(&llama, &data, &["--method", "adapter", "--bottleneck", "big"]), 2, "pfeiffer");
     assert_fails(&ask(&llama, &data, &["--resume"]), 2, "--checkpoint");
     assert_fails(&ask(&llama, &data, &["--targets", "no_such"]), 1, "name no module");
     assert_fails(&ask(&model("bert"), &data, &[]), 1, "bert");

@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 
 pub use made::save_folder;
 pub use parts::ElementType;
+pub(crate) use to_folder::family;
 pub use vocabulary::Vocabulary;
 pub(crate) use vocabulary::copy_small;
 

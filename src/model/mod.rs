@@ -28,9 +28,9 @@ pub use cache::{CacheType, KvCache, LayerCache};
 pub use chat::{ChatTemplate, Role};
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 #[cfg(feature = "std")]
-pub(crate) use convert::copy_small;
-#[cfg(feature = "std")]
 pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert, save_folder};
+#[cfg(feature = "std")]
+pub(crate) use convert::{copy_small, family};
 pub use decoder::{Decoder, Examples, Keep, ParameterMut, Sequence, Tape, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]

@@ -1,6 +1,7 @@
 //! `samebits finetune`: a model learns from examples, in a small adapter beside it.
 
 mod input;
+mod method;
 
 use std::io::Write;
 use std::path::Path;
@@ -11,18 +12,17 @@ use super::{Args, Command, Console, Failure, Flag, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
 use crate::kernels::optim::AdamWOptions;
-use crate::model::{ChatTemplate, Decoder, Opening};
-use crate::peft::config::{AdapterConfig, Dora};
-use crate::peft::{LoraOptions, Scaling, adapt, stored};
+use crate::model::{ChatTemplate, Opening};
 use crate::random::Philox;
 use crate::run::Run;
 use crate::train::data::Example;
 use crate::train::{Curve, Method, Plan, Schedule, Shape};
 use crate::{Error, cpu};
+use method::Learner;
 
 pub const COMMAND: Command = Command {
     name: "finetune",
-    summary: "a model learns from examples, in an adapter beside it",
+    summary: "a model learns from examples, in an adapter beside it or itself",
     operands: "",
     arity: (0, 0),
     flags: &[
@@ -36,8 +36,12 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("FILE"),
             help: "examples: .jsonl, or any other file as text; those inside",
         },
-        Flag { name: "out", takes: Takes::One("DIR"), help: "the folder of the adapter, as peft has it" },
-        Flag { name: "method", takes: Takes::One("M"), help: "lora (unless given), dora or qlora" },
+        Flag { name: "out", takes: Takes::One("DIR"), help: "the folder of what was learned" },
+        Flag {
+            name: "method",
+            takes: Takes::One("M"),
+            help: "lora (unless given), dora, qlora, adapter, ia3, prefix or full",
+        },
         Flag { name: "rank", takes: Takes::One("R"), help: "of A and B; 8 unless given" },
         Flag {
             name: "alpha",
@@ -49,9 +53,20 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "targets",
             takes: Takes::Many("NAME"),
-            help: "modules with an adapter; all-linear unless given",
+            help: "modules with LoRA, all-linear unless given; with IA³, peft's",
         },
-        Flag { name: "lr", takes: Takes::One("X"), help: "the rate, 2e-4 unless given" },
+        Flag {
+            name: "bottleneck",
+            takes: Takes::One("KIND"),
+            help: "of adapter: pfeiffer (unless given), houlsby or parallel",
+        },
+        Flag {
+            name: "reduction",
+            takes: Takes::One("X"),
+            help: "features / bottleneck; 16, of parallel 2, unless given",
+        },
+        Flag { name: "length", takes: Takes::One("N"), help: "tokens of the prefix; 20 unless given" },
+        Flag { name: "lr", takes: Takes::One("X"), help: "the rate; the method's (below) unless given" },
         Flag {
             name: "warmup",
             takes: Takes::One("N"),
@@ -108,9 +123,18 @@ const NOTES: &str = "\
 A line of a .jsonl is an object with \"text\"; or with \"prompt\" and \"completion\", or \"messages\" (a list of
 {\"role\", \"content\"}, with --chat): then the loss is that of the answers alone. Any other file is one text.
 
-  lora    y = W x + s B A x                       Hu et al. 2021
-  dora    the lengths of rows learn besides       Liu et al. 2024
-  qlora   lora, W in NF4                          Dettmers et al. 2023
+  lora      y = W x + s B A x                                            lr 2e-4   Hu et al. 2021
+  dora      the lengths of rows learn besides                            2e-4      Liu et al. 2024
+  qlora     lora, W in NF4                                               2e-4      Dettmers et al. 2023
+  adapter   h += s U f(D x + b) + s c; x by --bottleneck:                1e-4
+    houlsby     what attention gave, what the network gave; f swish                Houlsby et al. 2019
+    pfeiffer    h itself after the network; f ReLU                                 Pfeiffer et al. 2020
+    parallel    h before the network, s = 4; f ReLU                                He et al. 2021
+  ia3       keys and values l ∘ (W x + b), the network's W (l ∘ x) + b   3e-3      Liu et al. 2022
+  prefix    learned keys and values before every text                    1e-2      Li, Liang 2021
+  full      every weight; OUT is a model                                 2e-5
+
+adapter writes the folder of the adapters package, full a model's, the others peft's.
 
 Without --model and --data the small model inside the program learns, from pairs inside the program, to say
 who has what, in less than a minute; it is judged by pairs whose answers it has not seen.
@@ -124,6 +148,8 @@ Examples:
   samebits generate --adapter who-has-what --prompt 'Tom got a red cup from Mia. Who has the cup now?'
   samebits finetune --model Llama-3.2-1B --data pairs.jsonl --out adapter --epochs 3
   samebits finetune --model Llama-3.2-1B --data book.txt --method qlora --rank 16 --out adapter
+  samebits finetune --model Llama-3.2-1B --data pairs.jsonl --method adapter --bottleneck houlsby --out adapter
+  samebits finetune --model Llama-3.2-1B --data book.txt --method full --out Llama-of-the-book
   samebits generate --model Llama-3.2-1B --adapter adapter --prompt 'Q: …'
 ";
 
@@ -139,10 +165,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let tokenizer = chosen.tokenizer()?;
     let lesson = Lesson::of(args, &chosen, &tokenizer)?;
     let (mut model, _) = chosen.open(&run, Opening::default())?;
-    let config = prepare(args, &run, chosen.name(), &mut model)?;
+    let learner = Learner::prepare(args, &run, chosen.name(), &mut model, Philox::new(seed(args)?))?;
     let settings = Settings::read(args, &lesson.usual, lesson.examples.len())?;
     let plan = plan(args, &lesson.usual, &settings)?;
-    let mut trainer = settings.trainer(&run, model, plan, |name| name.contains(".lora_"))?;
+    let mut trainer = settings.trainer(&run, model, plan, |name| learner.learns(name))?;
     let mut job = Job::new(&run, settings, console)?;
     let mut judged = Vec::new();
     let held_out = lesson.held_out.as_deref();
@@ -150,8 +176,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     job.train(&mut trainer, &lesson.examples, held_out)?;
     judged.extend(held_out.map(|examples| job.judge(&mut trainer, examples, lesson.measure)).transpose()?);
     let mut model = trainer.into_model();
-    stored(&mut model, NAME, &config)?.save(&out)?;
-    finish(args, console, &out, &judged)
+    learner.save(&run, &mut model, &out)?;
+    finish(args, console, (&out, learner.result()), &judged)
 }
 
 /// What is learned, and by what it is judged.
@@ -188,39 +214,6 @@ const USUAL: Usual = Usual { batch: 8, epochs: 1, lr: 2e-4 };
 /// The same for the pairs inside.
 const USUAL_INSIDE: Usual = Usual { batch: 16, epochs: 3, lr: 3e-3 };
 
-/// What the adapter is called in memory.
-const NAME: &str = "default";
-
-/// Puts the new adapter on the model; its configuration.
-fn prepare(args: &Args, run: &Run<'_>, path: &Path, model: &mut Decoder) -> Result<AdapterConfig, Failure> {
-    let method = args.text("method")?.unwrap_or("lora");
-    let dora = match method {
-        "lora" | "qlora" => Dora::Off,
-        "dora" => Dora::On,
-        other => {
-            return Err(Failure::usage(format!("finetune: --method {other:?}: lora, dora or qlora"), None));
-        }
-    };
-    if method == "qlora" {
-        model.quantize_nf4(run, 64)?;
-    }
-    let options = LoraOptions {
-        rank: args.count("rank", 1..=1 << 16)?.unwrap_or(8),
-        alpha: args.number("alpha", 1e-9..=1e9)?.unwrap_or(16.0),
-        scaling: if args.has("rslora") { Scaling::ByRoot } else { Scaling::ByRank },
-        dropout: args.number("dropout", 0.0..=0.999)?.unwrap_or(0.0) as f32,
-        ..LoraOptions::default()
-    };
-    let given: Vec<String> = args.all("targets").map(|t| t.to_string_lossy().into_owned()).collect();
-    let targets: Vec<&str> = match &given[..] {
-        [] => vec!["all-linear"],
-        given => given.iter().map(String::as_str).collect(),
-    };
-    let config = AdapterConfig::lora(&options, dora, &targets, &path.to_string_lossy())?;
-    adapt(run, model, (NAME, &config), Philox::new(seed(args)?))?;
-    Ok(config)
-}
-
 fn seed(args: &Args) -> Result<u64, Failure> {
     Ok(args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64)
 }
@@ -231,7 +224,7 @@ fn plan(args: &Args, usual: &Usual, settings: &Settings) -> Result<Plan, Failure
     let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
     Ok(Plan {
         method: Method::AdamW(options),
-        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(usual.lr),
+        lr: args.number("lr", 0.0..=1e3)?.unwrap_or(method::rate(args, usual.lr)?),
         schedule: Schedule { shape: Shape::Fall(Curve::Cosine), warmup, total, floor: 0.0 },
         clip: Some(1.0),
         label_smoothing: 0.0,
@@ -240,11 +233,16 @@ fn plan(args: &Args, usual: &Usual, settings: &Settings) -> Result<Plan, Failure
     })
 }
 
-fn finish(args: &Args, console: &mut Console, out: &Path, judged: &[Judged]) -> Result<(), Failure> {
+fn finish(
+    args: &Args,
+    console: &mut Console,
+    (out, result): (&Path, &str),
+    judged: &[Judged],
+) -> Result<(), Failure> {
     if args.has("json") {
         let mut w = Writer::compact();
         w.object(|w| {
-            w.key("adapter").string(&out.to_string_lossy());
+            w.key(result).string(&out.to_string_lossy());
             if let [before, after] = judged {
                 w.key("held_out_before").number(before.loss.mean());
                 w.key("held_out_after").number(after.loss.mean());
@@ -271,6 +269,6 @@ fn finish(args: &Args, console: &mut Console, out: &Path, judged: &[Judged]) -> 
             )?;
         }
     }
-    writeln!(console, "{}: the adapter", out.display())?;
+    writeln!(console, "{}: the {result}", out.display())?;
     Ok(())
 }

@@ -15,7 +15,7 @@ pub const FLAGS: &[Flag] = &[
     Flag {
         name: "adapter",
         takes: Takes::Many("DIR[=W]"),
-        help: "a folder of peft's, with a weight; any number",
+        help: "an adapter of peft or adapters, with a weight; any number",
     },
     Flag { name: "prompt", takes: Takes::One("TEXT|-"), help: "what to go on with; - is standard input" },
     Flag { name: "chat", takes: Takes::One("TEMPLATE"), help: "the prompt is a question; templates below" },

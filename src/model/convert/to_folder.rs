@@ -57,7 +57,7 @@ pub(super) fn write(work: &Parts<'_, '_>) -> Result<Converted> {
 }
 
 /// `model_type` and the class that transformers loads.
-fn family(c: &DecoderConfig) -> (&'static str, &'static str) {
+pub(crate) fn family(c: &DecoderConfig) -> (&'static str, &'static str) {
     match c.architecture {
         // transformers' Llama has no window, Mistral's is the same with one.
         Architecture::Llama if c.windows.iter().any(Option::is_some) => ("mistral", "MistralForCausalLM"),
