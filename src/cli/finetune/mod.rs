@@ -148,7 +148,7 @@ Examples:
   samebits generate --adapter who-has-what --prompt 'Tom got a red cup from Mia. Who has the cup now?'
   samebits finetune --model Llama-3.2-1B --data pairs.jsonl --out adapter --epochs 3
   samebits finetune --model Llama-3.2-1B --data book.txt --method qlora --rank 16 --out adapter
-  samebits finetune --model Llama-3.2-1B --data pairs.jsonl --method adapter --bottleneck houlsby --out adapter
+  samebits finetune --model Llama-3.2-1B --data book.txt --method adapter --bottleneck houlsby --out it
   samebits finetune --model Llama-3.2-1B --data book.txt --method full --out Llama-of-the-book
   samebits generate --model Llama-3.2-1B --adapter adapter --prompt 'Q: …'
 ";
