@@ -164,7 +164,7 @@ fn a_file_that_says_another_type_or_version_is_refused_by_name() {
     }
     assert!(refused(4, 1).contains("a cache of version 1, 3 is known"), "{}", refused(4, 1));
     // A header that promises more than any memory has.
-    assert!(refused(8 + 3 * 8 + 7, 0x7f).contains("middle of a layer"));
+    assert!(refused(8 + 4 * 8 + 7, 0x7f).contains("middle of a layer"));
 }
 
 #[test]
