@@ -85,7 +85,7 @@ impl BranchAdapter for Bottlenecks {
 
 impl AdapterKind {
     /// What it reads of a branch, the stream and their sum.
-    const fn reads<'a>(self, [branch, stream, sum]: [&'a [f32]; 3]) -> &'a [f32] {
+    const fn reads(self, [branch, stream, sum]: [&[f32]; 3]) -> &[f32] {
         match self {
             AdapterKind::Houlsby => branch,
             AdapterKind::Pfeiffer => sum,
