@@ -31,12 +31,12 @@ def pair(dice):
 
 def main(out):
     dice, pairs, answers = Dice(2), [], set()
-    while len(pairs) < 1240:
+    while len(pairs) < 840:
         new = pair(dice)
         if new["completion"] not in answers:
             answers.add(new["completion"])
             pairs.append(new)
-    for name, part in [("pairs.jsonl", pairs[:1000]), ("held-out.jsonl", pairs[1000:])]:
+    for name, part in [("pairs.jsonl", pairs[:640]), ("held-out.jsonl", pairs[640:])]:
         (Path(out) / name).write_text("".join(json.dumps(p) + "\n" for p in part), "utf-8")
 
 

@@ -85,7 +85,7 @@ both, and does not mind what happens to the file. --json is {text, tokens, promp
 load_seconds}.
 
 Without --model the small one inside the program tells a story; without --prompt it begins as stories do. It
-is sampled at a temperature of 0.6, with a repeat penalty of 1.05, unless given.
+is sampled at a temperature of 0.4, with a repeat penalty of 1.1, unless given.
 
 Examples:
   samebits generate

@@ -89,7 +89,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
 
 /// How the model inside chooses tokens, unless told: it is small, and would say things twice.
 fn inside() -> Settings {
-    Settings { temperature: 0.6, repeat_penalty: 1.05, ..Settings::default() }
+    Settings { temperature: 0.4, repeat_penalty: 1.1, ..Settings::default() }
 }
 
 /// What the model inside goes on with, unless told.
