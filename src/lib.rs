@@ -25,6 +25,8 @@ pub mod nn;
 pub mod peft;
 #[cfg(feature = "std")]
 pub mod pool;
+#[cfg(feature = "std")]
+pub mod rag;
 pub mod random;
 pub mod run;
 #[cfg(feature = "std")]

@@ -22,3 +22,9 @@ pub mod fine_tuning {
     pub use crate::kernels::nf4::{dequantize as dequantize_nf4, quantize as quantize_nf4};
     pub use crate::peft::{AdapterLayer, LinearWithLora, LoraLayer};
 }
+
+/// Retrieval-augmented generation.
+#[cfg(feature = "std")]
+pub mod rag {
+    pub use crate::rag::{Chunk, TextChunker};
+}
