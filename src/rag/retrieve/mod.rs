@@ -1,0 +1,9 @@
+//! Finding documents: by their words, and rankings made one.
+
+mod bm25;
+mod fuse;
+mod top;
+
+pub use bm25::{Bm25, Bm25Options, Variant};
+pub use fuse::{Fusion, diverse, fuse};
+pub use top::{Hit, Top};
