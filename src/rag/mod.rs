@@ -1,17 +1,19 @@
 //! Retrieval-augmented generation, part by part.
 //!
 //! ```text
-//!   segment   graphemes, words, sentences          chunk     texts cut into chunks, each with its place
+//!   document  texts from files and folders         segment   graphemes, words, sentences          chunk     texts cut into chunks, each with its place
 //!   analyze   terms of a text                      retrieve  documents found by their words; rankings made one
 //!   evaluate  how good a ranking is
 //! ```
 
 pub mod analyze;
 pub mod chunk;
+pub mod document;
 pub mod evaluate;
 pub mod retrieve;
 pub mod segment;
 
 pub use analyze::Analyzer;
 pub use chunk::{Chunk, TextChunker, Unit};
+pub use document::Document;
 pub use retrieve::{Bm25, Bm25Options, Fusion, Hit, fuse};

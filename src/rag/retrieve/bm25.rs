@@ -211,11 +211,9 @@ impl Bm25 {
     /// Forgets what is gone: as much work as there were changes since the last time.
     fn make_compact(&mut self) {
         let mut moved = vec![None; self.documents.len()];
-        let mut next: Slot = 0;
-        for (slot, _) in self.documents.iter().enumerate().filter(|(_, document)| document.is_some()) {
-            moved[slot] = Some(next);
-            next += 1;
-        }
+        let live =
+            self.documents.iter().enumerate().filter_map(|(slot, document)| document.as_ref().map(|_| slot));
+        live.zip(0..).for_each(|(slot, next): (usize, Slot)| moved[slot] = Some(next));
         self.documents.retain(Option::is_some);
         self.slots.values_mut().for_each(|slot| *slot = moved[*slot as usize].unwrap_or(*slot));
         for postings in &mut self.postings {
