@@ -18,7 +18,7 @@ impl<'t> Records<'t> {
     fn field(&mut self) -> Result<(String, bool)> {
         let Some(quoted) = self.rest.strip_prefix('"') else {
             let separator = char::from(self.separator);
-            let end = self.rest.find(|c| c == separator || c == '\n').unwrap_or(self.rest.len());
+            let end = self.rest.find([separator, '\n']).unwrap_or(self.rest.len());
             let (field, rest) = self.rest.split_at(end);
             let field =
                 if rest.starts_with('\n') { field.strip_suffix('\r').unwrap_or(field) } else { field };
