@@ -56,8 +56,8 @@ impl Separator {
 
     /// Where to look for it so that the cut lies in `cuts`.
     fn window(&self, text: &str, cuts: &Range<usize>) -> Range<usize> {
-        let start = text.ceil_char_boundary(cuts.start.saturating_sub(self.cut));
-        let end = text.floor_char_boundary((cuts.end - 1 + self.text.len() - self.cut).min(text.len()));
+        let start = segment::char_ceil(text, cuts.start.saturating_sub(self.cut));
+        let end = segment::char_floor(text, (cuts.end - 1 + self.text.len() - self.cut).min(text.len()));
         start..end.max(start)
     }
 
@@ -93,7 +93,7 @@ impl Level {
             Level::Sentence => ends(segment::prose(&text[from..]), from, cuts).last(),
             Level::Word => {
                 // A cut is right behind white space, or in its middle where there is more than fits.
-                let end = text.floor_char_boundary(cuts.end - 1).max(from);
+                let end = segment::char_floor(text, cuts.end - 1).max(from);
                 let space = text[from..end].char_indices().rev().find(|(_, c)| c.is_whitespace());
                 let behind = space.map(|(at, c)| from + at + c.len_utf8()).filter(|at| cuts.contains(at));
                 behind.or_else(|| ends(segment::words(&text[from..]), from, cuts).last())
@@ -114,7 +114,7 @@ impl Level {
             }
             Level::Sentence => ends(segment::prose(&text[from..]), from, cuts).next(),
             Level::Word => {
-                let start = text.floor_char_boundary(cuts.start.saturating_sub(1)).max(from);
+                let start = segment::char_floor(text, cuts.start.saturating_sub(1)).max(from);
                 let space = text[start..].char_indices().find(|(_, c)| c.is_whitespace());
                 let behind = space.map(|(at, c)| start + at + c.len_utf8()).filter(|at| cuts.contains(at));
                 behind.or_else(|| ends(segment::words(&text[from..]), from, cuts).next())

@@ -1,6 +1,7 @@
 //! How long a text is: what sizes and overlaps count.
 
 use super::place::chars;
+use crate::rag::segment;
 use crate::{Error, Result};
 
 /// What a size counts.
@@ -56,7 +57,7 @@ impl Unit<'_> {
     /// The bytes of the longest beginning of `text` that is not longer than `size`: whole characters.
     pub(super) fn front(&self, text: &str, size: usize) -> usize {
         match self {
-            Unit::Bytes => text.floor_char_boundary(size),
+            Unit::Bytes => segment::char_floor(text, size),
             Unit::Chars => nth_char(text, size),
             Unit::Words => {
                 let mut inside = false;
@@ -70,7 +71,7 @@ impl Unit<'_> {
                     .map_or(text.len(), |(at, _)| at)
             }
             Unit::Measured(measure) => {
-                longest(text.len(), |n| text.floor_char_boundary(n), |n| measure(&text[..n]) <= size)
+                longest(text.len(), |n| segment::char_floor(text, n), |n| measure(&text[..n]) <= size)
             }
         }
     }
@@ -78,7 +79,7 @@ impl Unit<'_> {
     /// The byte where the longest end of `text` that is not longer than `size` begins.
     pub(super) fn back(&self, text: &str, size: usize) -> usize {
         match self {
-            Unit::Bytes => text.ceil_char_boundary(text.len().saturating_sub(size)),
+            Unit::Bytes => segment::char_ceil(text, text.len().saturating_sub(size)),
             Unit::Chars if size == 0 => text.len(),
             Unit::Chars => text.char_indices().rev().nth(size - 1).map_or(0, |(at, _)| at),
             Unit::Words => {
@@ -98,7 +99,7 @@ impl Unit<'_> {
             Unit::Measured(measure) => {
                 let n = text.len();
                 let kept =
-                    longest(n, |k| n - text.ceil_char_boundary(n - k), |k| measure(&text[n - k..]) <= size);
+                    longest(n, |k| n - segment::char_ceil(text, n - k), |k| measure(&text[n - k..]) <= size);
                 n - kept
             }
         }
@@ -111,7 +112,7 @@ fn nth_char(text: &str, n: usize) -> usize {
     const STEP: usize = 128;
     let (mut at, mut left) = (0, n);
     loop {
-        let end = text.floor_char_boundary(at + STEP);
+        let end = segment::char_floor(text, at + STEP);
         let here = chars(&text[at..end]);
         if here > left || end == at {
             break;

@@ -61,7 +61,7 @@ impl<'p, 't> Packing<'p, 't> {
             return end;
         }
         let least = start + plan.unit.back(&self.text[start..end], plan.overlap);
-        let least = self.text.ceil_char_boundary(least.max(start + 1));
+        let least = segment::char_ceil(self.text, least.max(start + 1));
         let found = plan.levels.iter().find_map(|level| level.first(self.text, start, &(least..end)));
         segment::ceil(self.text, start, found.unwrap_or(least)).min(end)
     }

@@ -1,6 +1,6 @@
 //! Graphemes: what a reader takes for one character.
 
-use super::{Property, tables};
+use super::{Property, char_floor, tables};
 
 static CLASSES: Property = Property::new(tables::GRAPHEME);
 
@@ -78,10 +78,10 @@ fn first(text: &str) -> usize {
 /// Where `from` is past `at`, or inside a character.
 pub fn floor(text: &str, from: usize, at: usize) -> usize {
     assert!(from <= at && text.is_char_boundary(from), "from {from} to {at}");
-    let at = text.floor_char_boundary(at);
+    let at = char_floor(text, at);
     let mut safe = at;
     while safe > from && !surely(text, safe) {
-        safe = text.floor_char_boundary(safe - 1);
+        safe = char_floor(text, safe - 1);
     }
     let mut end = safe;
     for grapheme in graphemes(&text[safe..]) {

@@ -75,3 +75,21 @@ impl Property {
         (within[run] & 31) as u8
     }
 }
+
+/// The last place at or before `at` that is not inside a character.
+pub(crate) fn char_floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// The first place at or behind `at` that is not inside a character.
+pub(crate) fn char_ceil(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    at
+}
