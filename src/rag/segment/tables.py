@@ -55,7 +55,7 @@ def write(name, doc, classes):
     print(f"{line}\n];\n")
 
 
-print("//! Written by tables.py from the Unicode Character Database 16.0.0. Do not edit.\n")
+print("//! Break properties, written by tables.py from the Unicode Character Database 16.0.0. Do not edit.\n")
 write("GRAPHEME", "Grapheme_Cluster_Break, with Extended_Pictographic and Indic_Conjunct_Break", GRAPHEME)
 write("WORD", "Word_Break, with Extended_Pictographic", WORD)
 write("SENTENCE", "Sentence_Break", SENTENCE)

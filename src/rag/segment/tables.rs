@@ -1,4 +1,4 @@
-//! Written by tables.py from the Unicode Character Database 16.0.0. Do not edit.
+//! Break properties, written by tables.py from the Unicode Character Database 16.0.0. Do not edit.
 
 /// Grapheme_Cluster_Break, with Extended_Pictographic and Indic_Conjunct_Break: where a class begins, with its number: `code << 5 | class`.
 pub(super) const GRAPHEME: &[u32] = &[
