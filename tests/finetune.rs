@@ -114,7 +114,7 @@ fn every_other_method_learns_too() {
         let to = path(&folder, name);
         let ask =
             ["finetune", "--model", &llama, "--data", &data, "--held-out", &data, "--json", "--out", &to];
-        let more = ["--lr", "0.02", "--epochs", "20", "--batch", "12", "--method"];
+        let more = ["--lr", "0.02", "--epochs", "40", "--batch", "12", "--method"];
         let done = run([&ask[..], &more, &flags].concat());
         assert!(done.status.success(), "{done:?}");
         let last = out(&done).lines().last().unwrap();
@@ -132,7 +132,7 @@ fn a_whole_model_learns_and_is_a_model() {
     let (llama, data) = (model("llama"), pairs(&folder));
     let to = path(&folder, "learned");
     let ask = ["finetune", "--model", &llama, "--data", &data, "--held-out", &data, "--method", "full"];
-    let more = ["--lr", "0.005", "--epochs", "10", "--batch", "12", "--json", "--out", &to];
+    let more = ["--lr", "0.005", "--epochs", "20", "--batch", "12", "--json", "--out", &to];
     let done = run([&ask[..], &more].concat());
     assert!(done.status.success(), "{done:?}");
     let last = out(&done).lines().last().unwrap();
