@@ -12,7 +12,7 @@
 
 use super::product::{Cut, Job, cut_strided, run_all};
 use crate::kernels::gemm::{
-    Accumulate, Bf16, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned, pack,
+    Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned, pack,
     packed_len,
 };
 use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
@@ -56,7 +56,7 @@ enum Form {
     F32(Vec<[Line; GROUP]>),
     /// Floats as they come, (n, k), for a weight that changes: nothing has to be packed again.
     Plain(Vec<f32>),
-    Bf16(Vec<HalfGroup>),
+    Bf16(Vec<Bf16Group>),
     F16(Vec<HalfGroup>),
     Nf4 {
         codes: Vec<CodeLine>,
@@ -213,7 +213,8 @@ impl Weight {
         match &*self.form {
             Form::F32(groups) => size_of_val(&groups[..]),
             Form::Plain(values) => size_of_val(&values[..]),
-            Form::Bf16(groups) | Form::F16(groups) => size_of_val(&groups[..]),
+            Form::Bf16(groups) => size_of_val(&groups[..]),
+            Form::F16(groups) => size_of_val(&groups[..]),
             Form::Nf4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
             Form::Ggml8 { codes, scales } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
             Form::Ggml4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
@@ -234,7 +235,7 @@ impl Weight {
             Form::Plain(values) => out.copy_from_slice(&values[r * k..][..k]),
             Form::F32(groups) => each(out, |i| groups[element(i).0][element(i).1][lane]),
             Form::Bf16(groups) => {
-                each(out, |i| half::bf16_to_f32(groups[element(i).0].0[element(i).1][lane]));
+                each(out, |i| half::bf16_to_f32(groups[element(i).0].get(element(i).1, lane).0));
             }
             Form::F16(groups) => each(out, |i| half::f16_to_f32(groups[element(i).0].0[element(i).1][lane])),
             Form::Nf4 { codes, scales, blocksize } => {

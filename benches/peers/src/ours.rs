@@ -3,7 +3,7 @@
 use crate::{Job, Output, Shape, cpu, input, job, pool};
 use samebits::kernels::Line;
 use samebits::kernels::gemm::{
-    Bf16, F16, Gemm, HalfGroup, PackedMatrix, Strided, Weights, gemm_each, pack, packed_len,
+    Bf16, Element, F16, Gemm, PackedMatrix, Strided, Weights, gemm_each, pack, packed_len,
 };
 use samebits::kernels::view::{MatMut, MatRef};
 
@@ -92,12 +92,13 @@ pub unsafe extern "C" fn peers_ours_packed16(
 ) -> *mut Job {
     let Shape { n, k, .. } = shape;
     let bits = unsafe { input(b, k * n) };
-    let groups = vec![HalfGroup([[0; 16]; 8]); packed_len(k, n)].leak();
     if half {
+        let groups = vec![F16::ZERO; packed_len(k, n)].leak();
         pack(cpu(), MatRef::new(F16::slice(bits), n, k).t(), groups);
         let groups: &'static [_] = groups;
         product(shape, a, move || PackedMatrix::<F16>::new(groups, k, n), c)
     } else {
+        let groups = vec![Bf16::ZERO; packed_len(k, n)].leak();
         pack(cpu(), MatRef::new(Bf16::slice(bits), n, k).t(), groups);
         let groups: &'static [_] = groups;
         product(shape, a, move || PackedMatrix::<Bf16>::new(groups, k, n), c)

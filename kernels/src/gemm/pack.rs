@@ -11,7 +11,7 @@
 //!   n2 │ i j k l …
 //! ```
 
-use super::weights::{Element, GROUP};
+use super::weights::{Bf16, Bf16Group, Element, GROUP};
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{Cpu, Kernel, LANES, Line};
@@ -52,6 +52,49 @@ impl Kernel for PackPanel<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         panels(s, self.0, self.1.len(), self.1);
+    }
+}
+
+/// One panel of bfloat16.
+pub(super) struct PackPanelBf16<'a, 'o>(pub MatRef<'a, Bf16>, pub &'o mut [Bf16Group]);
+
+impl Kernel for PackPanelBf16<'_, '_> {
+    type Output = ();
+    /// Weights (n, k) hold rows 2j and 2j + 1 of a column side by side, which is the word that the panel wants: words
+    /// are transposed, sixteen by sixteen, as f32 are.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PackPanelBf16(b, out) = self;
+        let (k, n) = (b.rows(), b.cols());
+        let by_words = if b.row_stride() == 1 && k > 1 { k - k % (2 * LANES) } else { 0 };
+        let mut columns: [&[Bf16]; LANES] = [&[]; LANES];
+        for (c, column) in columns.iter_mut().enumerate().take(n) {
+            *column = b.t().row(c).unwrap_or(&[]);
+        }
+        let (whole, rest) = out.split_at_mut(by_words / GROUP);
+        let mut words = whole.iter_mut().flat_map(Bf16Group::words);
+        for at in (0..by_words).step_by(2 * LANES) {
+            let mut lines = [s.splat(0.0); LANES];
+            for (line, column) in lines.iter_mut().zip(&columns).take(n) {
+                let (pairs, _) = column[at..at + 2 * LANES].as_chunks::<2>();
+                let mut word = [0; LANES];
+                for (word, [low, high]) in word.iter_mut().zip(pairs) {
+                    *word = i32::from(low.0) | i32::from(high.0) << 16;
+                }
+                *line = s.of_bits(s.load_i(&word));
+            }
+            for line in s.transpose(lines) {
+                if let Some(word) = words.next() {
+                    s.store_i(word, s.bits(line));
+                }
+            }
+        }
+        rest.fill(Bf16::ZERO);
+        for r in by_words..k {
+            for c in 0..n {
+                Bf16::put(&mut rest[(r - by_words) / GROUP], r % GROUP, c, b.get(r, c));
+            }
+        }
     }
 }
 

@@ -144,6 +144,23 @@ impl F16 {
 #[repr(C, align(64))]
 pub struct HalfGroup(pub [[u16; LANES]; GROUP]);
 
+/// Eight rows of sixteen bfloat16, two rows to a word: row 2j in its low half, row 2j + 1 in its high half. A load
+/// then gives two rows with one shift and one mask, where half words side by side take a shuffle and a shift each.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Bf16Group([[i32; LANES]; GROUP / 2]);
+
+impl Bf16Group {
+    /// The words, for packing.
+    pub(super) const fn words(&mut self) -> &mut [[i32; LANES]; GROUP / 2] {
+        &mut self.0
+    }
+    /// The element in row `i` < 8 and column `lane` < 16.
+    pub const fn get(&self, i: usize, lane: usize) -> Bf16 {
+        Bf16((self.0[i / 2][lane] >> (i % 2 * 16)) as u16)
+    }
+}
+
 impl Element for f32 {
     type Group = [Line; GROUP];
     const ZERO: Self::Group = [Line::ZERO; GROUP];
@@ -169,14 +186,16 @@ impl Element for f32 {
 }
 
 impl Element for Bf16 {
-    type Group = HalfGroup;
-    const ZERO: HalfGroup = HalfGroup([[0; LANES]; GROUP]);
+    type Group = Bf16Group;
+    const ZERO: Bf16Group = Bf16Group([[0; LANES]; GROUP / 2]);
     #[inline(always)]
-    fn load<S: Simd>(s: S, group: &HalfGroup, i: usize) -> S::F32 {
-        s.load_bf16(&group.0[i])
+    fn load<S: Simd>(s: S, group: &Bf16Group, i: usize) -> S::F32 {
+        let pair = s.load_i(&group.0[i / 2]);
+        let row = if i.is_multiple_of(2) { s.shl::<16>(pair) } else { s.and_i(pair, s.splat_i(-0x1_0000)) };
+        s.of_bits(row)
     }
     #[inline(always)]
-    fn as_lines(_: &[HalfGroup]) -> Option<&[[Line; GROUP]]> {
+    fn as_lines(_: &[Bf16Group]) -> Option<&[[Line; GROUP]]> {
         None
     }
     #[inline(never)]
@@ -184,8 +203,12 @@ impl Element for Bf16 {
         multiply(job, cpu, scratch);
     }
     #[inline(always)]
-    fn put(group: &mut HalfGroup, i: usize, lane: usize, x: Bf16) {
-        group.0[i][lane] = x.0;
+    fn put(group: &mut Bf16Group, i: usize, lane: usize, x: Bf16) {
+        let (word, shift) = (&mut group.0[i / 2][lane], i % 2 * 16);
+        *word = *word & !(0xffff << shift) | i32::from(x.0) << shift;
+    }
+    fn pack_panel(cpu: Cpu, b: MatRef<'_, Bf16>, out: &mut [Bf16Group]) {
+        cpu.run(pack::PackPanelBf16(b, out));
     }
 }
 
