@@ -12,8 +12,8 @@
 
 use super::product::{Cut, Job, cut_strided, run_all};
 use crate::kernels::gemm::{
-    Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned, pack,
-    packed_len,
+    Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
+    pack, packed_len,
 };
 use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
 use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};

@@ -47,7 +47,8 @@ pub use epilogue::Epilogue;
 pub use pack::{pack, packed_len};
 pub use transposed::{Transposed, Turned};
 pub use weights::{
-    Bf16, Bf16Group, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply, room_groups,
+    Bf16, Bf16Group, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply,
+    room_groups,
 };
 
 use crate::view::{MatMut, MatRef};
