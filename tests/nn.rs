@@ -88,7 +88,7 @@ fn an_embedding_gives_the_decoded_rows() {
         }
         let ids = [39, 0, 17, 17];
         let mut x = vec![0.0; ids.len() * 64];
-        Embedding { table }.forward(cpu, &ids, &mut x);
+        Embedding::new(table).forward(cpu, &ids, &mut x);
         for (x, id) in x.chunks(64).zip(ids) {
             assert_same(x, &decoded[id as usize * 64..][..64], format!("row {id}"));
         }

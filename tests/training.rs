@@ -40,6 +40,7 @@ const PLAN: Plan = Plan {
     label_smoothing: 0.0,
     keep: Keep::All,
     seed: 0,
+    lora_plus: 1.0,
 };
 
 struct Curves(Vec<u8>);

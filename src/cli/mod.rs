@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use crate::io::atomic;
 use crate::{Error, sys};
 
+mod adapters;
 pub mod args;
 mod bench;
 pub mod console;
@@ -26,6 +27,7 @@ mod help;
 mod info;
 mod inspect;
 mod learning;
+mod merge;
 mod nearest;
 mod opening;
 mod perplexity;
@@ -73,6 +75,8 @@ pub const COMMANDS: &[Command] = &[
     perplexity::COMMAND,
     train::COMMAND,
     finetune::COMMAND,
+    merge::COMMAND,
+    adapters::COMMAND,
     help::COMMAND,
 ];
 
@@ -119,6 +123,19 @@ impl Failure {
             }
         }
     }
+}
+
+/// The adapters of `--adapter PATH[=WEIGHT]`; a weight of 1 unless given.
+fn given_adapters(args: &Args) -> Vec<(std::path::PathBuf, f32)> {
+    let one = |given: &std::ffi::OsStr| {
+        let text = given.to_string_lossy();
+        let cut = text.rsplit_once('=').and_then(|(path, weight)| Some((path, weight.parse::<f32>().ok()?)));
+        match cut.filter(|(_, weight)| weight.is_finite()) {
+            Some((path, weight)) => (path.into(), weight),
+            None => (given.into(), 1.0),
+        }
+    };
+    args.all("adapter").map(one).collect()
 }
 
 /// A file as text.

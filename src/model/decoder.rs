@@ -27,10 +27,12 @@ use alloc::vec::Vec;
 
 mod backward;
 mod build;
+mod modules;
 mod named;
 mod parameters;
 
 pub use backward::{Examples, Keep, Tape};
+pub use modules::{ModuleMut, Site};
 pub use parameters::ParameterMut;
 
 /// A causal language model.
@@ -196,7 +198,7 @@ impl Decoder {
         let Workspace { lines, table } = workspace;
         let mut room = Room::new(lines);
         let x = room.floats(rows * dim);
-        self.embed(run.cpu(), &tokens, &positions, x);
+        self.embed(run, &tokens, &positions, x);
         if let Some(rotary) = &self.rotary {
             // Some positions ahead: a table that grows token by token would be moved as often.
             let end = positions.iter().max().map_or(0, |&p| p as usize + 1);
@@ -294,8 +296,12 @@ impl Decoder {
     }
 
     /// The first rows (tokens, dim).
-    fn embed(&self, cpu: Cpu, tokens: &[u32], positions: &[u32], x: &mut [f32]) {
+    fn embed(&self, run: &Run<'_>, tokens: &[u32], positions: &[u32], x: &mut [f32]) {
+        let cpu = run.cpu();
         self.embedding.forward(cpu, tokens, x);
+        if let Some(adapter) = &self.embedding.adapter {
+            adapter.add(run, tokens, x);
+        }
         if let Some(factor) = self.config.embedding_scale {
             let n = x.len();
             elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(&mut *x, 1, n), factor);

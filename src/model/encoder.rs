@@ -46,7 +46,7 @@ impl Encoder {
         let at = |name: &str| format!("{prefix}{name}");
         let mut table = |name: &str, n: usize| -> Result<Embedding> {
             let name = at(&format!("embeddings.{name}_embeddings.weight"));
-            Ok(Embedding { table: loader.weight(&name, [n, c.dim])? })
+            Ok(Embedding::new(loader.weight(&name, [n, c.dim])?))
         };
         let (words, positions) = (table("word", c.vocab)?, table("position", c.positions)?);
         let segments = table("token_type", c.segments)?;

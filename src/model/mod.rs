@@ -31,7 +31,7 @@ pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert, save_folder};
 #[cfg(feature = "std")]
 pub(crate) use convert::{copy_small, family};
-pub use decoder::{Decoder, Examples, Keep, ParameterMut, Sequence, Tape, Workspace};
+pub use decoder::{Decoder, Examples, Keep, ModuleMut, ParameterMut, Sequence, Site, Tape, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
 pub(crate) use files::read as read_config;

@@ -8,6 +8,9 @@
 //!   stream ─┬─► norm ─► attention or network ─► branch ─► + ─► + ─► stream        [`BranchAdapter`]
 //!           └──────────────────────────────────────────────┘    └─ A(branch), A(stream + branch) or A(stream)
 //! ```
+//!
+//! Where a file has one matrix for several layers (Phi-3's `qkv_proj`, GPT-2's `c_attn`), its adapter has parameters that
+//! all of them use: the first layer owns them, the others [follow](Adapter::follow).
 
 use super::linear::Linear;
 use super::trained::Scope;
@@ -50,6 +53,39 @@ pub trait Adapter: core::fmt::Debug + Send + Sync {
 
     /// What has to be computed anew after `parameters_mut` changed something.
     fn refresh(&mut self, run: &Run<'_>, base: &Linear);
+
+    /// The names of the parameters that are those of the adapter that it follows: [`Adapter::parameters_mut`] leaves
+    /// them out, [`Adapter::backward`] gives their gradients where they are asked for.
+    fn shared(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Takes over what `first` has for all layers of a module.
+    fn follow(&mut self, _first: &mut dyn Adapter) {}
+}
+
+/// An adapter of a table.
+pub trait TableAdapter: core::fmt::Debug + Send + Sync {
+    /// A copy.
+    fn boxed(&self) -> Box<dyn TableAdapter>;
+
+    /// The adapter as what it is.
+    fn as_any(&mut self) -> &mut dyn Any;
+
+    /// Adds what is its own to `out` (ids, features), the rows `ids` of the table.
+    fn add(&self, run: &Run<'_>, ids: &[u32], out: &mut [f32]);
+
+    /// Adds to the gradients of its parameters, as far as they are trained; `dy` (ids, features) is that of the rows.
+    fn backward(&self, run: &Run<'_>, ids: &[u32], dy: &[f32], to: &mut Scope<'_>);
+
+    /// Its parameters: name, shape (rows, features), values.
+    fn parameters_mut(&mut self) -> Vec<(String, [usize; 2], &mut [f32])>;
+}
+
+impl Clone for Box<dyn TableAdapter> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
 }
 
 impl Clone for Box<dyn Adapter> {

@@ -42,6 +42,7 @@ pub use gradients::{
     NormKind, attention_gradients, bias_gradient, embedding_gradient, input_gradient, norm_gradient,
     norm_weight_gradient, weight_gradient,
 };
+pub(crate) use linear::products_train;
 pub use linear::{Linear, Product, products};
 pub use norm::{LayerNorm, Norm, RmsNorm};
 pub use position::sinusoidal_positional_encoding;

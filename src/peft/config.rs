@@ -181,6 +181,32 @@ const REFUSED: &[&str] = &[
     "velora_config",
 ];
 
+/// Fields that decide what an adapter computes, or of what.
+const READ: &[&str] = &[
+    "alpha_pattern",
+    "base_model_name_or_path",
+    "bias",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "feedforward_modules",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_dropout",
+    "num_attention_heads",
+    "num_layers",
+    "num_transformer_submodules",
+    "num_virtual_tokens",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "token_dim",
+    "use_dora",
+    "use_rslora",
+];
+
 impl AdapterConfig {
     /// Reads the text of an `adapter_config.json`.
     ///
@@ -222,6 +248,12 @@ impl AdapterConfig {
     /// The text of a field, as it stands in the file.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Fields that change nothing here and are kept as they are, with their texts.
+    pub fn kept(&self) -> impl Iterator<Item = (&str, &str)> {
+        let known = |key: &str| READ.contains(&key) || REFUSED.contains(&key);
+        self.fields.iter().filter(move |(key, _)| !known(key)).map(|(key, value)| (&**key, &**value))
     }
 
     /// The same with a field set to a text of JSON.

@@ -39,6 +39,17 @@ pub struct Adapter {
     pub config: AdapterConfig,
     /// Its numbers, by module.
     pub parts: Parts,
+    /// Weights of the base that the file has besides: peft adds those of tables and heads that are adapted.
+    pub copies: BTreeMap<String, Copied>,
+}
+
+/// A weight of the base in the file of an adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copied {
+    /// (rows, features)
+    pub shape: Vec<usize>,
+    /// Row by row.
+    pub values: Vec<f32>,
 }
 
 /// The numbers of an [`Adapter`], one kind for each method.
@@ -91,9 +102,35 @@ impl StoredLora {
         Ok(layer)
     }
 
-    /// Whether B is zero everywhere, so that nothing is added.
+    /// That of some rows of the outputs.
+    pub(super) fn rows(&self, rows: core::ops::Range<usize>) -> StoredLora {
+        let LoraLayer { a, b, scale, dropout, .. } = &self.layer;
+        let LoraShape { in_features, rank, .. } = self.layer.shape();
+        let shape = LoraShape { in_features, out_features: rows.len(), rank };
+        let b = b[rows.start * rank..rows.end * rank].to_vec();
+        let mut layer = LoraLayer::from_parts(shape, a.clone(), b, *scale);
+        layer.dropout = *dropout;
+        let lengths = self.lengths.as_ref().map(|lengths| lengths[rows].to_vec());
+        StoredLora { layer, lengths, module: self.module }
+    }
+
+    /// That of a module from those of its layers; `None` where there are none.
+    pub(super) fn joined(parts: &[&LoraLayer]) -> Option<StoredLora> {
+        let first = parts.first()?;
+        let out_features = parts.iter().map(|part| part.shape().out_features).sum();
+        let b = parts.iter().flat_map(|part| part.b.iter().copied()).collect();
+        let shape = LoraShape { out_features, ..first.shape() };
+        let mut layer = LoraLayer::from_parts(shape, first.a.clone(), b, first.scale);
+        layer.dropout = first.dropout;
+        let lengths = |part: &&LoraLayer| part.magnitude.as_ref().map(|m| m.lengths.clone());
+        let lengths: Option<Vec<Vec<f32>>> = parts.iter().map(lengths).collect();
+        Some(StoredLora { layer, lengths: lengths.map(|all| all.concat()), module: Module::Linear })
+    }
+
+    /// Whether one of the two is zero everywhere (B of a layer, A of a table), so that nothing is added.
     pub fn is_idle(&self) -> bool {
-        self.lengths.is_none() && self.layer.b.iter().all(|x| *x == 0.0)
+        let zero = |x: &[f32]| x.iter().all(|x| *x == 0.0);
+        self.lengths.is_none() && (zero(&self.layer.b) || zero(&self.layer.a))
     }
 }
 
@@ -112,6 +149,7 @@ impl Adapter {
     /// Where a field asks for what is not supported; where a tensor has no place, a place no tensor, or shapes or types
     /// do not fit the configuration.
     pub fn from_parts(cpu: Cpu, config: AdapterConfig, tensors: &SafeTensors) -> Result<Adapter> {
+        let mut copies = BTreeMap::new();
         let parts = match config.method() {
             Method::Lora(lora) => {
                 if let Some(name) = &lora.changed_base {
@@ -120,6 +158,7 @@ impl Adapter {
                          save it with path_initial_model_for_weight_conversion"
                     )));
                 }
+                copies = copies_of(cpu, lora, tensors)?;
                 Parts::Lora(loras(cpu, lora, tensors)?)
             }
             Method::Ia3(ia3) => {
@@ -136,7 +175,7 @@ impl Adapter {
             Method::Prefix(prefix) => Parts::Prefix(prefix_of(cpu, *prefix, tensors)?),
             Method::Bottleneck(config) => Parts::Bottleneck(bottleneck::read(cpu, config, tensors)?),
         };
-        Ok(Adapter { config, parts })
+        Ok(Adapter { config, parts, copies })
     }
 
     /// The modules that have matrices and add nothing, for B is zero: a warning to give.
@@ -189,6 +228,9 @@ impl Adapter {
                 };
                 bottleneck::write(name, modules, &mut all);
             }
+        }
+        for (module, Copied { shape, values }) in &self.copies {
+            all.push((format!("{PREFIX}{module}{COPY}"), shape.clone(), values));
         }
         let bytes: Vec<Vec<u8>> =
             all.iter().map(|(_, _, x)| x.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
@@ -266,6 +308,23 @@ const SUFFIXES: [&str; 6] = [
     ".lora_magnitude_vector.weight",
 ];
 
+/// What follows a module in the key of a weight of the base.
+const COPY: &str = ".base_layer.weight";
+
+/// The weights of adapted modules of the base that the file has.
+fn copies_of(cpu: Cpu, config: &LoraConfig, tensors: &SafeTensors) -> Result<BTreeMap<String, Copied>> {
+    let mut all = BTreeMap::new();
+    for tensor in tensors.tensors() {
+        let Some(module) = module_of(tensor.name, COPY).filter(|module| config.contains(module)) else {
+            continue;
+        };
+        let copy =
+            Copied { shape: tensor.shape.to_vec(), values: tensors.load(tensor.name)?.to_f32_vec(cpu) };
+        all.insert(module.to_string(), copy);
+    }
+    Ok(all)
+}
+
 /// All matrices, each tensor used once.
 fn loras(cpu: Cpu, config: &LoraConfig, tensors: &SafeTensors) -> Result<BTreeMap<String, StoredLora>> {
     let mut modules = BTreeSet::new();
@@ -274,6 +333,7 @@ fn loras(cpu: Cpu, config: &LoraConfig, tensors: &SafeTensors) -> Result<BTreeMa
         let module = SUFFIXES.iter().find_map(|suffix| module_of(tensor.name, suffix));
         match module.filter(|module| config.contains(module)) {
             Some(module) => _ = modules.insert(module),
+            None if module_of(tensor.name, COPY).is_some_and(|module| config.contains(module)) => {}
             None => lost.push(tensor.name),
         }
     }

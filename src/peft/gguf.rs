@@ -70,6 +70,18 @@ impl Adapter {
     pub fn from_gguf(cpu: Cpu, file: &Gguf, base: &DecoderConfig) -> Result<Adapter> {
         read(cpu, file, base).map_err(|e| e.in_file(file.name()))
     }
+
+    /// Opens a folder of peft or a GGUF file, for a base of this configuration.
+    ///
+    /// # Errors
+    /// As [`Adapter::open`] and [`Adapter::from_gguf`].
+    #[cfg(feature = "std")]
+    pub fn open_for(cpu: Cpu, path: &std::path::Path, base: &DecoderConfig) -> Result<Adapter> {
+        if Gguf::is_at(path) {
+            return Adapter::from_gguf(cpu, &Gguf::open(path, crate::io::bytes::Access::Read)?, base);
+        }
+        Adapter::open(cpu, path)
+    }
 }
 
 /// α as llama.cpp reads it: s · r.
@@ -139,7 +151,8 @@ fn read(cpu: Cpu, file: &Gguf, base: &DecoderConfig) -> Result<Adapter> {
         let module = module.ok_or_else(|| Error::invalid(format!("{own:?} is no module of the base")))?;
         modules.insert(module.to_string(), module_of(cpu, file, base, (own, module), alpha)?);
     }
-    Ok(Adapter { config: configuration(&modules)?, parts: Parts::Lora(modules) })
+    let config = configuration(&modules)?;
+    Ok(Adapter { config, parts: Parts::Lora(modules), copies: BTreeMap::new() })
 }
 
 /// One module: `own` in the file, `module` in the base.

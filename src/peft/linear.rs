@@ -4,12 +4,12 @@ mod adapters;
 mod learn;
 mod merge;
 
+use super::mixed::Rows;
 use super::{Draw, LoraCache, LoraLayer};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{Linear, Room, Weight};
 use crate::run::Run;
 use crate::{Error, Result};
-use alloc::vec::Vec;
 
 pub use adapters::LoraAdapters;
 pub use merge::{MergeInto, MergeReport};
@@ -139,27 +139,14 @@ impl LinearWithLora {
         out: &mut [f32],
     ) -> Result<()> {
         self.not_merged()?;
-        let (n, k) = (self.base.out_features(), self.base.in_features());
+        let k = self.base.in_features();
         assert!(x.len() == adapter_of.len() * k, "{} inputs for {} rows", x.len(), adapter_of.len());
         if let Some(name) = adapter_of.iter().flatten().find(|name| self.get(name).is_none()) {
             return Err(self.adapters.unknown(name));
         }
         self.base_forward(run, x, out);
-        let mut room = Vec::new();
-        for name in self.names() {
-            let rows = || (0..adapter_of.len()).filter(|&r| adapter_of[r] == Some(name));
-            let count = rows().count();
-            if count == 0 {
-                continue;
-            }
-            let inputs: Vec<f32> = rows().flat_map(|r| &x[r * k..][..k]).copied().collect();
-            let mut outputs: Vec<f32> = rows().flat_map(|r| &out[r * n..][..n]).copied().collect();
-            room.resize(self.room_len(count), crate::kernels::Line::ZERO);
-            self.adapters.add_one(run, &self.base, name, &inputs, &mut outputs, Room::new(&mut room));
-            for (r, row) in rows().zip(outputs.chunks_exact(n.max(1))) {
-                out[r * n..][..n].copy_from_slice(row);
-            }
-        }
+        let rows = Rows::of(adapter_of.iter().copied());
+        self.adapters.add_rows(run, &self.base, &rows, x, out);
         Ok(())
     }
 

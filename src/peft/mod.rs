@@ -16,12 +16,15 @@ pub mod combine;
 pub mod config;
 pub mod decompose;
 mod embedding;
+#[cfg(feature = "std")]
+mod export;
 mod files;
 mod gguf;
 mod ia3;
 pub mod init;
 mod linear;
 pub mod lora;
+mod mixed;
 mod model;
 mod named;
 mod prefix;
@@ -29,12 +32,15 @@ mod prefix;
 pub use adapter::{AdapterCache, AdapterInit, AdapterKind, AdapterLayer, Bottleneck, Bottlenecks};
 pub use combine::{Combine, combine};
 pub use config::AdapterConfig;
-pub use embedding::EmbeddingWithLora;
-pub use files::{Adapter, Module, Parts, StoredLora};
+pub use embedding::{EmbeddingWithLora, TableAdapters};
+#[cfg(feature = "std")]
+pub use export::{Export, Exported, Recoded, export};
+pub use files::{Adapter, Copied, Module, Parts, StoredLora};
 pub use ia3::{Ia3, Ia3Adapters, Side};
 pub use init::{Init, LoraOptions, Scaling};
 pub use linear::{LinearWithLora, LoraAdapters, MergeInto, MergeReport};
 pub use lora::{Draw, LoraCache, LoraLayer, LoraShape};
+pub use mixed::forward_mixed;
 pub use model::{activate, adapt, attach, is_adapter, stored};
 pub use prefix::Prefix;
 

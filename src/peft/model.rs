@@ -1,15 +1,18 @@
 //! Adapters on whole models: new ones, those of files, which of them count, and back into a file.
+//!
+//! A module of a file may be several layers here (Phi-3's `qkv_proj`, GPT-2's `c_attn`). Each of them has the module's A
+//! and its own rows of B and of DoRA's lengths; training sums the gradients of A in the order of the layers.
 
 mod bottleneck;
 mod ia3;
 mod prefix;
 
-use super::config::{AdapterConfig, Method};
+use super::config::{AdapterConfig, LoraConfig, Method, Targets};
 use super::files::{Adapter, Module, Parts, StoredLora};
 use super::named::Choice;
-use super::{Bottlenecks, Ia3Adapters, LoraAdapters, LoraLayer, stream_of};
-use crate::model::Decoder;
-use crate::nn::Linear;
+use super::{Bottlenecks, Ia3Adapters, Init, LoraAdapters, LoraLayer, LoraShape, TableAdapters, stream_of};
+use crate::model::{Decoder, ModuleMut, Site};
+use crate::nn::{Embedding, Linear};
 use crate::random::Philox;
 use crate::run::Run;
 use crate::{Error, Result};
@@ -17,6 +20,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Puts a new adapter on every module that `config` names and makes it the active one; its numbers are drawn from
@@ -37,19 +41,24 @@ pub fn adapt(
         Method::Bottleneck(of) => return bottleneck::adapt(model, (name, of), random),
     };
     let mut count = 0;
-    for_modules(model, |module, layer| {
-        if !lora.contains(module) {
-            return Ok(());
-        }
-        let drawn = LoraLayer::new(run, &layer.weight, &lora.options_of(module), (random, stream_of(module)));
-        let (mut new, base) = drawn.map_err(|e| Error::invalid(format!("{module}: {e}")))?;
-        layer.weight = base;
-        if lora.dora {
-            new = new.with_magnitude(run, &layer.weight);
+    for ModuleMut { name: module, site } in model.modules_mut() {
+        if !names(lora, &module) {
+            continue;
         }
         count += 1;
-        insert(run, (module, layer), name, new)
-    })?;
+        let in_module = |e: Error| Error::invalid(format!("{module}: {e}"));
+        let draw = (random, stream_of(&module));
+        match site {
+            Site::Table(table) => {
+                let (shape, options) = ((table.entries(), table.features()), lora.options_of(&module));
+                let new = LoraLayer::for_table(shape, &options, draw).map_err(in_module)?;
+                let lengths = lora.dora.then(Vec::new);
+                on_table(table, name, &StoredLora { layer: new, lengths, module: Module::Table })
+            }
+            Site::Linear(layers) => new_layers(run, (&module, layers), name, lora, draw),
+        }
+        .map_err(in_module)?;
+    }
     if count == 0 {
         return Err(Error::invalid("the adapter's targets name no module of the model"));
     }
@@ -57,10 +66,41 @@ pub fn adapt(
     Ok(count)
 }
 
+/// Whether a module of the model is named: "all-linear" leaves tables and the head alone, as in peft.
+fn names(lora: &LoraConfig, module: &str) -> bool {
+    let outside = !module.contains(".layers.") && !module.contains(".h.");
+    lora.contains(module) && !(outside && lora.targets == Targets::AllLinear)
+}
+
+/// A new adapter on the layers of a module.
+fn new_layers(
+    run: &Run<'_>,
+    (module, layers): (&str, Vec<(String, &mut Linear)>),
+    name: &str,
+    lora: &LoraConfig,
+    draw: (Philox, u64),
+) -> Result<()> {
+    let options = lora.options_of(module);
+    if layers.len() > 1 && !matches!(options.init, Init::Kaiming | Init::Gaussian) {
+        return Err(Error::invalid(format!("{:?} on several layers at once is not supported", options.init)));
+    }
+    for (i, (_, layer)) in layers.into_iter().enumerate() {
+        // The same stream: the same A for all.
+        let (mut new, base) = LoraLayer::new(run, &layer.weight, &options, draw)?;
+        layer.weight = base;
+        if lora.dora {
+            new = new.with_magnitude(run, &layer.weight);
+        }
+        insert(run, (module, i, layer), name, new)?;
+    }
+    Ok(())
+}
+
 /// Puts an adapter of a file on the model under `name`; it does not count before [`activate`].
 ///
 /// # Errors
-/// Where a module is none of the model's, or has another shape: then some modules may have it and others not.
+/// Where a module is none of the model's, or has another shape, or a table that the file brings along is not the
+/// model's: then some modules may have it and others not.
 pub fn attach(run: &Run<'_>, model: &mut Decoder, name: &str, adapter: &Adapter) -> Result<()> {
     let modules = match &adapter.parts {
         Parts::Lora(modules) => modules,
@@ -69,16 +109,75 @@ pub fn attach(run: &Run<'_>, model: &mut Decoder, name: &str, adapter: &Adapter)
         Parts::Bottleneck(modules) => return bottleneck::attach(model, (name, &adapter.config), modules),
     };
     let mut left: BTreeMap<&str, &StoredLora> = modules.iter().map(|(m, l)| (m.as_str(), l)).collect();
-    for_modules(model, |module, layer| {
-        let Some(stored) = left.remove(module) else { return Ok(()) };
-        let ready = stored.on(run, &layer.weight);
-        let ready = ready.map_err(|e| Error::invalid(format!("{module}: {e}")))?;
-        insert(run, (module, layer), name, ready)
-    })?;
+    for ModuleMut { name: module, site } in model.modules_mut() {
+        check_copy(run, &module, &site, adapter)?;
+        let Some(stored) = left.remove(module.as_str()) else { continue };
+        match (site, stored.module) {
+            (Site::Table(table), Module::Table) => on_table(table, name, stored),
+            (Site::Linear(layers), Module::Linear) => on_layers(run, (&module, layers), name, stored),
+            (Site::Table(_), Module::Linear) => Err(Error::invalid("a table, the adapter is of a layer")),
+            (Site::Linear(_), Module::Table) => Err(Error::invalid("a layer, the adapter is of a table")),
+        }
+        .map_err(|e| Error::invalid(format!("{module}: {e}")))?;
+    }
     match left.keys().next() {
         None => Ok(()),
-        Some(module) => Err(Error::invalid(format!("{module}: no linear layer of the model's blocks"))),
+        Some(module) => Err(Error::invalid(format!("{module}: no module of the model that can have one"))),
     }
+}
+
+/// peft saves the tables whose modules are adapted besides: they must be the model's own.
+fn check_copy(run: &Run<'_>, module: &str, site: &Site<'_>, adapter: &Adapter) -> Result<()> {
+    let Some(copy) = adapter.copies.get(module) else { return Ok(()) };
+    let weight = match site {
+        Site::Table(table) => &table.table,
+        Site::Linear(layers) => &layers[0].1.weight,
+    };
+    let shape = [weight.out_features(), weight.in_features()];
+    if copy.shape == shape && copy.values == weight.to_rows(run.cpu()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{module}: the adapter brings a weight {:?} that is not that of the model {shape:?}: it was made for another",
+        copy.shape
+    )))
+}
+
+fn on_table(table: &mut Embedding, name: &str, stored: &StoredLora) -> Result<()> {
+    if stored.lengths.is_some() {
+        return Err(Error::invalid("a magnitude (DoRA) on a table is not supported"));
+    }
+    // Out of its place while the table is looked at, and back whatever comes of it.
+    let mut adapter = table.adapter.take().unwrap_or_else(|| Box::new(TableAdapters::default()));
+    let inserted = match adapter.as_any().downcast_mut::<TableAdapters>() {
+        Some(of) => of.insert(table, name, stored.layer.clone()),
+        None => Err(Error::invalid("it has an adapter of another kind")),
+    };
+    table.adapter = Some(adapter);
+    inserted
+}
+
+/// The rows of B that belong to each layer go there, A to all.
+fn on_layers(
+    run: &Run<'_>,
+    (module, layers): (&str, Vec<(String, &mut Linear)>),
+    name: &str,
+    stored: &StoredLora,
+) -> Result<()> {
+    let LoraShape { in_features, out_features, .. } = stored.layer.shape();
+    let (n, k) = layers.iter().fold((0, 0), |(n, _), (_, l)| (n + l.out_features(), l.in_features()));
+    if (out_features, in_features) != (n, k) {
+        let (shape, expected) = (vec![out_features, in_features], format!("({n}, {k}) of the base"));
+        return Err(Error::Shape { file: String::new(), name: "adapter".into(), shape, expected });
+    }
+    let mut row = 0;
+    for (i, (_, layer)) in layers.into_iter().enumerate() {
+        let part = stored.rows(row..row + layer.out_features());
+        row += layer.out_features();
+        let ready = part.on(run, &layer.weight)?;
+        insert(run, (module, i, layer), name, ready)?;
+    }
+    Ok(())
 }
 
 /// Which adapters count from now on, each with a weight; none for the base alone. A module that lacks one goes without
@@ -93,7 +192,14 @@ pub fn activate(model: &mut Decoder, adapters: &[(&str, f32)]) -> Result<()> {
         missing.retain(|name| !place.has(name));
         place.choose(&here)
     };
-    model.linears_mut().try_for_each(|(_, layer)| choices(layer).map_or(Ok(()), &mut choose))?;
+    for ModuleMut { site, .. } in model.modules_mut() {
+        match site {
+            Site::Table(table) => tables_of(table).map_or(Ok(()), |of| choose(of))?,
+            Site::Linear(layers) => {
+                layers.into_iter().try_for_each(|(_, layer)| choices(layer).map_or(Ok(()), &mut choose))?;
+            }
+        }
+    }
     for block in model.blocks_mut() {
         for branch in [&mut block.adapters.attention, &mut block.adapters.network].into_iter().flatten() {
             if let Some(of) = branch.as_any().downcast_mut::<Bottlenecks>() {
@@ -130,76 +236,78 @@ pub fn is_adapter(name: &str) -> bool {
 /// Where no module has it.
 pub fn stored(model: &mut Decoder, name: &str, config: &AdapterConfig) -> Result<Adapter> {
     let parts = match config.method() {
-        Method::Lora(_) => None,
-        Method::Ia3(_) => Some(Parts::Ia3(ia3::stored(model, name)?)),
-        Method::Prefix(_) => Some(Parts::Prefix(prefix::stored(model, name)?)),
-        Method::Bottleneck(_) => Some(Parts::Bottleneck(bottleneck::stored(model, name)?)),
+        Method::Lora(_) => Parts::Lora(loras(model, name)?),
+        Method::Ia3(_) => Parts::Ia3(ia3::stored(model, name)?),
+        Method::Prefix(_) => Parts::Prefix(prefix::stored(model, name)?),
+        Method::Bottleneck(_) => Parts::Bottleneck(bottleneck::stored(model, name)?),
     };
-    if let Some(parts) = parts {
-        return Ok(Adapter { config: config.clone(), parts });
-    }
+    Ok(Adapter { config: config.clone(), parts, copies: BTreeMap::new() })
+}
+
+/// The matrices called `name`, by module.
+fn loras(model: &mut Decoder, name: &str) -> Result<BTreeMap<String, StoredLora>> {
     let mut modules = BTreeMap::new();
-    for_modules(model, |module, layer| {
-        if let Some(found) = adapters_of(layer).and_then(|of| of.get(name)) {
-            let lengths = found.magnitude.as_ref().map(|m| m.lengths.clone());
-            let mut layer = found.clone();
-            layer.magnitude = None;
-            modules.insert(String::from(module), StoredLora { layer, lengths, module: Module::Linear });
-        }
-        Ok(())
-    })?;
-    if modules.is_empty() {
-        return Err(nowhere(name));
+    for ModuleMut { name: module, site } in model.modules_mut() {
+        let found = match site {
+            Site::Table(table) => tables_of(table).and_then(|of| of.get(name)).map(|layer| StoredLora {
+                layer: layer.clone(),
+                lengths: None,
+                module: Module::Table,
+            }),
+            Site::Linear(layers) => {
+                let parts = layers.into_iter().filter_map(|(_, layer)| adapters_of(layer)?.get(name));
+                StoredLora::joined(&parts.collect::<Vec<_>>())
+            }
+        };
+        modules.extend(found.map(|found| (module, found)));
     }
-    Ok(Adapter { config: config.clone(), parts: Parts::Lora(modules) })
+    if modules.is_empty() { Err(nowhere(name)) } else { Ok(modules) }
 }
 
 fn nowhere(name: &str) -> Error {
     Error::invalid(format!("no module has an adapter {name:?}"))
 }
 
+/// Every linear layer of the blocks under the name that Hugging Face gives it, for what needs it whole.
+fn for_modules(model: &mut Decoder, mut f: impl FnMut(&str, &mut Linear) -> Result<()>) -> Result<()> {
+    for ModuleMut { name, site } in model.modules_mut() {
+        let Site::Linear(mut layers) = site else { continue };
+        match &mut layers[..] {
+            _ if name == "lm_head" => {}
+            [(_, layer)] => f(&name, layer)?,
+            _ => {
+                let what = format!("{name}: only LoRA has a place where projections are fused in files");
+                return Err(Error::invalid(what));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn adapters_of(layer: &mut Linear) -> Option<&mut LoraAdapters> {
     layer.adapter.as_mut()?.as_any().downcast_mut()
 }
 
-/// Adds an adapter to what the module has.
-fn insert(run: &Run<'_>, (module, layer): (&str, &mut Linear), name: &str, new: LoraLayer) -> Result<()> {
+fn tables_of(table: &mut Embedding) -> Option<&mut TableAdapters> {
+    table.adapter.as_mut()?.as_any().downcast_mut()
+}
+
+/// Adds an adapter to what the `i`-th layer of the module has.
+fn insert(
+    run: &Run<'_>,
+    (module, i, layer): (&str, usize, &mut Linear),
+    name: &str,
+    new: LoraLayer,
+) -> Result<()> {
     // Out of its place while the layer is looked at, and back whatever comes of it.
-    let adapter = layer.adapter.take();
-    let mut adapter = adapter.unwrap_or_else(|| Box::new(LoraAdapters::new(stream_of(module))));
+    let mut adapter = layer.adapter.take().unwrap_or_else(|| {
+        let adapters = LoraAdapters::new(stream_of(module));
+        Box::new(if i == 0 { adapters } else { adapters.following() })
+    });
     let inserted = match adapter.as_any().downcast_mut::<LoraAdapters>() {
         Some(of) => of.insert(run, layer, name, new),
         None => Err(Error::invalid("it has an adapter of another kind")),
     };
     layer.adapter = Some(adapter);
-    inserted.map_err(|e| Error::invalid(format!("{module}: {e}")))
-}
-
-/// Every linear layer of the blocks under the name that Hugging Face gives it.
-fn for_modules(model: &mut Decoder, mut f: impl FnMut(&str, &mut Linear) -> Result<()>) -> Result<()> {
-    let architecture = model.config().architecture;
-    model.linears_mut().try_for_each(|(name, layer)| match module_name(architecture, &name) {
-        Some(module) => f(&module, layer),
-        None => {
-            Err(Error::invalid(format!("adapters on {architecture:?}: its projections are fused in files")))
-        }
-    })
-}
-
-/// The module of `blocks.I.PART`; `None` where several share one.
-fn module_name(architecture: crate::model::Architecture, name: &str) -> Option<String> {
-    use crate::model::Architecture::{Gpt2, Phi3};
-    let (block, part) = name.strip_prefix("blocks.")?.split_once('.')?;
-    let part = match part {
-        _ if matches!(architecture, Gpt2 | Phi3) => return None,
-        "attention.q" => "self_attn.q_proj",
-        "attention.k" => "self_attn.k_proj",
-        "attention.v" => "self_attn.v_proj",
-        "attention.o" => "self_attn.o_proj",
-        "network.gate" => "mlp.gate_proj",
-        "network.up" => "mlp.up_proj",
-        "network.down" => "mlp.down_proj",
-        _ => return None,
-    };
-    Some(format!("model.layers.{block}.{part}"))
+    inserted
 }

@@ -21,10 +21,6 @@ use crate::run::Run;
 use crate::{Error, Result};
 use alloc::vec::Vec;
 
-/// The table of the embedding, and the head that may be the same.
-const TABLE: &str = "embedding.weight";
-const HEAD: &str = "head.weight";
-
 /// How a model is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
@@ -42,6 +38,8 @@ pub struct Plan {
     pub keep: Keep,
     /// Of what is dropped.
     pub seed: u64,
+    /// LoRA+ (Hayou et al. 2024): what the rate is multiplied by for B, and for DoRA's lengths as in peft; 1: as A's.
+    pub lora_plus: f64,
 }
 
 /// A model, what is trained of it, and how far it is.
@@ -147,8 +145,11 @@ impl Trainer {
         }
         let how = CrossEntropy { scale: 1.0 / targets as f64, ..how };
         self.gradients.clear();
-        let table = self.gradients.get(TABLE).filter(|_| self.model.config().tied).map(<[f32]>::len);
-        table.into_iter().for_each(|n| self.gradients.train(HEAD, n));
+        let shared = self.model.shared();
+        for (used, owned) in &shared {
+            let n = self.gradients.get(owned).map(<[f32]>::len);
+            n.into_iter().for_each(|n| self.gradients.train(used, n));
+        }
         let mut loss = 0.0;
         let mut first_row = 0;
         for batch in batches {
@@ -156,9 +157,7 @@ impl Trainer {
             first_row += batch.tokens.len() as u64;
             loss += self.model.learn(run, *batch, &how, &mut self.gradients, &mut self.tape)?;
         }
-        if table.is_some() {
-            self.gradients.fold(HEAD, TABLE);
-        }
+        shared.iter().for_each(|(used, owned)| self.gradients.fold(used, owned));
         let lr = self.plan.lr * self.plan.schedule.factor(self.step);
         let outcome = self.move_weights(run, lr)?;
         self.model.refresh_adapters(run);
@@ -171,7 +170,8 @@ impl Trainer {
         model.with_parameters(|mut all| {
             let trained = all.iter_mut().filter_map(|p| {
                 let gradient = gradients.get(&p.name)?;
-                Some(Parameter::new(&p.name, p.values, gradient))
+                let lr_ratio = if learns_faster(&p.name) { plan.lora_plus } else { 1.0 };
+                Some(Parameter { lr_ratio, ..Parameter::new(&p.name, p.values, gradient) })
             });
             optimizer.step(run, lr, plan.clip, &mut trained.collect::<Vec<_>>())
         })
@@ -191,6 +191,11 @@ impl Trainer {
         }
         Ok(loss)
     }
+}
+
+/// Whether LoRA+ gives a parameter another rate.
+fn learns_faster(name: &str) -> bool {
+    name.contains("lora_B") || name.contains("lora_magnitude")
 }
 
 fn counted(batch: &Examples<'_>, how: &CrossEntropy) -> usize {

@@ -28,10 +28,10 @@ fn output(run: &Run<'_>, base: &SafeTensors, module: &str, stored: Option<&Store
             .collect();
         let mut out = vec![0.0; ids.len() * table.in_features()];
         match stored {
-            None => Embedding { table }.forward(cpu, &ids, &mut out),
+            None => Embedding::new(table).forward(cpu, &ids, &mut out),
             Some(stored) => {
                 assert_eq!(stored.module, Module::Table);
-                let layer = EmbeddingWithLora { base: Embedding { table }, adapter: stored.layer.clone() };
+                let layer = EmbeddingWithLora { base: Embedding::new(table), adapter: stored.layer.clone() };
                 layer.forward(run, &ids, &mut out);
             }
         }
@@ -152,7 +152,7 @@ fn written_for_peft() {
             results.push((format!("output/{module}"), output(&run, &base, module, Some(&stored))));
             parts.insert(module.to_string(), stored);
         }
-        let adapter = Adapter { config, parts: Parts::Lora(parts) };
+        let adapter = Adapter { config, parts: Parts::Lora(parts), copies: Default::default() };
         let folder = out.join(name);
         adapter.save(&folder).unwrap();
         assert!(Adapter::open(run.cpu(), &folder).unwrap() == adapter, "{name}: read back");

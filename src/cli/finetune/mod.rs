@@ -230,6 +230,7 @@ fn plan(args: &Args, usual: &Usual, settings: &Settings) -> Result<Plan, Failure
         label_smoothing: 0.0,
         keep: Settings::keep(args),
         seed: settings.seed,
+        lora_plus: 1.0,
     })
 }
 

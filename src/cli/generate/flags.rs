@@ -155,14 +155,10 @@ pub fn beams(args: &Args, model: &Decoder, most: usize) -> Result<Option<BeamSea
 /// `--adapter`: puts them on the model and adds them with their weights.
 pub fn adapters(args: &Args, run: &Run<'_>, model: &mut Decoder) -> Result<(), Failure> {
     let mut active: Vec<(String, f32)> = Vec::new();
-    for given in args.all("adapter") {
-        let text = given.to_string_lossy();
-        let weight =
-            text.rsplit_once('=').and_then(|(path, weight)| Some((path, weight.parse::<f32>().ok()?)));
-        let (path, weight) = weight.filter(|(_, weight)| weight.is_finite()).unwrap_or((&text, 1.0));
-        let adapter = Adapter::open(run.cpu(), path)?;
+    for (path, weight) in crate::cli::given_adapters(args) {
+        let adapter = Adapter::open_for(run.cpu(), &path, model.config())?;
         let name = format!("{}", active.len());
-        attach(run, model, &name, &adapter).map_err(|e| e.in_file(path))?;
+        attach(run, model, &name, &adapter).map_err(|e| e.in_file(path.display()))?;
         active.push((name, weight));
     }
     let active: Vec<(&str, f32)> = active.iter().map(|(name, weight)| (name.as_str(), *weight)).collect();

@@ -288,6 +288,7 @@ fn plan(args: &Args, settings: &Settings) -> Result<Plan, Failure> {
         label_smoothing: 0.0,
         keep: Settings::keep(args),
         seed: settings.seed,
+        lora_plus: 1.0,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{LANES, Line};
 use crate::nn::adapter::{AdapterCache, Draw};
 use crate::nn::rotary::RotaryTable;
-use crate::nn::{BlockCache, Gradients, Pass, embedding_gradient};
+use crate::nn::{BlockCache, Gradients, Pass, embedding_gradient, products_train};
 use crate::run::Run;
 use crate::{Error, Result};
 use alloc::format;
@@ -90,7 +90,7 @@ impl Decoder {
     ) -> Result<f64> {
         let positions = self.check_examples(&examples, how)?;
         let mut x = vec![0.0; positions.len() * self.config.dim];
-        self.embed(run.cpu(), examples.tokens, &positions, &mut x);
+        self.embed(run, examples.tokens, &positions, &mut x);
         let mut table = core::mem::take(&mut tape.table);
         let rope = self.rotary.as_ref().map(|rotary| {
             table.clear();
@@ -100,7 +100,7 @@ impl Decoder {
         let pass = Pass { run, rope: rope.as_ref(), ends: examples.ends, draw: tape.draw };
         self.blocks_forward(pass, &mut x, tape);
         let mut d = vec![0.0; x.len()];
-        let loss = self.backward_head(run, &x, examples.targets, how, &mut d, gradients);
+        let loss = self.backward_head((run, tape.draw), &x, examples.targets, how, (&mut d, gradients));
         self.blocks_backward(pass, &mut d, gradients, tape);
         self.backward_embedding(run, &examples, &positions, &mut d, gradients);
         tape.table = table;
@@ -184,12 +184,11 @@ impl Decoder {
     /// The loss, the gradient of the rows `x` before the last norm, and those of norm and head.
     fn backward_head(
         &self,
-        run: &Run<'_>,
+        (run, draw): (&Run<'_>, Option<Draw>),
         x: &[f32],
         targets: &[i32],
         how: &CrossEntropy,
-        d: &mut [f32],
-        gradients: &mut Gradients,
+        (d, gradients): (&mut [f32], &mut Gradients),
     ) -> f64 {
         let (dim, vocab, learns) = (self.config.dim, self.config.vocab, gradients.elements() > 0);
         let mut normed = vec![0.0; x.len()];
@@ -197,18 +196,21 @@ impl Decoder {
         let mut d_normed = vec![0.0; x.len()];
         let mut logits = vec![0.0; targets.len().min(CHUNK) * vocab];
         let mut losses = vec![0.0; targets.len()];
+        let (mut draw, mut kept) = (draw, AdapterCache::default());
         let rows = normed.chunks(CHUNK * dim).zip(d_normed.chunks_mut(CHUNK * dim));
         let targets = targets.chunks(CHUNK).zip(losses.chunks_mut(CHUNK));
         for ((x, dx), (targets, losses)) in rows.zip(targets) {
             let n = targets.len();
             let logits = &mut logits[..n * vocab];
             let x = MatRef::new(x, n, dim);
-            self.head.forward(run, x, MatMut::new(&mut *logits, n, vocab));
+            let product = self.head.product(x, MatMut::new(&mut *logits, n, vocab));
+            products_train((run, draw), [product], [&mut kept]);
             self.lose(run, logits, targets, how, losses);
             let dy = MatRef::new(logits, n, vocab);
             if learns {
-                self.backward_table((run, None), (x, dy), MatMut::new(dx, n, dim), gradients);
+                self.backward_table((run, draw), (x, dy), &kept, MatMut::new(dx, n, dim), gradients);
             }
+            draw.iter_mut().for_each(|draw| draw.first_row += n as u64);
         }
         let scope = &mut gradients.scope();
         self.norm.backward(run, (x, &d_normed), d, Accumulate::Overwrite, &mut scope.inner("norm"));
@@ -222,13 +224,15 @@ impl Decoder {
         &self,
         who: (&Run<'_>, Option<Draw>),
         given: (MatRef<'_>, MatRef<'_>),
+        kept: &AdapterCache,
         dx: MatMut<'_>,
         gradients: &mut Gradients,
     ) {
         let apart = gradients.get("head.weight").is_some();
-        let name = if self.config.tied && !apart { "embedding" } else { "head" };
+        let name =
+            if self.config.tied && !apart && self.head.adapter.is_none() { "embedding" } else { "head" };
         let (to, dx) = (&mut gradients.scope(), (dx, Accumulate::Overwrite));
-        self.head.backward(who, given, &AdapterCache::default(), dx, &mut to.inner(name));
+        self.head.backward(who, given, kept, dx, &mut to.inner(name));
     }
 
     /// Losses of logits, which become their gradients.
@@ -270,11 +274,15 @@ impl Decoder {
             let out = MatMut::new(out, table.entries(), dim);
             embedding_gradient(run, positions, MatRef::new(d, rows, dim), out);
         }
-        if let Some(out) = scope.inner("embedding").add("weight") {
-            if let Some(factor) = self.config.embedding_scale {
-                let n = d.len();
-                elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(&mut *d, 1, n), factor);
-            }
+        let mut scope = scope.inner("embedding");
+        if let Some(factor) = self.config.embedding_scale.filter(|_| scope.any()) {
+            let n = d.len();
+            elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(&mut *d, 1, n), factor);
+        }
+        if let Some(adapter) = &self.embedding.adapter {
+            adapter.backward(run, examples.tokens, d, &mut scope);
+        }
+        if let Some(out) = scope.add("weight") {
             let out = MatMut::new(out, self.embedding.entries(), dim);
             embedding_gradient(run, examples.tokens, MatRef::new(d, rows, dim), out);
         }

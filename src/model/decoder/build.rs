@@ -13,7 +13,7 @@ use alloc::string::String;
 /// Llama and its family: rotary positions, RMSNorm, a gated network.
 pub(super) fn llama(loader: &mut Loader<'_>, config: DecoderConfig) -> Result<Decoder> {
     let c = &config;
-    let embedding = Embedding { table: loader.weight("model.embed_tokens.weight", [c.vocab, c.dim])? };
+    let embedding = Embedding::new(loader.weight("model.embed_tokens.weight", [c.vocab, c.dim])?);
     let block = |i: usize| llama_block(loader, c, i);
     let blocks = (0..c.windows.len()).map(block).collect::<Result<_>>()?;
     let norm = loader.norm("model.norm", c)?;
@@ -107,8 +107,8 @@ pub(super) fn gpt2(loader: &mut Loader<'_>, config: DecoderConfig) -> Result<Dec
     let c = &config;
     let prefix = if loader.contains("transformer.wte.weight") { "transformer." } else { "" };
     let at = |name: &str| -> String { format!("{prefix}{name}") };
-    let embedding = Embedding { table: loader.weight(&at("wte.weight"), [c.vocab, c.dim])? };
-    let positions = Embedding { table: loader.weight(&at("wpe.weight"), [c.context, c.dim])? };
+    let embedding = Embedding::new(loader.weight(&at("wte.weight"), [c.vocab, c.dim])?);
+    let positions = Embedding::new(loader.weight(&at("wpe.weight"), [c.context, c.dim])?);
     let block = |i: usize| gpt2_block(loader, c, &at(&format!("h.{i}")), i);
     let blocks = (0..c.windows.len()).map(block).collect::<Result<_>>()?;
     let norm = loader.norm(&at("ln_f"), c)?;

@@ -86,16 +86,6 @@ impl Decoder {
         &mut self.blocks
     }
 
-    /// Lets adapters compute anew what follows from parameters that changed.
-    pub fn refresh_adapters(&mut self, run: &Run<'_>) {
-        for (_, layer) in self.linears_mut() {
-            if let Some(mut adapter) = layer.adapter.take() {
-                adapter.refresh(run, layer);
-                layer.adapter = Some(adapter);
-            }
-        }
-    }
-
     /// Gives `f` every parameter that can be trained, those of active adapters too: all that are floats, not weights that
     /// are packed or quantised ([`Decoder::make_trainable`]). A head that is the embedding's table is that table.
     pub fn with_parameters<R>(&mut self, f: impl FnOnce(Vec<ParameterMut<'_>>) -> R) -> R {
@@ -105,6 +95,9 @@ impl Decoder {
         }
         let mut all = Vec::new();
         weight(&mut all, "embedding", &mut self.embedding.table);
+        if let Some(adapter) = &mut self.embedding.adapter {
+            own(&mut all, "embedding", adapter.parameters_mut());
+        }
         self.positions.iter_mut().for_each(|p| weight(&mut all, "positions", &mut p.table));
         for (i, block) in self.blocks.iter_mut().enumerate() {
             for (name, part) in block.parts_mut() {
@@ -118,10 +111,13 @@ impl Decoder {
             }
         }
         norm(&mut all, "norm", &mut self.norm);
-        if !self.config.tied {
-            linear(&mut all, "head", &mut self.head);
+        match &mut self.head.adapter {
+            Some(adapter) if self.config.tied => own(&mut all, "head", adapter.parameters_mut()),
+            None if self.config.tied => {}
+            _ => linear(&mut all, "head", &mut self.head),
         }
         let result = f(all);
+        self.follow();
         if self.config.tied {
             self.head.weight = self.embedding.table.clone();
         }

@@ -1,6 +1,8 @@
 //! Named adapters of one linear layer, without the layer: what plugs into [`Linear::adapter`].
 
+use super::super::mixed::{Rows, gathered, scatter};
 use super::super::{Draw, LoraCache, LoraLayer, repeated};
+use crate::kernels::Line;
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{Linear, Room};
@@ -22,6 +24,10 @@ pub struct LoraAdapters {
     pub(super) active: Vec<(String, f32)>,
     /// Where the layer's random numbers come from.
     pub(super) stream: u64,
+    /// Whether A is that of another layer, the first of its module.
+    pub(super) follows: bool,
+    /// For each row of the next pass, the adapter that counts in it alone.
+    pub(in crate::peft) rows: Option<Rows>,
 }
 
 /// An adapter, and what follows from it and the base.
@@ -36,6 +42,12 @@ impl LoraAdapters {
     /// None yet; the layer's random numbers are those of `stream` ([`stream_of`](crate::peft::stream_of) its name).
     pub fn new(stream: u64) -> LoraAdapters {
         LoraAdapters { stream, ..LoraAdapters::default() }
+    }
+
+    /// The same for a layer that is not the first of its module: each A is the first layer's too, who trains it.
+    #[must_use]
+    pub fn following(self) -> LoraAdapters {
+        LoraAdapters { follows: true, ..self }
     }
 
     /// The names of all adapters, ascending.
@@ -132,17 +144,17 @@ impl LoraAdapters {
         add_all(run, base, active, x, out, room);
     }
 
-    /// Adds one adapter, whether it is active or not.
-    pub(super) fn add_one(
-        &self,
-        run: &Run<'_>,
-        base: &Linear,
-        name: &str,
-        x: &[f32],
-        out: &mut [f32],
-        room: Room<'_>,
-    ) {
-        add_all(run, base, [(&self.all[name], 1.0)].into_iter(), x, out, room);
+    /// Adds to each row the adapter that it is to have, whether it is active or not.
+    pub(super) fn add_rows(&self, run: &Run<'_>, base: &Linear, rows: &Rows, x: &[f32], out: &mut [f32]) {
+        let (n, k) = (base.out_features(), base.in_features());
+        let mut room = Vec::new();
+        rows.each(|name, rows| {
+            let Some(entry) = self.all.get(name) else { return };
+            let (inputs, mut outputs) = (gathered(x, k, rows), gathered(out, n, rows));
+            room.resize(self.room_len(base, rows.len()), Line::ZERO);
+            add_all(run, base, [(entry, 1.0)].into_iter(), &inputs, &mut outputs, Room::new(&mut room));
+            scatter(&outputs, n, rows, out);
+        });
     }
 
     /// Adds one adapter in training: its inputs dropped as `draw` says, and `cache` filled for the way back.

@@ -50,6 +50,9 @@ impl Adapter for LoraAdapters {
         let (n, k) = (base.out_features(), base.in_features());
         let rows = x.len() / k.max(1);
         base.forward_base(run, MatRef::new(x, rows, k), MatMut::new(out, rows, n));
+        if let Some(rows) = &self.rows {
+            return self.add_rows(run, base, rows, x, out);
+        }
         let mut room = vec![Line::ZERO; self.room_len(base, rows)];
         self.add(run, base, x, out, Room::new(&mut room));
     }
@@ -120,10 +123,10 @@ impl Adapter for LoraAdapters {
         let Some(Entry { layer, .. }) = self.all.get_mut(&name) else { return Vec::new() };
         let shape = layer.shape();
         let LoraLayer { a, b, magnitude, .. } = layer;
-        let mut all = vec![
-            (A.into(), [shape.rank, shape.in_features], &mut a[..]),
-            (B.into(), [shape.out_features, shape.rank], &mut b[..]),
-        ];
+        let mut all = vec![(B.into(), [shape.out_features, shape.rank], &mut b[..])];
+        if !self.follows {
+            all.push((A.into(), [shape.rank, shape.in_features], &mut a[..]));
+        }
         all.extend(magnitude.as_mut().map(|m| (M.into(), [1, shape.out_features], &mut m.lengths[..])));
         all
     }
@@ -131,6 +134,19 @@ impl Adapter for LoraAdapters {
     fn refresh(&mut self, run: &Run<'_>, base: &Linear) {
         for Entry { layer, factors } in self.all.values_mut() {
             *factors = layer.factors(run, &base.weight);
+        }
+    }
+
+    fn shared(&self) -> &'static [&'static str] {
+        if self.follows && self.trained().is_some() { &[A] } else { &[] }
+    }
+
+    fn follow(&mut self, first: &mut dyn Adapter) {
+        let Some(first) = first.as_any().downcast_mut::<LoraAdapters>() else { return };
+        for (name, Entry { layer, .. }) in &mut self.all {
+            if let Some(Entry { layer: of, .. }) = first.all.get(name).filter(|_| self.follows) {
+                layer.a.copy_from_slice(&of.a);
+            }
         }
     }
 }
