@@ -27,7 +27,7 @@ fn string(text: &str, name: &str) -> String {
 #[test]
 fn every_kind_says_what_it_is() {
     let kinds = [
-        ("lora_models/table", "LoRA", 8),
+        ("lora_models/table", "LoRA", 6),
         ("lora_models/phi3_dora", "DoRA", 8),
         ("lora_models/gpt2", "LoRA", 9),
         ("lora_training/rslora", "rsLoRA", 14),

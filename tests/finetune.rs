@@ -171,6 +171,63 @@ fn text_and_conversations_are_examples_too() {
 }
 
 #[test]
+fn ranks_alphas_rates_and_places_are_the_users() {
+    let folder = Folder::new("finetune-places");
+    let data = pairs(&folder);
+    let ask = |model: &str, out: &str, more: &[&str]| {
+        let mut all = vec!["finetune", "--model", model, "--data", &data, "--epochs", "20", "--lr", "0.01"];
+        all.extend(["--out", out, "--json"]);
+        all.extend(more);
+        let done = run(all);
+        assert!(done.status.success(), "{done:?}");
+        let losses: Vec<f64> = out_lines(&done)
+            .iter()
+            .filter(|line| line.contains("\"step\""))
+            .map(|l| field(l, "loss"))
+            .collect();
+        losses
+    };
+    let llama = model("llama");
+    let to = path(&folder, "patterns");
+    let plain = ask(
+        &llama,
+        &to,
+        &["--rank-pattern", "q_proj=3", "--rank-pattern", "1.mlp.up_proj=2", "--alpha-pattern", "v_proj=4.5"],
+    );
+    let inspected = run(["adapters", "inspect", &to, "--json"]);
+    let text = out(&inspected);
+    let root = json::parse(text.trim().as_bytes()).unwrap();
+    let module = |end: &str| {
+        let mut all = root.get("modules").unwrap().elements().unwrap();
+        all.find(|m| m.get("module").unwrap().as_str().unwrap().ends_with(end)).unwrap()
+    };
+    let of = |end: &str, name: &str| module(end).get(name).unwrap().as_f64().unwrap();
+    assert_eq!((of("0.self_attn.q_proj", "rank"), of("1.mlp.up_proj", "rank")), (3.0, 2.0));
+    assert_eq!((of("0.mlp.up_proj", "rank"), of("0.self_attn.v_proj", "scaling")), (8.0, 4.5 / 8.0));
+    // B learns faster: the first loss is the same, later ones are lower.
+    let plus = ask(&llama, &path(&folder, "plus"), &["--lora-plus", "16"]);
+    let slow = ask(&llama, &path(&folder, "slow"), &[]);
+    assert!(plus[0] == slow[0] && plus[20] < slow[20], "{} {}", plus[20], slow[20]);
+    assert!(plain[59] < plain[0]);
+    // On tables and heads.
+    let tables =
+        ask(&llama, &path(&folder, "tables"), &["--targets", "embed_tokens", "--targets", "lm_head"]);
+    assert!(tables[59] < 0.7 * tables[0], "{} to {}", tables[0], tables[59]);
+    for bad in [["--rank-pattern", "q_proj"], ["--rank-pattern", "q_proj=0"], ["--alpha-pattern", "q_proj=x"]]
+    {
+        let mut all = vec!["finetune", "--model", &llama, "--data", &data, "--out"];
+        let never = path(&folder, "never");
+        all.push(&never);
+        all.extend(bad);
+        assert_fails(&run(all), 2, "is not NAME=X");
+    }
+}
+
+fn out_lines(output: &std::process::Output) -> Vec<&str> {
+    out(output).lines().collect()
+}
+
+#[test]
 fn what_cannot_be_learned_from_is_one_line() {
     let folder = Folder::new("finetune-errors");
     let (llama, data) = (model("llama"), pairs(&folder));

@@ -34,15 +34,16 @@ const CASES: [&str; 10] = [
 const ENDS: [usize; 3] = [0, 23, 37];
 
 fn plan(case: &str) -> Plan {
+    let plus = case.starts_with("plus");
     Plan {
         method: Method::AdamW(AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }),
-        lr: 1e-2,
+        lr: if plus { 2e-3 } else { 1e-2 },
         schedule: Schedule { shape: Shape::Constant, warmup: 0, total: 20, floor: 0.0 },
         clip: None,
         label_smoothing: 0.0,
         keep: Keep::All,
         seed: 1,
-        lora_plus: if case.starts_with("plus") { 16.0 } else { 1.0 },
+        lora_plus: if plus { 16.0 } else { 1.0 },
     }
 }
 

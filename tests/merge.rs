@@ -177,7 +177,7 @@ fn what_cannot_be_merged_is_one_line() {
     assert_fails(&merge(&llama, text(&adapter), &to, &["--into-nf4"]), 1, "NF4");
     assert_fails(&merge(&llama, text(&adapter), &llama, &[]), 1, "exists");
     assert_fails(&merge(&data("models/bert"), text(&adapter), &to, &[]), 1, "models/bert");
-    assert_fails(&merge(&llama, text(&case("phi3")), &to, &[]), 1, "qkv_proj");
+    assert_fails(&merge(&llama, text(&case("phi3")), &to, &[]), 1, "gate_up_proj");
     assert_fails(&merge(&data("models/llama_yarn"), text(&case("table")), &to, &[]), 1, "another model");
     assert_fails(&merge(&data("models/qwen2"), text(&adapter), &to, &[]), 1, "self_attn");
     let huge = format!("{}=3e38", text(&adapter));

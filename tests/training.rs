@@ -8,8 +8,10 @@ use samebits::Tier;
 use samebits::io::json;
 use samebits::io::safetensors::Checkpoint;
 use samebits::kernels::Cpu;
+use samebits::kernels::cross_entropy::CrossEntropy;
 use samebits::kernels::optim::AdamWOptions;
-use samebits::model::{Decoder, DecoderConfig, Examples, Keep};
+use samebits::model::{Decoder, DecoderConfig, Examples, Keep, Tape};
+use samebits::nn::Gradients;
 use samebits::pool::Pool;
 use samebits::run::Run;
 use samebits::train::{Curve, Method, Outcome, Plan, Report, Schedule, Shape, Trainer};
@@ -236,4 +238,65 @@ fn only_what_is_chosen_moves_and_text_is_judged_without_learning() {
         assert_eq!(was != is, name.ends_with("up.weight"), "{name}");
     }
     assert!(Trainer::new(decoder("gpt2", &run), PLAN, |_| false).is_err());
+}
+
+/// The losses of some batches and the sum of their gradients; a table that is the head too has one for each use.
+fn learn(run: &Run<'_>, name: &str, batches: &[Batch]) -> (Vec<f64>, Gradients) {
+    let mut model = decoder(name, run);
+    let mut gradients = Gradients::default();
+    model.with_parameters(|all| all.iter().for_each(|p| gradients.train(&p.name, p.values.len())));
+    if model.config().tied {
+        gradients.train("head.weight", model.config().vocab * model.config().dim);
+    }
+    let (how, mut tape) = (CrossEntropy::default(), Tape::default());
+    let one = |batch: &Batch| model.learn(run, batch.examples(), &how, &mut gradients, &mut tape).unwrap();
+    (batches.iter().map(one).collect(), gradients)
+}
+
+/// Sequences of these lengths, each a batch, and all of them packed into one.
+fn alone_and_packed(lengths: &[usize]) -> (Vec<Batch>, Batch) {
+    let drawn = |n: usize, seed: usize| -> Vec<u32> {
+        (0..n).map(|i| ((i * i * 7 + i * 3 + seed * 11) % 53) as u32).collect()
+    };
+    let alone: Vec<Batch> =
+        lengths.iter().enumerate().map(|(i, &n)| Batch::of(drawn(n, i), &[0, n])).collect();
+    let tokens = alone.iter().flat_map(|batch| batch.tokens.clone()).collect();
+    let mut ends = vec![0];
+    lengths.iter().for_each(|n| ends.push(ends[ends.len() - 1] + n));
+    (alone, Batch::of(tokens, &ends))
+}
+
+#[test]
+fn rows_that_are_packed_learn_as_they_do_alone() {
+    let run = Run::here(Cpu::detect());
+    // Attention is kept apart by the ends of the sequences. Each has 256 rows or is the last, so that sums over rows are
+    // cut at the same places: then packing changes no bit of a gradient.
+    let (alone, packed) = alone_and_packed(&[256, 256, 31]);
+    let (losses, want) = learn(&run, "llama", &alone);
+    let (of_packed, got) = learn(&run, "llama", &[packed]);
+    let sum: f64 = losses.iter().sum();
+    assert!((of_packed[0] - sum).abs() <= 1e-12 * sum, "{of_packed:?} {losses:?}");
+    for ((name, got), (_, want)) in got.iter().zip(want.iter()) {
+        assert!(want.iter().any(|g| *g != 0.0), "{name}");
+        assert_same(got, want, format!("{name}: packed and alone"));
+    }
+}
+
+#[test]
+fn micro_batches_of_any_length_are_one_batch() {
+    let run = Run::here(Cpu::detect());
+    let (mut alone, mut packed) = alone_and_packed(&[2, 17, 3, 11, 5, 8, 13, 4]);
+    // One of them has nothing to learn from.
+    alone[3].targets.fill(-100);
+    packed.targets[22..33].fill(-100);
+    let (losses, got) = learn(&run, "qwen2", &alone);
+    let (loss, want) = learn(&run, "qwen2", &[packed]);
+    assert_eq!(losses[3], 0.0);
+    assert!((losses.iter().sum::<f64>() - loss[0]).abs() <= 2e-6 * loss[0], "{losses:?} {loss:?}");
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|g| g * g).sum::<f64>().sqrt();
+    for ((name, got), (_, want)) in got.iter().zip(want.iter()) {
+        let size = norm(&mut want.iter().map(|g| f64::from(*g)));
+        let far = norm(&mut want.iter().zip(got).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        assert!(size > 0.0 && far <= 2e-6 * size, "{name}: {far} of {size}");
+    }
 }

@@ -23,7 +23,7 @@ pub const COMMAND: Command = Command {
 DIR is a folder of peft (adapter_config.json, adapter_model.safetensors), FILE a LoRA in GGUF. Everything is
 read and checked as `samebits generate --adapter` would: an option that is not supported, a tensor without a
 place or a place without its tensors is an error. Fields that change nothing here are listed as kept: they are
-written again as they are. s is what B A is multiplied by. A LoRA whose B is zero everywhere is said to be idle.
+written again as they are. s is what B A is multiplied by. A LoRA whose B is zero everywhere is called idle.
 
 Examples:
   samebits adapters inspect adapter
@@ -86,6 +86,7 @@ fn of_folder(path: &Path) -> Result<About, Failure> {
         Method::Lora(_) => ("LoRA", LORA),
         Method::Ia3(_) => ("IA3", &["target_modules", "feedforward_modules"]),
         Method::Prefix(_) => ("prefix", &["num_virtual_tokens", "num_layers", "token_dim"]),
+        Method::Bottleneck(_) => ("bottleneck", &["config", "model_name"]),
     };
     let all = named.iter().chain(&["base_model_name_or_path"]);
     let facts = all.filter_map(|name| Some((*name, config.field(name)?.to_string()))).collect();
@@ -125,6 +126,14 @@ fn rows(adapter: &Adapter) -> Vec<Row> {
                 let what = if ia3.side == Side::Input { "of inputs" } else { "of outputs" };
                 let tensors = vec![(what, vec![ia3.scales.len()])];
                 Row { name: name.clone(), tensors, rank: None, scale: None }
+            })
+            .collect(),
+        Parts::Bottleneck(modules) => modules
+            .iter()
+            .map(|(name, layer)| {
+                let (n, width) = (layer.features(), layer.bottleneck());
+                let tensors = vec![("down", vec![width, n]), ("up", vec![n, width]), ("biases", vec![width + n])];
+                Row { name: name.clone(), tensors, rank: None, scale: Some(layer.scale) }
             })
             .collect(),
         Parts::Prefix(prefix) => {
@@ -206,10 +215,10 @@ impl About {
         }
         write!(console, "{table}")?;
         for (name, value) in &self.facts {
-            writeln!(console, "{name} = {}", printable(value))?;
+            writeln!(console, "{name} = {}", on_one_line(value))?;
         }
         for (name, value) in &self.kept {
-            writeln!(console, "kept  {} = {}", printable(name), printable(value))?;
+            writeln!(console, "kept  {} = {}", printable(name), on_one_line(value))?;
         }
         for module in &self.idle {
             writeln!(console, "idle  {}: it adds nothing", printable(module))?;
@@ -234,6 +243,11 @@ impl About {
         });
         w.finish()
     }
+}
+
+/// A value of JSON without the breaks of its file.
+fn on_one_line(value: &str) -> String {
+    printable(&value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 impl Row {

@@ -21,7 +21,7 @@ import transformers as t
 from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import save_file
 
-STEPS, LENGTHS, RATIO, LR = 20, (23, 14), 16.0, 1e-2
+STEPS, LENGTHS, RATIO = 20, (23, 14), 16.0
 PHI, GPT = ["qkv_proj", "gate_up_proj", "o_proj", "down_proj"], ["c_attn", "c_proj", "c_fc"]
 CASES = {  # name: (model, settings)
     "table": ("llama_linear", dict(target_modules=["embed_tokens", "lm_head", "q_proj", "down_proj"])),
@@ -51,10 +51,10 @@ def losses(model, name):
     """Twenty steps of AdamW; under LoRA+ the rates are peft's."""
     model = model.double().eval()
     if name.startswith("plus"):
-        optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=LR, loraplus_lr_ratio=RATIO,
+        optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=2e-3, loraplus_lr_ratio=RATIO,
                                               loraplus_weight_decay=0.0, weight_decay=0.0)
     else:
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LR, weight_decay=0.0)
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0)
     rng, all_losses, all_ids = np.random.default_rng(9), [], []
     for _ in range(STEPS):
         step = [rng.integers(0, 53, n) for n in LENGTHS]

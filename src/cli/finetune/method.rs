@@ -23,7 +23,8 @@ const METHODS: [(&str, &[&str], Option<f64>); 7] = [
     ("prefix", &["length"], Some(1e-2)),
     ("full", &[], Some(2e-5)),
 ];
-const LORA: &[&str] = &["rank", "alpha", "rslora", "dropout", "targets"];
+const LORA: &[&str] =
+    &["rank", "alpha", "rslora", "dropout", "targets", "rank-pattern", "alpha-pattern", "lora-plus"];
 
 /// What learns.
 pub enum Learner {
@@ -140,7 +141,7 @@ fn lora(args: &Args, dora: Dora, base: &str) -> Result<AdapterConfig, Failure> {
         [] => vec!["all-linear"],
         given => given.iter().map(String::as_str).collect(),
     };
-    Ok(AdapterConfig::lora(&options, dora, &targets, base)?)
+    super::patterns::with_patterns(args, AdapterConfig::lora(&options, dora, &targets, base)?)
 }
 
 fn bottleneck(args: &Args, base: &str, model: &Decoder) -> Result<AdapterConfig, Failure> {

@@ -2,6 +2,7 @@
 
 mod input;
 mod method;
+mod patterns;
 
 use std::io::Write;
 use std::path::Path;
@@ -66,6 +67,17 @@ pub const COMMAND: Command = Command {
             help: "features / bottleneck; 16, of parallel 2, unless given",
         },
         Flag { name: "length", takes: Takes::One("N"), help: "tokens of the prefix; 20 unless given" },
+        Flag {
+            name: "rank-pattern",
+            takes: Takes::Many("NAME=R"),
+            help: "another rank where the module's name ends so",
+        },
+        Flag { name: "alpha-pattern", takes: Takes::Many("NAME=X"), help: "likewise another alpha" },
+        Flag {
+            name: "lora-plus",
+            takes: Takes::One("X"),
+            help: "B's rate is X times A's (Hayou et al. 2024: 16); 1 unless given",
+        },
         Flag { name: "lr", takes: Takes::One("X"), help: "the rate; the method's (below) unless given" },
         Flag {
             name: "warmup",
@@ -230,7 +242,7 @@ fn plan(args: &Args, usual: &Usual, settings: &Settings) -> Result<Plan, Failure
         label_smoothing: 0.0,
         keep: Settings::keep(args),
         seed: settings.seed,
-        lora_plus: 1.0,
+        lora_plus: args.number("lora-plus", 1e-3..=1e6)?.unwrap_or(1.0),
     })
 }
 
