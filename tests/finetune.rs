@@ -175,7 +175,7 @@ fn ranks_alphas_rates_and_places_are_the_users() {
     let folder = Folder::new("finetune-places");
     let data = pairs(&folder);
     let ask = |model: &str, out: &str, more: &[&str]| {
-        let mut all = vec!["finetune", "--model", model, "--data", &data, "--epochs", "20", "--lr", "0.01"];
+        let mut all = vec!["finetune", "--model", model, "--data", &data, "--epochs", "20"];
         all.extend(["--out", out, "--json"]);
         all.extend(more);
         let done = run(all);
@@ -192,7 +192,16 @@ fn ranks_alphas_rates_and_places_are_the_users() {
     let plain = ask(
         &llama,
         &to,
-        &["--rank-pattern", "q_proj=3", "--rank-pattern", "1.mlp.up_proj=2", "--alpha-pattern", "v_proj=4.5"],
+        &[
+            "--rank-pattern",
+            "q_proj=3",
+            "--rank-pattern",
+            "1.mlp.up_proj=2",
+            "--alpha-pattern",
+            "v_proj=4.5",
+            "--lr",
+            "0.01",
+        ],
     );
     let inspected = run(["adapters", "inspect", &to, "--json"]);
     let text = out(&inspected);
@@ -205,13 +214,16 @@ fn ranks_alphas_rates_and_places_are_the_users() {
     assert_eq!((of("0.self_attn.q_proj", "rank"), of("1.mlp.up_proj", "rank")), (3.0, 2.0));
     assert_eq!((of("0.mlp.up_proj", "rank"), of("0.self_attn.v_proj", "scaling")), (8.0, 4.5 / 8.0));
     // B learns faster: the first loss is the same, later ones are lower.
-    let plus = ask(&llama, &path(&folder, "plus"), &["--lora-plus", "16"]);
-    let slow = ask(&llama, &path(&folder, "slow"), &[]);
+    let plus = ask(&llama, &path(&folder, "plus"), &["--lr", "0.0005", "--lora-plus", "16"]);
+    let slow = ask(&llama, &path(&folder, "slow"), &["--lr", "0.0005"]);
     assert!(plus[0] == slow[0] && plus[20] < slow[20], "{} {}", plus[20], slow[20]);
     assert!(plain[59] < plain[0]);
     // On tables and heads.
-    let tables =
-        ask(&llama, &path(&folder, "tables"), &["--targets", "embed_tokens", "--targets", "lm_head"]);
+    let tables = ask(
+        &llama,
+        &path(&folder, "tables"),
+        &["--targets", "embed_tokens", "--targets", "lm_head", "--lr", "0.02"],
+    );
     assert!(tables[59] < 0.7 * tables[0], "{} to {}", tables[0], tables[59]);
     for bad in [["--rank-pattern", "q_proj"], ["--rank-pattern", "q_proj=0"], ["--alpha-pattern", "q_proj=x"]]
     {

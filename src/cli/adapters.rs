@@ -44,7 +44,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         writeln!(console, "{}", about.json())?;
         return Ok(());
     }
-    Ok(about.print(console)?)
+    about.print(console)
 }
 
 /// What is shown.

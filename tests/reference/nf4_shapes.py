@@ -12,6 +12,7 @@ create_dynamic_map for (absmax - offset) / nested_absmax, the lower one of two t
 Where its code for the CPU does not follow its definition, the definition counts, and how many differ is stored:
   * the last block of a tensor, where it is not whole, is divided by its absmax; all others (and all on a GPU) are
     multiplied with the reciprocal: `ragged_codes` of the codes differ, and `codes` is that of the multiplication;
+  * where that block is zero its absmax is 1e-38, and not 0 as that of every other block of zeros: `tiny` of them;
   * nested codes come from a table of 65,536 bins and not from comparing: `binned` of them differ;
   * where all 256 are the offset, 0 is divided by 0 and the code is 0: by definition it is that of 0. Both decode alike.
 """
@@ -82,6 +83,8 @@ def main():
     for shape, blocksize in SHAPES:
         x = drawn(shape[0] * shape[1])
         codes, state = F.quantize_4bit(x.reshape(shape), blocksize=blocksize, quant_type="nf4")
+        tiny = (state.absmax > 0) & (state.absmax <= 1e-38)
+        state.absmax[tiny] = 0.0
         ours = by_definition(x, state.absmax, blocksize)
         _, double = F.quantize_4bit(x.reshape(shape), blocksize=blocksize, quant_type="nf4", compress_statistics=True)
         offset, a2 = double.offset.reshape(()), double.state2.absmax
@@ -89,7 +92,7 @@ def main():
         all_cases.append({
             "shape": shape, "blocksize": blocksize,
             "codes": fnv(raw(ours)), "absmax": fnv(raw(state.absmax)),
-            "ragged_codes": int((ours != codes.reshape(-1)).sum()),
+            "tiny": int(tiny.sum()), "ragged_codes": int((ours != codes.reshape(-1)).sum()),
             "offset": f"{offset.view(torch.int32).item() & 0xFFFFFFFF:08x}",
             "nested_absmax": fnv(raw(a2)), "nested": fnv(raw(definition)),
             "binned": int(((definition != double.absmax.reshape(-1)) & (a2 > 0).repeat_interleave(256)[: definition.numel()]).sum()),
