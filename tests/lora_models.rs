@@ -325,7 +325,7 @@ fn what_does_not_fit_is_named() {
     );
     let error = attach(&run, &mut base(&run, "llama_yarn"), "it", &adapter).unwrap_err().to_string();
     assert!(error.contains("model.embed_tokens") && error.contains("made for another"), "{error}");
-    for (name, case, module) in [("qwen2", "phi3", "gate_up_proj"), ("gpt2", "plus", "gate_proj")] {
+    for (name, case, module) in [("qwen2", "phi3", "gate_up_proj"), ("gpt2", "plus", "down_proj")] {
         let adapter = Adapter::open(run.cpu(), folder(case)).unwrap();
         let error = attach(&run, &mut base(&run, name), "it", &adapter).unwrap_err().to_string();
         assert!(error.contains(module), "{error}");
