@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     arity: (2, 2),
     flags: &[Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" }],
     notes: "\
-DIR is a folder of peft (adapter_config.json, adapter_model.safetensors), FILE a LoRA in GGUF. Everything is
+DIR is a folder of peft or of the `adapters` package, FILE a LoRA in GGUF. Everything is
 read and checked as `samebits generate --adapter` would: an option that is not supported, a tensor without a
 place or a place without its tensors is an error. Fields that change nothing here are listed as kept: they are
 written again as they are. s is what B A is multiplied by. A LoRA whose B is zero everywhere is called idle.
@@ -77,9 +77,12 @@ impl Row {
 
 fn of_folder(path: &Path) -> Result<About, Failure> {
     let adapter = Adapter::open(cpu::default()?, path)?;
-    let file = path.join("adapter_model.safetensors");
-    let bytes = std::fs::metadata(&file).map_err(|e| Error::io(&file, "read", e))?.len();
     let config = &adapter.config;
+    let file = path.join(match config.method() {
+        Method::Bottleneck(_) => "adapter.safetensors",
+        _ => "adapter_model.safetensors",
+    });
+    let bytes = std::fs::metadata(&file).map_err(|e| Error::io(&file, "read", e))?.len();
     let (kind, named): (_, &[&'static str]) = match config.method() {
         Method::Lora(lora) if lora.dora => ("DoRA", LORA),
         Method::Lora(_) if config.field("use_rslora") == Some("true") => ("rsLoRA", LORA),
@@ -132,7 +135,8 @@ fn rows(adapter: &Adapter) -> Vec<Row> {
             .iter()
             .map(|(name, layer)| {
                 let (n, width) = (layer.features(), layer.bottleneck());
-                let tensors = vec![("down", vec![width, n]), ("up", vec![n, width]), ("biases", vec![width + n])];
+                let tensors =
+                    vec![("down", vec![width, n]), ("up", vec![n, width]), ("biases", vec![width + n])];
                 Row { name: name.clone(), tensors, rank: None, scale: Some(layer.scale) }
             })
             .collect(),

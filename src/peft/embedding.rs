@@ -85,7 +85,6 @@ impl TableAdapters {
         self.all.insert(name, layer);
         Ok(())
     }
-
 }
 
 impl Choice for TableAdapters {

@@ -35,6 +35,7 @@ const PLAN: Plan = Plan {
     label_smoothing: 0.0,
     keep: Keep::All,
     seed: 1,
+    lora_plus: 1.0,
 };
 /// Folders with a record of losses, and the model that they are for.
 const METHODS: [(&str, &str); 6] = [

@@ -111,10 +111,10 @@ impl Decoder {
             }
         }
         norm(&mut all, "norm", &mut self.norm);
-        match &mut self.head.adapter {
-            Some(adapter) if self.config.tied => own(&mut all, "head", adapter.parameters_mut()),
-            None if self.config.tied => {}
-            _ => linear(&mut all, "head", &mut self.head),
+        if !self.config.tied {
+            linear(&mut all, "head", &mut self.head);
+        } else if let Some(adapter) = &mut self.head.adapter {
+            own(&mut all, "head", adapter.parameters_mut());
         }
         let result = f(all);
         self.follow();
