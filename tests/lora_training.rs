@@ -138,6 +138,25 @@ fn over_nf4_gradients_are_those_over_the_decoded_base() {
 }
 
 #[test]
+fn twenty_steps_over_nf4_are_those_over_the_decoded_base() {
+    let run = Run::here(Cpu::detect());
+    for dora in [Dora::Off, Dora::On] {
+        let mut base = llama(&run);
+        base.quantize_nf4(&run, 64).unwrap();
+        let mut plain = base.clone();
+        plain.make_trainable(&run);
+        let train = |model: Decoder| {
+            let model = adapted(&run, LoraOptions::default(), dora, model);
+            let mut trainer = Trainer::new(model, PLAN, is_adapter).unwrap();
+            let losses: Vec<f64> = (0..20).map(|i| step(&mut trainer, &run, &drawn(i))).collect();
+            assert!(losses[19] < losses[0], "{losses:?}");
+            trained(trainer)
+        };
+        assert_same(&train(base), &train(plain), format!("{dora:?}: twenty steps"));
+    }
+}
+
+#[test]
 fn threads_what_is_kept_and_a_stop_change_no_bit() {
     let options = LoraOptions { dropout: 0.2, rank: 3, ..LoraOptions::default() };
     for dora in [Dora::Off, Dora::On] {
