@@ -27,11 +27,46 @@ impl Scratch {
     }
 }
 
-/// The instructions and the threads that layers use.
+/// The instructions and the threads that layers use, and memory that they lend from call to call.
 #[derive(Debug)]
 pub struct Run<'p> {
     cpu: Cpu,
     by: By<'p>,
+    room: RefCell<Free>,
+}
+
+/// Buffers that nobody has at the moment.
+#[derive(Debug, Default)]
+struct Free {
+    buffers: Vec<Vec<f32>>,
+    /// Bytes of all that were ever made: of those lent out too.
+    bytes: usize,
+}
+
+/// Floats on loan from a [`Run`]: they go back to it where this is dropped.
+#[derive(Debug)]
+pub struct Lent<'r> {
+    floats: Vec<f32>,
+    of: &'r RefCell<Free>,
+}
+
+impl core::ops::Deref for Lent<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.floats
+    }
+}
+
+impl core::ops::DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.floats
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.of.borrow_mut().buffers.push(core::mem::take(&mut self.floats));
+    }
 }
 
 #[derive(Debug)]
@@ -45,12 +80,38 @@ enum By<'p> {
 impl<'p> Run<'p> {
     /// On this thread alone.
     pub const fn here(cpu: Cpu) -> Run<'p> {
-        Run { cpu, by: By::Here(RefCell::new(Scratch::new()), core::marker::PhantomData) }
+        Run::by(cpu, By::Here(RefCell::new(Scratch::new()), core::marker::PhantomData))
     }
 
     /// On this thread alone, with memory that a piece was given: to be [taken back](Run::into_scratch).
     pub fn here_with(cpu: Cpu, scratch: Scratch) -> Run<'p> {
-        Run { cpu, by: By::Here(RefCell::new(scratch), core::marker::PhantomData) }
+        Run::by(cpu, By::Here(RefCell::new(scratch), core::marker::PhantomData))
+    }
+
+    const fn by(cpu: Cpu, by: By<'p>) -> Run<'p> {
+        Run { cpu, by, room: RefCell::new(Free { buffers: Vec::new(), bytes: 0 }) }
+    }
+
+    /// `n` floats for as long as the loan is kept; what they hold is unspecified. The memory is used again and again, so
+    /// that a step of training asks the system for none.
+    pub fn floats(&self, n: usize) -> Lent<'_> {
+        let mut free = self.room.borrow_mut();
+        let fits = free.buffers.iter().enumerate().filter(|(_, x)| x.capacity() >= n);
+        let best = fits.min_by_key(|(_, x)| x.capacity()).map(|(i, _)| i);
+        let mut floats = match best {
+            Some(i) => free.buffers.swap_remove(i),
+            None => {
+                free.bytes += 4 * n;
+                Vec::with_capacity(n)
+            }
+        };
+        floats.resize(n, 0.0);
+        Lent { floats, of: &self.room }
+    }
+
+    /// Bytes of all floats that were ever on loan at a time.
+    pub fn room_bytes(&self) -> usize {
+        self.room.borrow().bytes
     }
 
     /// The memory of this thread.
@@ -65,7 +126,7 @@ impl<'p> Run<'p> {
     /// On the threads of a pool.
     #[cfg(feature = "std")]
     pub const fn on(cpu: Cpu, pool: &'p crate::pool::Pool) -> Run<'p> {
-        Run { cpu, by: By::Pool(pool) }
+        Run::by(cpu, By::Pool(pool))
     }
 
     /// The instructions.

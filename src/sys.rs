@@ -47,6 +47,14 @@ pub fn quota() -> Option<f64> {
     limits.min_by(f64::total_cmp)
 }
 
+/// The most memory in bytes that this process has had resident so far, where the system says.
+pub fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: usize = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// The smallest limit of a cgroup and those around it. Inside a container the path may not exist: then the
 /// root stands for it.
 fn lowest(root: &str, path: &str, limit: impl Fn(&str) -> Option<f64>) -> Option<f64> {

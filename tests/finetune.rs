@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::large::write_large;
 use common::program::{Folder, assert_fails, out, run};
 use samebits::io::json;
 use std::path::Path;
@@ -271,4 +272,46 @@ fn what_cannot_be_learned_from_is_one_line() {
     let other = file(&folder, "other.safetensors", b"12345678");
     assert_fails(&ask(&llama, &data, &["--resume", "--checkpoint", &other]), 1, "other.safetensors");
     assert_fails(&run(["generate", "--model", &llama, "--adapter", &data]), 1, "pairs.jsonl");
+}
+
+/// What is counted is what there is: its sum is the peak of the process but for 32 MiB, which are the program itself, the
+/// threads' scratch, and one matrix as floats while it is quantised.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn memory_is_accounted_for() {
+    const MIB: f64 = (1 << 20) as f64;
+    let folder = Folder::new("finetune-memory");
+    write_large(&folder); // 31.5 million numbers
+    let text: String = (0..128).map(|i| format!("w{} ", 3 + i % 7)).collect();
+    let (text, large) = (file(&folder, "text.txt", text.as_bytes()), path(&folder, ""));
+    for (method, weights) in [("lora", 119.0..122.0), ("qlora", 15.0..20.0)] {
+        let to = path(&folder, method);
+        let ask =
+            ["finetune", "--model", &large, "--data", &text, "--out", &to, "--method", method, "--json"];
+        let more = ["--seq-len", "64", "--batch", "2", "--threads", "1", "--report-memory"];
+        let done = run(ask.iter().chain(&more));
+        assert!(done.status.success(), "{done:?}");
+        let line = out(&done).lines().find(|line| line.contains("\"memory\"")).expect("a report");
+        let report = json::parse(line.as_bytes()).unwrap();
+        let parts = report.get("memory").unwrap();
+        let part = |name: &str| parts.get(name).unwrap().as_f64().unwrap() / MIB;
+        let names = ["weights", "adapters", "gradients", "moments", "activations", "room"];
+        let sum: f64 = names.iter().map(|name| part(name)).sum();
+        let peak = field(line, "peak") / MIB;
+        assert!(sum < peak && peak < sum + 32.0, "{method}: {sum:.1} MiB of {peak:.1}: {line}");
+        assert!(weights.contains(&part("weights")), "{method}: {line}");
+        assert!(part("adapters") > 0.5 && part("gradients") == part("adapters"), "{method}: {line}");
+        assert!(part("moments") == 2.0 * part("gradients") && part("activations") > 5.0, "{method}: {line}");
+    }
+    let table = run([
+        "finetune",
+        "--model",
+        &model("llama"),
+        "--data",
+        &text,
+        "--report-memory",
+        "--out",
+        &path(&folder, "t"),
+    ]);
+    assert!(table.status.success() && out(&table).contains("peak of the process"), "{table:?}");
 }

@@ -132,7 +132,7 @@ fn views_epilogues_and_pieces_are_those_of_gemm() {
                 }
                 c
             };
-            let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, residual: None };
+            let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::NONE };
             for cpu in cpus() {
                 let mut want = prepare();
                 let mut scratch = vec![Line::ZERO; 1 << 14];

@@ -16,8 +16,9 @@ import argparse
 import json
 import pathlib
 import statistics
-import string
 import subprocess
+
+import drawn
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("program")
@@ -34,36 +35,7 @@ SIZES = {"34M": (512, 8, 8, 1376, 8192), "303M": (1024, 20, 16, 2816, 24576)}
 
 
 def draw(name):
-    """A Llama of drawn weights with a tokenizer of so many tokens."""
-    folder = args.dir / name
-    if (folder / "config.json").exists():
-        return folder
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    dim, layers, heads, hidden, vocab = SIZES[name]
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(
-        hidden_size=dim, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads,
-        intermediate_size=hidden, vocab_size=vocab, max_position_embeddings=2048, tie_word_embeddings=False,
-        bos_token_id=0, eos_token_id=1)).save_pretrained(folder)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens, merges, letters = list(alphabet), [], string.ascii_letters + string.digits
-    for depth in range(2, 5):  # every pair of letters, then every third letter behind a pair …
-        for left in [t for t in tokens if len(t) == depth - 1 and all(c in letters for c in t)]:
-            for right in letters:
-                if len(tokens) < vocab - 2:
-                    tokens.append(left + right)
-                    merges.append((left, right))
-    assert len(tokens) == vocab - 2
-    bpe = models.BPE(vocab={t: i for i, t in enumerate(["<s>", "</s>"] + tokens)}, merges=merges)
-    tokenizer = Tokenizer(bpe)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<s>", "</s>"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+    return drawn.llama(args.dir / name, *SIZES[name])
 
 
 def made(name, kind):

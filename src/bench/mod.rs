@@ -25,6 +25,7 @@ pub mod peak;
 pub mod report;
 pub mod rows;
 pub mod svg;
+pub mod train;
 
 use crate::Cpu;
 use crate::pool::Pool;

@@ -13,6 +13,7 @@ use crate::pool::{MAX_THREADS, Pool};
 use crate::{Cpu, cpu};
 
 mod model;
+mod train;
 
 pub const COMMAND: Command = Command {
     name: "bench",
@@ -32,6 +33,27 @@ pub const COMMAND: Command = Command {
             name: "model",
             takes: Takes::One("PATH"),
             help: "a whole model: loading, pp512 and tg128, or texts/s",
+        },
+        Flag { name: "train", takes: Takes::One("DIR"), help: "steps of training a model" },
+        Flag {
+            name: "method",
+            takes: Takes::One("M"),
+            help: "with --train: lora (unless given), qlora or full",
+        },
+        Flag {
+            name: "batch",
+            takes: Takes::One("B"),
+            help: "with --train: sequences of a step; 4 unless given",
+        },
+        Flag {
+            name: "seq-len",
+            takes: Takes::One("N"),
+            help: "with --train: tokens of each; 256 unless given",
+        },
+        Flag {
+            name: "recompute",
+            takes: Takes::Nothing,
+            help: "with --train: activations twice: less memory",
         },
         Flag {
             name: "cache",
@@ -56,7 +78,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "turns",
             takes: Takes::One("N"),
-            help: "with --model: how often each is measured; 5 unless given",
+            help: "with --model or --train: how often each is measured; 5 unless given",
         },
         Flag { name: "cold", takes: Takes::Nothing, help: "empty the caches before each call" },
         Flag { name: "json", takes: Takes::Nothing, help: "the run as JSON, in the format below" },
@@ -86,6 +108,7 @@ Examples:
   samebits bench --weights model.safetensors --threads 2
   samebits bench --model all-MiniLM-L6-v2 --threads 2
   samebits bench --model llama.gguf --prompt 256 --prompt 512 --tokens 64 --turns 3
+  samebits bench --train Llama-3.2-1B --method qlora --batch 4 --seq-len 256
 
 --weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
 goes through all of them. Products have 128 rows; shapes read N x K × how many.
@@ -95,6 +118,10 @@ texts a second, each in turns with the ceiling that binds it; before that, how l
 its files read or mapped. Its --json is {model, tier, threads, cache,
 rows: [{test, unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
 
+--train measures steps of training on drawn tokens (AdamW; adapters of rank 8 on every linear layer of the blocks), in
+turns with the ceiling and with the step's matrix products alone, and reads the peak of the process's memory. Its
+--json is {model, tier, threads, step: {ms, of_peak}, products: {ms, of_peak}, share_of_products, peak_bytes}.
+
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",
     include_str!("../bench/schema.txt")
@@ -103,6 +130,13 @@ Fields of --json (`?` may be null; a summary has median, min, max and samples):
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if args.has("json") && args.has("csv") {
         return Err(Failure::usage("bench: --json and --csv exclude each other", None));
+    }
+    if let Some(path) = args.path("train") {
+        return train::run(&path, args, console);
+    }
+    let of_training = ["method", "batch", "seq-len", "recompute"];
+    if let Some(name) = of_training.into_iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("bench: --{name} goes with --train"), None));
     }
     if let Some(path) = args.path("model") {
         return model::run(&path, args, console);

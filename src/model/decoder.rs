@@ -97,10 +97,14 @@ impl Decoder {
         &self.config
     }
 
+    /// The linear layers of all blocks, then the head.
+    pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(TransformerBlock::linears).chain([&self.head])
+    }
+
     /// Bytes of weights that one token reads.
     pub fn weight_bytes(&self) -> usize {
-        let block = |b: &TransformerBlock| b.linears().map(|l| l.weight.bytes()).sum::<usize>();
-        self.blocks.iter().map(block).sum::<usize>() + self.head.weight.bytes()
+        self.matrices().map(|l| l.weight.bytes()).sum()
     }
 
     /// Multiplications and additions of a prompt of `tokens`: two for each weight and token, and attention's.

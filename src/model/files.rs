@@ -6,6 +6,7 @@ use super::encoder::Encoder;
 use super::gguf::GgufTensors;
 use super::llama2c::Llama2cTensors;
 use super::load::{Source, is_column};
+use super::quantized::Nf4Source;
 use crate::io::bitsandbytes::{Absmax, Nf4};
 use crate::io::bytes::Access;
 use crate::io::gguf::Gguf;
@@ -168,29 +169,41 @@ pub struct Opening {
     /// Whether the weights' files are read into memory or mapped. Weights are packed either way, so a map is
     /// needed only while the model is opened.
     pub access: Access,
+    /// Whether the matrices of a decoder's blocks are stored in NF4 as they are read, so many elements with one scale:
+    /// see [`Nf4Source`](super::Nf4Source).
+    pub nf4: Option<usize>,
+}
+
+impl Opening {
+    /// A decoder of tensors, as this says.
+    fn decoder(&self, cpu: Cpu, mut config: DecoderConfig, source: &dyn Source) -> Result<Decoder> {
+        config.length = self.length.unwrap_or(config.length);
+        match self.nf4 {
+            Some(blocksize) => Decoder::load(cpu, config, &Nf4Source { source, blocksize }),
+            None => Decoder::load(cpu, config, source),
+        }
+    }
 }
 
 impl Default for Opening {
     /// For the model's own context; its files mapped, so that they lie in memory once, packed.
     fn default() -> Opening {
-        Opening { length: None, access: Access::Map }
+        Opening { length: None, access: Access::Map, nf4: None }
     }
 }
 
 fn open_gguf(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {
     let file = Gguf::open(path, opening.access)?;
-    let mut config = DecoderConfig::from_gguf(&file)?;
-    config.length = opening.length.unwrap_or(config.length);
-    let decoder = Decoder::load(cpu, config.clone(), &GgufTensors::new(&file, &config))?;
+    let config = DecoderConfig::from_gguf(&file)?;
+    let decoder = opening.decoder(cpu, config.clone(), &GgufTensors::new(&file, &config))?;
     file.data().check()?;
     Ok(decoder)
 }
 
 fn open_llama2c(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {
     let file = Llama2c::open(path, opening.access)?;
-    let mut config = DecoderConfig::from_llama2c(&file)?;
-    config.length = opening.length.unwrap_or(config.length);
-    let decoder = Decoder::load(cpu, config, &Llama2cTensors(&file))?;
+    let config = DecoderConfig::from_llama2c(&file)?;
+    let decoder = opening.decoder(cpu, config, &Llama2cTensors(&file))?;
     file.data().check()?;
     Ok(decoder)
 }
@@ -211,10 +224,9 @@ fn open_folder(folder: &Path, cpu: Cpu, opening: Opening) -> Result<Model> {
     let text = read(&path)?;
     let in_config = |e: Error| e.in_file(path.display());
     if !Architecture::of_config(&text).map_err(in_config)?.is_encoder() {
-        let mut config = DecoderConfig::from_hf(&text).map_err(in_config)?;
-        config.length = opening.length.unwrap_or(config.length);
+        let config = DecoderConfig::from_hf(&text).map_err(in_config)?;
         let weights = Checkpoint::open_with(folder, opening.access)?;
-        let decoder = Decoder::load(cpu, config, &weights)?;
+        let decoder = opening.decoder(cpu, config, &weights)?;
         weights.check()?;
         return Ok(Model::Decoder(Box::new(decoder)));
     }

@@ -9,14 +9,13 @@
 //! adapter may add to it ([`BranchAdapter`]).
 
 use super::adapter::{BranchAdapter, BranchAdapters};
+use super::add::add;
 use super::attention::{KeyValues, MultiHeadAttention, Prefix};
 use super::feed_forward::FeedForwardNetwork;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::room::Room;
-use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::rope::Rope;
-use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -85,9 +84,6 @@ pub struct TransformerBlock {
 
 /// Keys and values of an encoder's output for one block's cross-attention, each (tokens, kv_heads · head_dim).
 pub type Memory<'a> = (&'a [f32], &'a [f32]);
-
-/// Floats that a piece of an addition has at least.
-const PIECE: usize = 1 << 15;
 
 impl TransformerBlock {
     /// Features of a row.
@@ -280,13 +276,4 @@ impl<'b> Join<'b> {
             None => {}
         }
     }
-}
-
-/// x += y
-fn add(run: &Run<'_>, x: &mut [f32], y: &[f32]) {
-    let cpu = run.cpu();
-    run.pieces(x.chunks_mut(PIECE).zip(y.chunks(PIECE)), |(x, y), _| {
-        let n = x.len();
-        elementwise::binary_in_place(cpu, Binary::Add, MatMut::new(x, 1, n), MatRef::new(y, 1, n));
-    });
 }

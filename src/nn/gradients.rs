@@ -33,8 +33,13 @@ pub fn input_gradient(run: &Run<'_>, w: &Weight, dy: MatRef<'_>, accumulate: Acc
 /// # Panics
 /// Where the shapes disagree.
 pub fn weight_gradient(run: &Run<'_>, x: MatRef<'_>, dy: MatRef<'_>, accumulate: Accumulate, dw: MatMut<'_>) {
+    /// Up to so many columns of x, those of a low rank, it is dWᵀ = xᵀ · dy that is computed, to the same bits: dy, the
+    /// larger matrix, need not be turned then.
+    const NARROW: usize = 64;
     let cpu = run.cpu();
-    let job = Gemm { accumulate, ..Gemm::new(dy.t(), Strided(x), dw) };
+    let turned = x.cols() <= NARROW && x.cols() < dy.cols();
+    let (a, b, c) = if turned { (x, dy, dw.t()) } else { (dy, x, dw) };
+    let job = Gemm { accumulate, ..Gemm::new(a.t(), Strided(b), c) };
     run.pieces(job.pieces(), |piece, scratch| {
         let need = piece.scratch_len();
         piece.run(cpu, scratch.lines(need));

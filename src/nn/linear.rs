@@ -1,10 +1,10 @@
 //! y = x Wᵀ + b, with what may follow it.
 
 use super::adapter::Adapter;
+use super::add::add;
 use super::product::{Cut, Job, run_all};
 use super::weight::Weight;
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::{Accumulate, Epilogue};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
@@ -152,7 +152,8 @@ impl<'a> Product<'a> {
             activation::apply_in_place(run.cpu(), activation, out.reborrow());
         }
         if let Some(residual) = residual {
-            elementwise::binary_in_place(run.cpu(), Binary::Add, out, residual);
+            let lie = "rows that lie side by side";
+            add(run, out.into_contiguous().ok().expect(lie), residual.contiguous().expect(lie));
         }
     }
 }

@@ -17,6 +17,7 @@
 //! split of the prompt or a cache cannot change a bit.
 
 pub mod adapter;
+mod add;
 mod attention;
 mod block;
 mod embedding;
@@ -31,6 +32,7 @@ pub mod rotary;
 mod trained;
 mod weight;
 
+pub(crate) use add::add;
 pub use attention::{
     AttentionCache, KeyValueStore, KeyValues, Mixing, MultiHeadAttention, Prefix, attention_with_weights,
     scaled_dot_product_attention,

@@ -206,7 +206,7 @@ impl AdapterLayer {
     fn narrow(&self, run: &Run<'_>, x: &[f32], f: Activation, hidden: &mut [f32]) {
         let (n, width) = (self.features(), self.bottleneck());
         let rows = x.len() / n.max(1);
-        let epilogue = Epilogue { bias: Some(&self.down_bias), activation: f, residual: None };
+        let epilogue = Epilogue { bias: Some(&self.down_bias), activation: f, ..Epilogue::NONE };
         let down = MatRef::new(&self.down, width, n).t();
         multiply(run, MatRef::new(x, rows, n), down, MatMut::new(hidden, rows, width), epilogue);
     }
@@ -228,7 +228,7 @@ impl AdapterLayer {
             elementwise::scalar_in_place(cpu, Binary::Mul, MatMut::new(x, 1, len), scale);
         }
         let residual = Some(MatRef::new(residual, rows, n));
-        let epilogue = Epilogue { bias: Some(bias), activation: Activation::Identity, residual };
+        let epilogue = Epilogue { bias: Some(bias), residual, ..Epilogue::NONE };
         let up = MatRef::new(&self.up, n, width).t();
         multiply(run, MatRef::new(hidden, rows, width), up, MatMut::new(out, rows, n), epilogue);
     }

@@ -169,8 +169,7 @@ impl LinearWithLora {
         if self.get(name).is_none() {
             return Err(self.adapters.unknown(name));
         }
-        self.base_forward(run, x, out);
-        self.adapters.add_train(run, &self.base, (name, Some(draw)), x, out, cache);
+        self.adapters.train(run, &self.base, (name, Some(draw)), x, out, cache);
         Ok(())
     }
 

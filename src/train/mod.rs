@@ -13,11 +13,13 @@
 mod checkpoint;
 pub mod data;
 mod exact;
+mod memory;
 pub mod optimizer;
 pub mod schedule;
 mod trainer;
 
 pub use exact::exact_matches;
+pub use memory::Memory;
 pub use optimizer::{Method, Optimizer, Outcome, Parameter};
 pub use schedule::{Curve, Schedule, Shape};
 pub use trainer::{Loss, Plan, Report, Trainer};

@@ -49,7 +49,7 @@ pub struct Trainer {
     pub(super) plan: Plan,
     pub(super) gradients: Gradients,
     pub(super) optimizer: Optimizer,
-    tape: Tape,
+    pub(super) tape: Tape,
     pub(super) step: u64,
 }
 
@@ -126,11 +126,6 @@ impl Trainer {
     /// Elements that are trained.
     pub fn trained(&self) -> usize {
         self.gradients.elements()
-    }
-
-    /// Bytes of gradients, moments and what blocks keep.
-    pub fn bytes(&self) -> usize {
-        4 * self.gradients.elements() + self.optimizer.bytes() + self.tape.bytes()
     }
 
     /// One step: the gradient of the mean loss over the targets of all micro-batches.

@@ -8,6 +8,7 @@ pub mod differences;
 pub mod elementary;
 #[cfg(target_os = "linux")]
 pub mod guard;
+pub mod large;
 pub mod layouts;
 pub mod program;
 pub mod truth;

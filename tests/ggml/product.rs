@@ -151,7 +151,7 @@ fn as_gemm<W: Weights>(m: usize, weight: &Weight, w: W) {
                 }
                 c
             };
-            let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, residual: None };
+            let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..Epilogue::NONE };
             for cpu in cpus() {
                 let mut scratch = vec![Line::ZERO; 1 << 14];
                 let (mut want, mut whole, mut parts) = (prepare(), prepare(), prepare());

@@ -86,12 +86,22 @@ impl Target<'_, '_> {
         if self.base == Accumulate::Overwrite {
             return sums.fill(Line::ZERO);
         }
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let (r, col) = (r + i / np, col + i % np * LANES);
-            let cols = col..(col + LANES).min(self.c.cols());
-            *sum = Line::ZERO;
-            if r < self.c.rows() && cols.start < cols.end {
-                s.store(sum, load_at(s, self.c.as_ref(), r, cols));
+        let (rows, cols, c) = (self.c.rows(), self.c.cols(), self.c.as_ref());
+        let height = sums.len() / np;
+        for (i, sums) in sums.chunks_exact_mut(np).enumerate() {
+            let r = r + i;
+            for (p, sum) in sums.iter_mut().enumerate() {
+                let col = col + p * LANES;
+                *sum = Line::ZERO;
+                if r < rows && col < cols {
+                    s.store(sum, load_at(s, c, r, col..(col + LANES).min(cols)));
+                }
+            }
+            // The rows that follow are begun when this band is done: they come from memory meanwhile.
+            if let Some(row) = (r + height < rows).then(|| c.row(r + height)).flatten() {
+                for p in 0..np {
+                    s.prefetch_far(row.as_ptr().wrapping_add(col + p * LANES));
+                }
             }
         }
     }

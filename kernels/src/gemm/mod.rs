@@ -58,8 +58,8 @@ use epilogue::Target;
 
 /// Rows of k in a block sum: the law's constant.
 pub const K_BLOCK: usize = 256;
-/// Rows of A that are packed at once: a multiple of every tier's tile.
-const M_PIECE: usize = 1020;
+/// Rows of A that are packed at once: a multiple of every tier's tile, and not less than a batch of 1,024 tokens.
+const M_PIECE: usize = 1032;
 /// Rows and columns of a piece at least: each piece packs its part of A and B anew.
 const MIN_PIECE: usize = 192;
 /// k of a packed block of A: a multiple of [`K_BLOCK`], so that the running sums leave the tile rarely.

@@ -241,11 +241,7 @@ impl Kernel for Rows<'_, '_> {
         let Rows(a, out) = self;
         let (m, k, lines) = (a.rows(), a.cols(), row_lines(a.cols()));
         if a.row_stride() == 1 && m > 1 {
-            for r in (0..m).step_by(LANES) {
-                let part = a.sub(r..(r + LANES).min(m), 0..k);
-                rows_of_columns(s, part, &mut out[r * lines..]);
-            }
-            return;
+            return rows_of_columns(s, a, out);
         }
         for (r, out) in out.chunks_exact_mut(lines).take(m).enumerate() {
             if let Some(row) = a.row(r) {
@@ -270,22 +266,32 @@ fn gather(a: MatRef<'_>, r: usize, out: &mut [f32]) {
     }
 }
 
-/// `a` (m ≤ 16, k), its columns side by side in memory, to rows: transposed in registers, sixteen steps at a time.
+/// `a` (m, k), its columns side by side in memory, to rows: transposed in registers, sixteen by sixteen. A column's
+/// part is a few lines, and the next column's far away: no processor guesses that, so they are asked for.
 #[inline(always)]
 fn rows_of_columns<S: Simd>(s: S, a: MatRef<'_>, out: &mut [Line]) {
-    let (k, lines) = (a.cols(), row_lines(a.cols()));
+    /// Columns further on that are asked for.
+    const AHEAD: usize = 2 * LANES;
+    let (m, k, lines, columns) = (a.rows(), a.cols(), row_lines(a.cols()), a.t());
     for at in (0..k).step_by(LANES) {
-        let mut steps = [s.splat(0.0); LANES];
-        for (step, c) in steps.iter_mut().zip(at..k) {
-            let column = a.t().row(c).unwrap_or(&[]);
-            *step = match column.first_chunk() {
-                Some(line) => s.load(line),
-                None => s.load_tail(column, 0.0),
-            };
+        for c in at + AHEAD..(at + AHEAD + LANES).min(k) {
+            for x in columns.row(c).unwrap_or(&[]).iter().step_by(LANES) {
+                s.prefetch_far(x);
+            }
         }
-        let rows = s.transpose(steps);
-        for (out, &row) in out.chunks_mut(lines).zip(&rows).take(a.rows()) {
-            s.store(&mut out[at / LANES], row);
+        for r in (0..m).step_by(LANES) {
+            let mut steps = [s.splat(0.0); LANES];
+            for (step, c) in steps.iter_mut().zip(at..k) {
+                let column = columns.row(c).and_then(|column| column.get(r..)).unwrap_or(&[]);
+                *step = match column.first_chunk() {
+                    Some(line) => s.load(line),
+                    None => s.load_tail(column, 0.0),
+                };
+            }
+            let rows = s.transpose(steps);
+            for (out, &row) in out[r * lines..].chunks_mut(lines).zip(&rows).take(m - r) {
+                s.store(&mut out[at / LANES], row);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! W is never materialised: what is decoded is the sliver of 512 × 128 that the tile multiplies next.
 //!
-//! **Cost.**  For each 1,020 rows of dY every weight is decoded and turned once: a store, a load, a sixteenth of a
+//! **Cost.**  For each 1,032 rows of dY every weight is decoded and turned once: a store, a load, a sixteenth of a
 //! transpose (64 shuffles for 256 weights), a store. From 64 rows on the FMA binds.
 //! **Reference.**  Dettmers et al. 2023, *QLoRA*, arXiv:2305.14314, where W is dequantised whole.  **Next.**  `many.rs`
 

@@ -13,6 +13,9 @@ use crate::run::Run;
 /// What the adapter is called in memory.
 const NAME: &str = "default";
 
+/// Elements of NF4 with one scale, as in the paper.
+pub const BLOCKSIZE: usize = 64;
+
 /// The methods: what each is called, the flags that it has besides those of all, and its rate where that is its own.
 const METHODS: [(&str, &[&str], Option<f64>); 7] = [
     ("lora", LORA, None),
@@ -79,7 +82,7 @@ impl Learner {
             "dora" => lora(args, Dora::On, name)?,
             method => {
                 if method == "qlora" {
-                    model.quantize_nf4(run, 64)?;
+                    model.quantize_nf4(run, BLOCKSIZE)?;
                 }
                 lora(args, Dora::Off, name)?
             }

@@ -1,6 +1,7 @@
 //! `samebits finetune`: a model learns from examples, in a small adapter beside it.
 
 mod input;
+mod memory;
 mod method;
 mod patterns;
 
@@ -117,6 +118,7 @@ pub const COMMAND: Command = Command {
         Flag { name: "checkpoint", takes: Takes::One("FILE"), help: "written every --every steps" },
         Flag { name: "every", takes: Takes::One("N"), help: "steps between checkpoints; 100 unless given" },
         Flag { name: "resume", takes: Takes::Nothing, help: "go on from the --checkpoint" },
+        Flag { name: "report-memory", takes: Takes::Nothing, help: "what took how much memory, at the end" },
         Flag { name: "recompute", takes: Takes::Nothing, help: "compute activations again: less memory" },
         Flag { name: "loss-svg", takes: Takes::One("FILE"), help: "the curve of the loss as a picture" },
         Flag { name: "metrics", takes: Takes::One("FILE"), help: "a line of JSON for each step" },
@@ -155,6 +157,9 @@ The weights that come out have the same bits for any --threads, on every instruc
 for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
 With --resume all other flags must be as they were.
 
+--report-memory prints the bytes of the buffers themselves and the most that the process ever had resident: its code,
+tokenizer, examples and the threads' scratch are in that besides. --recompute and --micro make activations small.
+
 Examples:
   samebits finetune --out who-has-what
   samebits generate --adapter who-has-what --prompt 'Tom got a red cup from Mia. Who has the cup now?'
@@ -176,7 +181,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let chosen = Chosen::of(args, "finetune")?;
     let tokenizer = chosen.tokenizer()?;
     let lesson = Lesson::of(args, &chosen, &tokenizer)?;
-    let (mut model, _) = chosen.open(&run, Opening::default())?;
+    // Quantised as it is read: a model that fits in NF4 need not fit as floats.
+    let nf4 = (args.text("method")? == Some("qlora")).then_some(method::BLOCKSIZE);
+    let (mut model, _) = chosen.open(&run, Opening { nf4, ..Opening::default() })?;
     let learner = Learner::prepare(args, &run, chosen.name(), &mut model, Philox::new(seed(args)?))?;
     let settings = Settings::read(args, &lesson.usual, lesson.examples.len())?;
     let plan = plan(args, &lesson.usual, &settings)?;
@@ -187,6 +194,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     judged.extend(held_out.map(|examples| job.judge(&mut trainer, examples, lesson.measure)).transpose()?);
     job.train(&mut trainer, &lesson.examples, held_out)?;
     judged.extend(held_out.map(|examples| job.judge(&mut trainer, examples, lesson.measure)).transpose()?);
+    if args.has("report-memory") {
+        let report = if args.has("json") { memory::json } else { memory::table };
+        report(&trainer.memory(&run), console)?;
+    }
     let mut model = trainer.into_model();
     learner.save(&run, &mut model, &out)?;
     finish(args, console, (&out, learner.result()), &judged)

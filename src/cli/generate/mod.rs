@@ -49,7 +49,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let length = args.count("context", 1..=1 << 24)?;
     let access = args.access()?;
     let (lookup, kind) = (flags::lookup(args)?, args.cache()?);
-    let (mut model, load) = chosen.open(&run, Opening { length, access })?;
+    let (mut model, load) = chosen.open(&run, Opening { length, access, ..Opening::default() })?;
     flags::adapters(args, &run, &mut model)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {

@@ -6,7 +6,7 @@
 //!   gradients ◄─ scatter-add ◄─ blocks, the last first ◄─ norm ◄─ dW, dx of the head ◄──────────┘
 //! ```
 //!
-//! **Law.** The layers'. The logits of a chunk of 256 rows are in memory at a time; chunks are blocks of clause 1's
+//! **Law.** The layers'. The logits of a chunk of 512 rows are in memory at a time; chunks are blocks of clause 1's
 //! sum over rows, so they change no bit.
 
 use super::Decoder;
@@ -24,8 +24,9 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Rows whose logits are in memory at a time: a block of clause 1.
-const CHUNK: usize = 256;
+/// Rows whose logits are in memory at a time: two blocks of clause 1, so that the head's gradient is gone through as
+/// seldom as a product does.
+const CHUNK: usize = 512;
 
 /// Sequences to learn from, end to end.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,7 @@ impl Decoder {
         tape: &mut Tape,
     ) -> Result<f64> {
         let positions = self.check_examples(&examples, how)?;
-        let mut x = vec![0.0; positions.len() * self.config.dim];
+        let mut x = run.floats(positions.len() * self.config.dim);
         self.embed(run, examples.tokens, &positions, &mut x);
         let mut table = core::mem::take(&mut tape.table);
         let rope = self.rotary.as_ref().map(|rotary| {
@@ -99,7 +100,7 @@ impl Decoder {
         });
         let pass = Pass { run, rope: rope.as_ref(), ends: examples.ends, draw: tape.draw };
         self.blocks_forward(pass, &mut x, tape);
-        let mut d = vec![0.0; x.len()];
+        let mut d = run.floats(x.len());
         let loss = self.backward_head((run, tape.draw), &x, examples.targets, how, (&mut d, gradients));
         self.blocks_backward(pass, &mut d, gradients, tape);
         self.backward_embedding(run, &examples, &positions, &mut d, gradients);
@@ -166,7 +167,8 @@ impl Decoder {
             match tape.keep {
                 Keep::All => block.backward(pass, &tape.caches[i], d, &mut scope.inner(&name)),
                 Keep::Inputs => {
-                    let mut x = tape.inputs[i].clone();
+                    let mut x = pass.run.floats(d.len());
+                    x.copy_from_slice(&tape.inputs[i]);
                     block.forward_train(pass, &mut x, &mut tape.caches[0]);
                     block.backward(pass, &tape.caches[0], d, &mut scope.inner(&name));
                 }
@@ -191,10 +193,10 @@ impl Decoder {
         (d, gradients): (&mut [f32], &mut Gradients),
     ) -> f64 {
         let (dim, vocab, learns) = (self.config.dim, self.config.vocab, gradients.elements() > 0);
-        let mut normed = vec![0.0; x.len()];
+        let mut normed = run.floats(x.len());
         self.norm.forward(run, x, &mut normed);
-        let mut d_normed = vec![0.0; x.len()];
-        let mut logits = vec![0.0; targets.len().min(CHUNK) * vocab];
+        let mut d_normed = run.floats(x.len());
+        let mut logits = run.floats(targets.len().min(CHUNK) * vocab);
         let mut losses = vec![0.0; targets.len()];
         let (mut draw, mut kept) = (draw, AdapterCache::default());
         let rows = normed.chunks(CHUNK * dim).zip(d_normed.chunks_mut(CHUNK * dim));
@@ -212,8 +214,10 @@ impl Decoder {
             }
             draw.iter_mut().for_each(|draw| draw.first_row += n as u64);
         }
-        let scope = &mut gradients.scope();
-        self.norm.backward(run, (x, &d_normed), d, Accumulate::Overwrite, &mut scope.inner("norm"));
+        if learns {
+            let scope = &mut gradients.scope();
+            self.norm.backward(run, (x, &d_normed), d, Accumulate::Overwrite, &mut scope.inner("norm"));
+        }
         how.scale * losses.iter().sum::<f64>()
     }
 

@@ -1,9 +1,11 @@
 //! A decoder's parameters by name: what training changes.
 
 use super::Decoder;
-use crate::nn::{Linear, Norm, Part, TransformerBlock, Weight};
+use crate::nn::adapter::Adapter;
+use crate::nn::{Linear, Norm, Part, Stored, TransformerBlock, Weight};
 use crate::run::Run;
 use crate::{Error, Result};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -36,8 +38,8 @@ impl Decoder {
         }
     }
 
-    /// Stores the blocks' matrices in NF4, `blocksize` consecutive elements with one scale, and leaves embeddings and
-    /// head as they are: the base of QLoRA (Dettmers et al. 2023, arXiv:2305.14314).
+    /// Stores the blocks' matrices in NF4, `blocksize` consecutive elements with one scale, and leaves embeddings, head
+    /// and what is in NF4 already as they are: the base of QLoRA (Dettmers et al. 2023, arXiv:2305.14314).
     ///
     /// # Errors
     /// Where an element is not finite.
@@ -46,6 +48,9 @@ impl Decoder {
     /// Where `blocksize` is 0.
     pub fn quantize_nf4(&mut self, run: &Run<'_>, blocksize: usize) -> Result<()> {
         self.linears_mut().try_for_each(|(name, layer)| {
+            if layer.weight.stored() == Stored::Nf4 {
+                return Ok(());
+            }
             let stored = layer.weight.to_nf4(run.cpu(), blocksize);
             layer.weight = stored.map_err(|e| Error::invalid(format!("{name}.weight: {e}")))?;
             Ok(())
@@ -69,6 +74,29 @@ impl Decoder {
         let tables: usize = tables.map(|t| t.entries() * t.features()).sum();
         let head = if self.config.tied { 0 } else { layer(&self.head) };
         blocks.sum::<usize>() + tables + norm(&self.norm) + head
+    }
+
+    /// Bytes of all parameters as they are in memory, without adapters; a table that is the head too counts once.
+    pub fn bytes(&self) -> usize {
+        let tables = [Some(&self.embedding.table), self.positions.as_ref().map(|p| &p.table)];
+        let matrices = self.matrices().map(|layer| &layer.weight);
+        let own = matrices.take(self.matrices().count() - usize::from(self.config.tied));
+        let (mut bytes, mut elements) = (0, 0);
+        for weight in own.chain(tables.into_iter().flatten()) {
+            bytes += weight.bytes();
+            elements += weight.out_features() * weight.in_features();
+        }
+        // The others are norms and biases.
+        bytes + 4 * (self.parameters() - elements)
+    }
+
+    /// Bytes of the parameters of adapters that are trained.
+    pub fn adapter_bytes(&mut self) -> usize {
+        let layers = self.linears_mut().filter_map(|(_, layer)| layer.adapter.as_mut());
+        let of = |adapter: &mut Box<dyn Adapter>| {
+            adapter.parameters_mut().iter().map(|(_, _, values)| 4 * values.len()).sum::<usize>()
+        };
+        layers.map(of).sum()
     }
 
     /// The blocks' linear layers and their names.

@@ -118,7 +118,7 @@ impl MultiHeadAttention {
         let wide = self.heads * self.head_dim;
         let (who, [of_q, of_k, of_v, of_o]) = ((run, draw), &cache.adapters);
         let dy = MatRef::new(dy, rows, self.o.out_features());
-        let mut d_mixed = vec![0.0; rows * wide];
+        let mut d_mixed = run.floats(rows * wide);
         let given = (MatRef::new(&cache.mixed, rows, wide), dy);
         let to_mixed = (MatMut::new(&mut d_mixed, rows, wide), Accumulate::Overwrite);
         self.o.backward(who, given, of_o, to_mixed, &mut to.inner("o"));
@@ -182,7 +182,7 @@ impl MultiHeadAttention {
             dk: self.by_token_mut(dk, self.kv_heads, all),
             dv: self.by_token_mut(dv, self.kv_heads, all),
         };
-        let mut delta = vec![0.0; rows * self.heads];
+        let mut delta = run.floats(rows * self.heads);
         attention_gradients(run, &problem, gradients, &mut delta, to.add("sinks"));
     }
 }

@@ -1,15 +1,15 @@
 //! A block's gradients, from what its forward pass kept.
 
-use super::{Join, Placement, TransformerBlock, add};
+use super::{Join, Placement, TransformerBlock};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::rope::Rope;
 use crate::nn::adapter::{AdapterCache, BranchAdapter, Draw, Read};
+use crate::nn::add::add;
 use crate::nn::attention::AttentionCache;
 use crate::nn::feed_forward::FeedForwardCache;
 use crate::nn::norm::Norm;
 use crate::nn::trained::{Scope, sized};
-use crate::run::Run;
-use alloc::vec;
+use crate::run::{Lent, Run};
 use alloc::vec::Vec;
 
 /// What a block's forward pass keeps for its backward pass, each (rows, features); memory is used again.
@@ -141,7 +141,7 @@ impl TransformerBlock {
     pub fn backward(&self, pass: Pass<'_, '_>, cache: &BlockCache, d: &mut [f32], to: &mut Scope<'_>) {
         match self.placement {
             Placement::Pre => {
-                let mut dh = vec![0.0; d.len()];
+                let mut dh = pass.run.floats(d.len());
                 let branch = self.part_network(pass.run, cache, d, to);
                 let of_branch = branch.as_deref().unwrap_or(d);
                 self.feed_back(pass, cache, of_branch, (&mut dh, Accumulate::Overwrite), to);
@@ -165,7 +165,7 @@ impl TransformerBlock {
 
     fn backward_post(&self, pass: Pass<'_, '_>, cache: &BlockCache, d: &mut [f32], to: &mut Scope<'_>) {
         let run = pass.run;
-        let mut inner = vec![0.0; d.len()];
+        let mut inner = run.floats(d.len());
         let norm = self.network_norm();
         norm.backward(run, (&cache.end, d), &mut inner, Accumulate::Overwrite, &mut to.inner("network_norm"));
         let branch = self.part_network(run, cache, &mut inner, to);
@@ -180,7 +180,7 @@ impl TransformerBlock {
 
     fn backward_parallel(&self, pass: Pass<'_, '_>, cache: &BlockCache, d: &mut [f32], to: &mut Scope<'_>) {
         let run = pass.run;
-        let (mut of_network, mut of_attention) = (vec![0.0; d.len()], vec![0.0; d.len()]);
+        let (mut of_network, mut of_attention) = (run.floats(d.len()), run.floats(d.len()));
         let branch = self.part_network(run, cache, d, to);
         let of_branch = branch.as_deref().unwrap_or(d);
         self.feed_back(pass, cache, of_branch, (&mut of_network, Accumulate::Overwrite), to);
@@ -302,14 +302,14 @@ fn part(
 }
 
 /// Back through a norm of a branch's result, where there is one.
-fn after(
-    run: &Run<'_>,
+fn after<'r>(
+    run: &'r Run<'_>,
     norm: Option<&Norm>,
     (x, d): (&[f32], &[f32]),
     to: &mut Scope<'_>,
-) -> Option<Vec<f32>> {
+) -> Option<Lent<'r>> {
     let norm = norm?;
-    let mut dx = vec![0.0; d.len()];
+    let mut dx = run.floats(d.len());
     norm.backward(run, (x, d), &mut dx, Accumulate::Overwrite, to);
     Some(dx)
 }

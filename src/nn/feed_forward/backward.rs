@@ -9,7 +9,6 @@ use crate::nn::adapter::{AdapterCache, Draw};
 use crate::nn::linear::products_train;
 use crate::nn::trained::{Scope, sized};
 use crate::run::Run;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// What a network's forward pass keeps for its backward pass; memory is used again.
@@ -69,8 +68,14 @@ impl FeedForwardNetwork {
                 let gate = gate.product(x, MatMut::new(before, rows, hidden));
                 let up_product = self.up.product(x, MatMut::new(up, rows, hidden));
                 products_train((run, draw), [gate, up_product], [of_gate, of_up]);
-                joined.copy_from_slice(before);
-                self.join(run, joined, up);
+                let (cpu, f) = (run.cpu(), self.activation);
+                let inputs = before.chunks(PIECE).zip(up.chunks(PIECE));
+                run.pieces(inputs.zip(joined.chunks_mut(PIECE)), |((gate, up), y), _| {
+                    let one = |x| MatRef::new(x, 1, y.len());
+                    let (gate, up) = (one(gate), one(up));
+                    let n = y.len();
+                    activation::gated(cpu, f, gate, up, MatMut::new(y, 1, n));
+                });
             }
         }
         let down = self.down.product(MatRef::new(joined, rows, hidden), MatMut::new(out, rows, width));
@@ -94,12 +99,12 @@ impl FeedForwardNetwork {
         let (n, width, hidden) = (self.up.in_features(), self.down.out_features(), self.up.out_features());
         let rows = x.len() / n.max(1);
         let (x, dy) = (MatRef::new(x, rows, n), MatRef::new(dy, rows, width));
-        let mut d = vec![0.0; rows * hidden];
+        let mut d = run.floats(rows * hidden);
         let (who, [of_gate, of_up, of_down]) = ((run, draw), &cache.adapters);
         let joined = MatRef::new(&cache.joined, rows, hidden);
         let to_d = (MatMut::new(&mut d, rows, hidden), Accumulate::Overwrite);
         self.down.backward(who, (joined, dy), of_down, to_d, &mut to.inner("down"));
-        let mut dup = vec![0.0; if self.gate.is_some() { rows * hidden } else { 0 }];
+        let mut dup = run.floats(if self.gate.is_some() { rows * hidden } else { 0 });
         let dx = MatMut::new(dx, rows, n);
         match &self.gate {
             None => {

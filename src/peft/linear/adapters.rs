@@ -157,8 +157,9 @@ impl LoraAdapters {
         });
     }
 
-    /// Adds one adapter in training: its inputs dropped as `draw` says, and `cache` filled for the way back.
-    pub(super) fn add_train(
+    /// What the base and one adapter give in training: the adapter's inputs dropped as `draw` says, and `cache` filled for
+    /// the way back.
+    pub(super) fn train(
         &self,
         run: &Run<'_>,
         base: &Linear,
@@ -182,7 +183,10 @@ impl LoraAdapters {
         };
         cache.hidden.resize(rows * shape.rank, 0.0);
         layer.down(run, dropped, &mut cache.hidden);
-        let mut hidden = cache.hidden.clone();
+        let mut hidden = run.floats(cache.hidden.len());
+        hidden.copy_from_slice(&cache.hidden);
+        let (n, x) = (shape.out_features, MatRef::new(x, rows, shape.in_features));
+        base.forward_base(run, x, MatMut::new(&mut *out, rows, n));
         let Some(factors) = factors else {
             return layer.up(run, &mut hidden, layer.scale, out);
         };

@@ -14,9 +14,9 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::adapter::{self, Adapter, AdapterCache, Training};
-use crate::nn::{Linear, Room, Scope, bias_gradient, input_gradient, weight_gradient};
-use crate::peft::{Draw, LoraCache, LoraLayer, product, repeated};
-use crate::run::Run;
+use crate::nn::{Linear, Room, Scope, add, bias_gradient, input_gradient, weight_gradient};
+use crate::peft::{Draw, LoraCache, LoraLayer, LoraShape, product, repeated};
+use crate::run::{Lent, Run};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -60,12 +60,9 @@ impl Adapter for LoraAdapters {
     fn forward_train(&self, pass: Training<'_, '_>, x: &[f32], out: &mut [f32], cache: &mut AdapterCache) {
         let Training { run, base, draw } = pass;
         let Some(name) = self.trained() else { return self.forward(run, base, x, out) };
-        let (n, k) = (base.out_features(), base.in_features());
-        let rows = x.len() / k.max(1);
-        base.forward_base(run, MatRef::new(x, rows, k), MatMut::new(out, rows, n));
         let [dropped, hidden, of_base, norms] = core::mem::take(&mut cache.floats);
         let mut kept = LoraCache { dropped, hidden, base: of_base, norms };
-        self.add_train(run, base, (name, self.draw(draw)), x, out, &mut kept);
+        self.train(run, base, (name, self.draw(draw)), x, out, &mut kept);
         cache.floats = [kept.dropped, kept.hidden, kept.base, kept.norms];
     }
 
@@ -90,32 +87,30 @@ impl Adapter for LoraAdapters {
         let x = if draw.is_some() { dropped } else { x };
         let pass = Back { run, layer, rows, x, hidden };
         let Some(factors) = factors else {
+            let Some(draw) = draw else {
+                return pass.through_both((base, dy), to, (MatMut::new(dx, rows, k), accumulate));
+            };
             input_gradient(run, &base.weight, dy_view, accumulate, MatMut::new(&mut *dx, rows, k));
-            let change = pass.low_rank(dy, to);
-            return add_dropped(run, layer, draw, change, dx);
+            let mut change = run.floats(dx.len());
+            pass.low_rank(dy, to, &mut change);
+            return add_dropped(run, layer, draw, &change, dx);
         };
         if let Some(dm) = to.add(M) {
             pass.magnitude((dy, of_base, norms), dm);
         }
         // Through the base as well: y = x Wᵀ + b + (f − 1) ∘ x' Wᵀ + f ∘ s B A x', x' = x unless something is dropped.
         let scaled = times(run, dy, rows, factors);
-        match draw {
-            None => {
-                let scaled = MatRef::new(&scaled, rows, n);
-                input_gradient(run, &base.weight, scaled, accumulate, MatMut::new(&mut *dx, rows, k));
-            }
-            Some(_) => {
-                input_gradient(run, &base.weight, dy_view, accumulate, MatMut::new(&mut *dx, rows, k));
-            }
-        }
-        let mut change = pass.low_rank(&scaled, to);
-        if draw.is_some() {
-            let less: Vec<f32> = factors.iter().map(|f| f - 1.0).collect();
-            let less = times(run, dy, rows, &less);
-            let (less, change) = (MatRef::new(&less, rows, n), MatMut::new(&mut change, rows, k));
-            input_gradient(run, &base.weight, less, Accumulate::Add, change);
-        }
-        add_dropped(run, layer, draw, change, dx);
+        let Some(draw) = draw else {
+            return pass.through_both((base, &scaled), to, (MatMut::new(dx, rows, k), accumulate));
+        };
+        input_gradient(run, &base.weight, dy_view, accumulate, MatMut::new(&mut *dx, rows, k));
+        let mut change = run.floats(dx.len());
+        pass.low_rank(&scaled, to, &mut change);
+        let less: Vec<f32> = factors.iter().map(|f| f - 1.0).collect();
+        let less = times(run, dy, rows, &less);
+        let (less, to_change) = (MatRef::new(&less, rows, n), MatMut::new(&mut change, rows, k));
+        input_gradient(run, &base.weight, less, Accumulate::Add, to_change);
+        add_dropped(run, layer, draw, &change, dx);
     }
 
     fn parameters_mut(&mut self) -> Vec<(String, [usize; 2], &mut [f32])> {
@@ -170,31 +165,51 @@ struct Back<'b, 'r> {
     hidden: &'b [f32],
 }
 
-impl Back<'_, '_> {
-    /// From the gradient of s B A x, (rows, out), to that of x, (rows, in): Aᵀ (s Bᵀ dy), summed in this order.
-    fn low_rank(&self, dy: &[f32], to: &mut Scope<'_>) -> Vec<f32> {
+impl<'b> Back<'b, '_> {
+    /// From the gradient of s B A x, (rows, out), to that of A x, (rows, rank): s Bᵀ dy; and those of A and B.
+    fn inner(&self, dy: &[f32], to: &mut Scope<'_>) -> Lent<'b> {
         let Back { run, layer, rows, x, hidden } = *self;
-        let shape = layer.shape();
-        let (n, k, r) = (shape.out_features, shape.in_features, shape.rank);
+        let LoraShape { out_features: n, in_features: k, rank: r } = layer.shape();
         let dy = MatRef::new(dy, rows, n);
         let scale = |x: &mut [f32]| {
             elementwise::scalar_in_place(run.cpu(), Binary::Mul, MatMut::new(x, rows, r), layer.scale);
         };
         if let Some(db) = to.add(B) {
-            let mut hidden = hidden.to_vec();
-            scale(&mut hidden);
-            weight_gradient(run, MatRef::new(&hidden, rows, r), dy, Accumulate::Add, MatMut::new(db, n, r));
+            let mut scaled = run.floats(rows * r);
+            scaled.copy_from_slice(hidden);
+            scale(&mut scaled);
+            weight_gradient(run, MatRef::new(&scaled, rows, r), dy, Accumulate::Add, MatMut::new(db, n, r));
         }
-        let mut d = vec![0.0; rows * r];
+        let mut d = run.floats(rows * r);
         product(run, dy, layer.b(), MatMut::new(&mut d, rows, r), Accumulate::Overwrite);
         scale(&mut d);
-        let d = MatRef::new(&d, rows, r);
         if let Some(da) = to.add(A) {
-            weight_gradient(run, MatRef::new(x, rows, k), d, Accumulate::Add, MatMut::new(da, r, k));
+            let (x, d) = (MatRef::new(x, rows, k), MatRef::new(&d, rows, r));
+            weight_gradient(run, x, d, Accumulate::Add, MatMut::new(da, r, k));
         }
-        let mut dx = vec![0.0; rows * k];
-        product(run, d, layer.a(), MatMut::new(&mut dx, rows, k), Accumulate::Overwrite);
-        dx
+        d
+    }
+
+    /// The gradient of x through the adapter alone, Aᵀ (s Bᵀ dy), to dx (rows, in).
+    fn low_rank(&self, dy: &[f32], to: &mut Scope<'_>, dx: &mut [f32]) {
+        let (rows, LoraShape { in_features, rank, .. }) = (self.rows, self.layer.shape());
+        let d = self.inner(dy, to);
+        let (d, dx) = (MatRef::new(&d, rows, rank), MatMut::new(dx, rows, in_features));
+        product(self.run, d, self.layer.a(), dx, Accumulate::Overwrite);
+    }
+
+    /// The gradient of x through the base, then through the adapter, dy the same for both.
+    fn through_both(
+        &self,
+        (base, dy): (&Linear, &[f32]),
+        to: &mut Scope<'_>,
+        (mut dx, accumulate): (MatMut<'_>, Accumulate),
+    ) {
+        let (run, rows, LoraShape { out_features, rank, .. }) = (self.run, self.rows, self.layer.shape());
+        let inner = self.inner(dy, to);
+        let (d, dy) = (MatRef::new(&inner, rows, rank), MatRef::new(dy, rows, out_features));
+        input_gradient(run, &base.weight, dy, accumulate, dx.reborrow());
+        product(run, d, self.layer.a(), dx, Accumulate::Add);
     }
 
     /// dm_j += Σ dy_j · (W x + s B A x)_j / |V_j|; |V| is taken for a constant, as the paper and peft do.
@@ -219,17 +234,8 @@ fn times(run: &Run<'_>, x: &[f32], rows: usize, f: &[f32]) -> Vec<f32> {
 }
 
 /// dx += the gradient `change` of the inputs after dropout: dropped and scaled alike.
-fn add_dropped(run: &Run<'_>, layer: &LoraLayer, draw: Option<Draw>, change: Vec<f32>, dx: &mut [f32]) {
-    let k = layer.shape().in_features;
-    let change = match draw {
-        None => change,
-        Some(draw) => {
-            let mut dropped = vec![0.0; change.len()];
-            draw.dropout(layer.dropout, k, &change, &mut dropped);
-            dropped
-        }
-    };
-    let rows = dx.len() / k.max(1);
-    let change = MatRef::new(&change, rows, k);
-    elementwise::binary_in_place(run.cpu(), Binary::Add, MatMut::new(dx, rows, k), change);
+fn add_dropped(run: &Run<'_>, layer: &LoraLayer, draw: Draw, change: &[f32], dx: &mut [f32]) {
+    let mut dropped = run.floats(change.len());
+    draw.dropout(layer.dropout, layer.shape().in_features, change, &mut dropped);
+    add(run, dx, &dropped);
 }
