@@ -144,6 +144,7 @@ fn training(plan: &Plan) -> crate::train::Plan {
         label_smoothing: 0.0,
         keep: plan.keep,
         seed: 1,
+        lora_plus: 1.0,
     }
 }
 
