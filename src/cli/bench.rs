@@ -118,9 +118,10 @@ texts a second, each in turns with the ceiling that binds it; before that, how l
 its files read or mapped. Its --json is {model, tier, threads, cache,
 rows: [{test, unit, rate, bound, of_peak}]}, rate and of_peak being summaries.
 
---train measures steps of training on drawn tokens (AdamW; adapters of rank 8 on every linear layer of the blocks), in
-turns with the ceiling and with the step's matrix products alone, and reads the peak of the process's memory. Its
---json is {model, tier, threads, step: {ms, of_peak}, products: {ms, of_peak}, share_of_products, peak_bytes}.
+--train measures steps of training on drawn tokens (AdamW; adapters of rank 8 on every linear layer of the
+blocks), in turns with the ceiling and with the step's matrix products alone, and reads the peak of the
+process's memory. Its --json is {model, tier, threads, step: {ms, of_peak}, products: {ms, of_peak},
+share_of_products, peak_bytes}.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",
