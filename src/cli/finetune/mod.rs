@@ -157,9 +157,9 @@ The weights that come out have the same bits for any --threads, on every instruc
 for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
 With --resume all other flags must be as they were.
 
---report-memory prints the bytes of the buffers themselves and the most that the process ever had resident: its
-code, tokenizer, examples and the threads' scratch are in that besides. --recompute and --micro make activations
-small.
+--report-memory prints the bytes of the buffers themselves and the most that the process ever had resident:
+its code, tokenizer, examples and the threads' scratch are in that besides. --recompute and --micro make
+activations small.
 
 Examples:
   samebits finetune --out who-has-what
