@@ -268,7 +268,7 @@ fn the_type_of_the_cache_is_recorded_and_rounds_what_it_holds() {
 fn mistakes_are_named() {
     let (llama, bert, folder) = (model("llama"), model("bert"), Folder::new("model_mistakes"));
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["generate"], 2, "--model PATH says which model"),
+        (&["embed", "/dev/null"], 2, "--model DIR says which model"),
         (&["generate", "--model", &bert], 1, "this model embeds texts, it does not continue them"),
         (&["embed", "--model", &llama, "/dev/null"], 1, "this model continues texts"),
         (&["embed", "--model", &bert, "--format", "npy", "-"], 2, "needs --output FILE"),
