@@ -1,5 +1,6 @@
 //! Chunks: what holds for every strategy and every text, LangChain's own chunks, and Unicode's own break tests.
 
+use samebits::golden::Random;
 use samebits::io::json;
 use samebits::rag::chunk::{Language, Level, Separator, Threshold};
 use samebits::rag::{Chunk, TextChunker, Unit, segment};
@@ -13,23 +14,6 @@ fn data() -> Option<PathBuf> {
         eprintln!("skipped: SAMEBITS_DATA is not set");
     }
     data
-}
-
-/// Splitmix64.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % n as u64) as usize
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
 }
 
 /// What is hard to cut: joiners, flags, marks, jamo, conjuncts, line ends of all kinds, nothing, and plain words.
@@ -85,8 +69,8 @@ const PIECES: &[&str] = &[
     "averylongwordwithoutanyendatall",
 ];
 
-fn text(draw: &mut Draw) -> String {
-    (0..draw.below(80)).map(|_| draw.one(PIECES)).collect()
+fn text(draw: &mut Random) -> String {
+    (0..draw.below(80)).map(|_| PIECES[draw.below(PIECES.len())]).collect()
 }
 
 fn vowels(text: &str) -> usize {
@@ -166,7 +150,7 @@ fn place(text: &str, chunk: &Chunk<'_>) {
 
 #[test]
 fn ten_thousand_texts() {
-    let draw = &mut Draw(1);
+    let draw = &mut Random::new(1);
     for _ in 0..10_000 {
         let text = text(draw);
         let unit = [Unit::Bytes, Unit::Chars, Unit::Words, Unit::Measured(&vowels)][draw.below(4)];
@@ -204,7 +188,7 @@ fn ten_thousand_texts() {
 
 #[test]
 fn it_always_ends() {
-    let draw = &mut Draw(2);
+    let draw = &mut Random::new(2);
     let texts: Vec<String> = (0..40).map(|_| text(draw)).collect();
     for (size, overlap) in (0..=12).flat_map(|size| (0..=14).map(move |overlap| (size, overlap))) {
         for unit in [Unit::Bytes, Unit::Chars, Unit::Words, Unit::Measured(&vowels)] {

@@ -1,6 +1,7 @@
 //! BM25 against bm25s, changes against fresh builds; stems against Snowball; measures, fusion and diversity against
 //! what they are by definition; SciFact and Cranfield.
 
+use samebits::golden::Random;
 use samebits::io::json::{self, Value};
 use samebits::rag::analyze::stem_english;
 use samebits::rag::evaluate::{self, Measures, Relevant};
@@ -48,27 +49,14 @@ fn scores_are_those_of_bm25s() {
     assert!(count > 500, "{count} scores");
 }
 
-/// Splitmix64.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % n as u64) as usize
-    }
-
-    fn text(&mut self) -> String {
-        let word = |draw: &mut Draw| format!("w{} ", draw.below(4).pow(3) + draw.below(3));
-        (0..self.below(30)).map(|_| word(self)).collect()
-    }
+fn text(draw: &mut Random) -> String {
+    let word = |draw: &mut Random| format!("w{} ", draw.below(4).pow(3) + draw.below(3));
+    (0..draw.below(30)).map(|_| word(draw)).collect()
 }
 
 #[test]
 fn any_history_gives_the_bits_of_a_fresh_build() {
-    let draw = &mut Draw(3);
+    let draw = &mut Random::new(3);
     for variant in [Variant::Lucene, Variant::Robertson, Variant::Atire, Variant::L, Variant::Plus] {
         let options = Bm25Options { variant, ..Bm25Options::default() };
         let mut index = Bm25::new(options, Analyzer::words());
@@ -77,7 +65,7 @@ fn any_history_gives_the_bits_of_a_fresh_build() {
             let id = format!("d{}", draw.below(300));
             // First it grows, then it nearly empties, then it grows again.
             if draw.below(10) < [8, 1, 7][step / 1000] {
-                let text = draw.text();
+                let text = text(draw);
                 index.add(&id, &text);
                 kept.insert(id, text);
             } else {

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{assert_same, cpus};
+use samebits::golden::Hash;
 use samebits::io::json::{self, Value};
 use samebits::kernels::nf4::{self, DYNAMIC_MAP, NESTED_BLOCKSIZE, block_count, code_bytes};
 
@@ -25,8 +26,8 @@ fn drawn(n: usize) -> Vec<f32> {
 }
 
 fn fnv(bytes: impl IntoIterator<Item = u8>) -> String {
-    let step = |h: u64, byte: u8| (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    format!("{:016x}", bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, step))
+    let bytes: Vec<u8> = bytes.into_iter().collect();
+    format!("{:016x}", Hash::default().bytes(&bytes).0)
 }
 
 fn bytes(x: &[f32]) -> impl Iterator<Item = u8> {

@@ -107,7 +107,8 @@ impl Report {
 }
 
 impl Summary {
-    fn write(&self, w: &mut Writer) {
+    /// As an object of JSON.
+    pub(crate) fn write(&self, w: &mut Writer) {
         w.object(|w| {
             w.key("median").number(self.median);
             w.key("min").number(self.min);

@@ -53,7 +53,7 @@ mod to_gguf;
 mod to_json;
 mod train;
 mod trie;
-mod unicode;
+pub(crate) mod unicode;
 mod unigram;
 mod vocab;
 mod vocab_txt;

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::Path;
 
 use super::rate;
-use crate::bench::measure::Summary;
 use crate::bench::model::{Plan, Row, load, measure};
 use crate::cli::{Align, Args, Console, Failure, Progress, Table};
 use crate::cpu;
@@ -52,8 +51,14 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     }
     let (path, cache) = (path.display(), kind.name());
     writeln!(console, "{path} on {}, {threads} threads, {cache} cache", cpu.tier())?;
+    write!(console, "{}", table("test", &rows))?;
+    Ok(())
+}
+
+/// What was measured, a line each; `heading` stands above the names.
+pub(super) fn table(heading: &'static str, rows: &[Row]) -> Table {
     let mut table = Table::new([
-        ("test", Align::Left),
+        (heading, Align::Left),
         ("median", Align::Right),
         ("", Align::Left),
         ("(min–max)", Align::Left),
@@ -63,10 +68,9 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     for Row { test, unit, rate: r, bound, of_peak } in rows {
         let range = format!("({}–{})", rate(r.min), rate(r.max));
         let share = format!("{:.0} %", 100.0 * of_peak.median);
-        table.row([test, rate(r.median), unit.into(), range, share, bound.into()]);
+        table.row([test.clone(), rate(r.median), (*unit).into(), range, share, (*bound).into()]);
     }
-    write!(console, "{table}")?;
-    Ok(())
+    table
 }
 
 /// `--prompt`: lengths.
@@ -80,14 +84,6 @@ fn prompts(args: &Args) -> Result<Vec<usize>, Failure> {
 }
 
 fn json(path: &Path, tier: &str, (threads, kind): (usize, CacheType), rows: &[Row]) -> String {
-    let summary = |w: &mut Writer, s: &Summary| {
-        w.object(|w| {
-            w.key("median").number(s.median);
-            w.key("min").number(s.min);
-            w.key("max").number(s.max);
-            w.key("samples").number(s.samples);
-        });
-    };
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("model").string(&path.to_string_lossy());
@@ -99,9 +95,9 @@ fn json(path: &Path, tier: &str, (threads, kind): (usize, CacheType), rows: &[Ro
                 w.object(|w| {
                     w.key("test").string(&row.test);
                     w.key("unit").string(row.unit);
-                    summary(w.key("rate"), &row.rate);
+                    row.rate.write(w.key("rate"));
                     w.key("bound").string(row.bound);
-                    summary(w.key("of_peak"), &row.of_peak);
+                    row.of_peak.write(w.key("of_peak"));
                 });
             }
         });

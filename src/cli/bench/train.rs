@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::rate;
-use crate::bench::measure::Summary;
+use super::model::table;
 use crate::bench::train::{Measured, Plan, What, measure};
-use crate::cli::{Align, Args, Console, Failure, Progress, Table};
+use crate::cli::{Args, Console, Failure, Progress};
 use crate::cpu;
 use crate::io::json::Writer;
 use crate::model::Keep;
@@ -54,20 +53,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
 }
 
 fn print(measured: &Measured, console: &mut Console) -> Result<(), Failure> {
-    let mut table = Table::new([
-        ("", Align::Left),
-        ("median", Align::Right),
-        ("", Align::Left),
-        ("(min–max)", Align::Left),
-        ("of peak", Align::Right),
-        ("bound", Align::Left),
-    ]);
-    for row in &measured.rows {
-        let (r, range) = (row.rate, format!("({}–{})", rate(row.rate.min), rate(row.rate.max)));
-        let share = format!("{:.0} %", 100.0 * row.of_peak.median);
-        table.row([row.test.clone(), rate(r.median), row.unit.into(), range, share, row.bound.into()]);
-    }
-    write!(console, "{table}")?;
+    write!(console, "{}", table("", &measured.rows))?;
     writeln!(console, "products are {:.0} % of a step's time", 100.0 * measured.products.median)?;
     if let Some(peak) = measured.peak {
         writeln!(console, "peak of memory: {:.0} MiB", peak as f64 / f64::from(1 << 20))?;
@@ -76,14 +62,6 @@ fn print(measured: &Measured, console: &mut Console) -> Result<(), Failure> {
 }
 
 fn json(path: &Path, tier: &str, threads: usize, measured: &Measured) -> String {
-    let summary = |w: &mut Writer, s: &Summary| {
-        w.object(|w| {
-            w.key("median").number(s.median);
-            w.key("min").number(s.min);
-            w.key("max").number(s.max);
-            w.key("samples").number(s.samples);
-        });
-    };
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("model").string(&path.to_string_lossy());
@@ -91,11 +69,11 @@ fn json(path: &Path, tier: &str, threads: usize, measured: &Measured) -> String 
         w.key("threads").number(threads);
         for (name, row) in ["step", "products"].into_iter().zip(&measured.rows) {
             w.key(name).object(|w| {
-                summary(w.key("ms"), &row.rate);
-                summary(w.key("of_peak"), &row.of_peak);
+                row.rate.write(w.key("ms"));
+                row.of_peak.write(w.key("of_peak"));
             });
         }
-        summary(w.key("share_of_products"), &measured.products);
+        measured.products.write(w.key("share_of_products"));
         match measured.peak {
             Some(bytes) => w.key("peak_bytes").number(bytes),
             None => w.key("peak_bytes").null(),

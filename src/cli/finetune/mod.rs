@@ -8,7 +8,7 @@ mod patterns;
 use std::io::Write;
 use std::path::Path;
 
-use super::learning::{Job, Judged, Measure, Settings, Usual};
+use super::learning::{self, Job, Judged, Measure, Settings, Usual};
 use super::opening::Chosen;
 use super::{Args, Command, Console, Failure, Flag, Takes};
 use crate::io::json::Writer;
@@ -115,13 +115,13 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("S"),
             help: "of the adapter, the order and what is dropped; 0",
         },
-        Flag { name: "checkpoint", takes: Takes::One("FILE"), help: "written every --every steps" },
-        Flag { name: "every", takes: Takes::One("N"), help: "steps between checkpoints; 100 unless given" },
-        Flag { name: "resume", takes: Takes::Nothing, help: "go on from the --checkpoint" },
+        learning::CHECKPOINT,
+        learning::EVERY,
+        learning::RESUME,
         Flag { name: "report-memory", takes: Takes::Nothing, help: "what took how much memory, at the end" },
-        Flag { name: "recompute", takes: Takes::Nothing, help: "compute activations again: less memory" },
-        Flag { name: "loss-svg", takes: Takes::One("FILE"), help: "the curve of the loss as a picture" },
-        Flag { name: "metrics", takes: Takes::One("FILE"), help: "a line of JSON for each step" },
+        learning::RECOMPUTE,
+        learning::LOSS_SVG,
+        learning::METRICS,
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
         Flag {
             name: "json",
@@ -185,7 +185,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     // Quantised as it is read: a model that fits in NF4 need not fit as floats.
     let nf4 = (args.text("method")? == Some("qlora")).then_some(method::BLOCKSIZE);
     let (mut model, _) = chosen.open(&run, Opening { nf4, ..Opening::default() })?;
-    let learner = Learner::prepare(args, &run, chosen.name(), &mut model, Philox::new(seed(args)?))?;
+    let learner =
+        Learner::prepare(args, &run, chosen.name(), &mut model, Philox::new(Settings::seed(args)?))?;
     let settings = Settings::read(args, &lesson.usual, lesson.examples.len())?;
     let plan = plan(args, &lesson.usual, &settings)?;
     let mut trainer = settings.trainer(&run, model, plan, |name| learner.learns(name))?;
@@ -237,10 +238,6 @@ impl Lesson {
 const USUAL: Usual = Usual { batch: 8, epochs: 1, lr: 2e-4 };
 /// The same for the pairs inside.
 const USUAL_INSIDE: Usual = Usual { batch: 16, epochs: 3, lr: 3e-3 };
-
-fn seed(args: &Args) -> Result<u64, Failure> {
-    Ok(args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64)
-}
 
 fn plan(args: &Args, usual: &Usual, settings: &Settings) -> Result<Plan, Failure> {
     let total = settings.total;

@@ -8,13 +8,26 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{Args, Console, Failure, Progress};
+use super::{Args, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::model::{Decoder, Keep, Workspace};
 use crate::run::Run;
 use crate::train::data::{Batch, Example, Stream, order};
 use crate::train::{Loss, Outcome, Plan, Report, Trainer, exact_matches};
 use record::Record;
+
+/// Flags that mean the same in every command that learns.
+pub const CHECKPOINT: Flag =
+    Flag { name: "checkpoint", takes: Takes::One("FILE"), help: "written every --every steps" };
+pub const EVERY: Flag =
+    Flag { name: "every", takes: Takes::One("N"), help: "steps between checkpoints; 100 unless given" };
+pub const RESUME: Flag = Flag { name: "resume", takes: Takes::Nothing, help: "go on from the --checkpoint" };
+pub const RECOMPUTE: Flag =
+    Flag { name: "recompute", takes: Takes::Nothing, help: "compute activations again: less memory" };
+pub const LOSS_SVG: Flag =
+    Flag { name: "loss-svg", takes: Takes::One("FILE"), help: "the curve of the loss as a picture" };
+pub const METRICS: Flag =
+    Flag { name: "metrics", takes: Takes::One("FILE"), help: "a line of JSON for each step" };
 
 /// Where examples come from.
 pub trait Supply {
@@ -107,7 +120,7 @@ impl Settings {
             micro: args.count("micro", 1..=1 << 20)?.unwrap_or(batch),
             of_epoch,
             total,
-            seed: args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64,
+            seed: Settings::seed(args)?,
             checkpoint: args.path("checkpoint"),
             every: args.count("every", 1..=1 << 30)?.unwrap_or(100) as u64,
             judge_every: args.count("judge-every", 1..=1 << 30)?.map(|n| n as u64),
@@ -120,6 +133,11 @@ impl Settings {
             return Err(Failure::usage("--resume goes with --checkpoint FILE", None));
         }
         Ok(settings)
+    }
+
+    /// `--seed`
+    pub fn seed(args: &Args) -> Result<u64, Failure> {
+        Ok(args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64)
     }
 
     /// What blocks keep, by `--recompute`.
@@ -149,13 +167,15 @@ pub struct Job<'a, 'c, 'o> {
     console: &'c mut Console<'o>,
     progress: Progress,
     record: Record,
+    /// The order of an epoch, the last that was asked for.
+    order: (u64, Vec<usize>),
 }
 
 impl<'a, 'c, 'o> Job<'a, 'c, 'o> {
     /// Not begun yet.
     pub fn new(run: &'a Run<'a>, settings: Settings, console: &'c mut Console<'o>) -> Result<Self, Failure> {
         let record = Record::new(settings.metrics.as_deref(), settings.resume)?;
-        Ok(Job { run, settings, console, progress: Progress::new(), record })
+        Ok(Job { run, settings, console, progress: Progress::new(), record, order: (0, Vec::new()) })
     }
 
     /// How well examples that are not learned from are foretold.
@@ -224,10 +244,13 @@ impl<'a, 'c, 'o> Job<'a, 'c, 'o> {
     }
 
     /// The micro-batches of a step.
-    fn batches(&self, supply: &dyn Supply, step: u64) -> Vec<Batch> {
+    fn batches(&mut self, supply: &dyn Supply, step: u64) -> Vec<Batch> {
         let Settings { batch, micro, of_epoch, seed, .. } = self.settings;
         let (epoch, place) = (step / of_epoch, (step % of_epoch) as usize);
-        let order = order(supply.len(), seed, epoch);
+        if self.order.0 != epoch || self.order.1.is_empty() {
+            self.order = (epoch, order(supply.len(), seed, epoch));
+        }
+        let order = &self.order.1;
         let chosen = &order[place * batch..order.len().min((place + 1) * batch)];
         let part = |part: &[usize]| {
             let examples: Vec<Cow<'_, Example>> = part.iter().map(|&i| supply.example(epoch, i)).collect();

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::learning::{Job, Measure, Settings, Usual};
+use super::learning::{self, Job, Measure, Settings, Usual};
 use super::{Args, Command, Console, Failure, Flag, Takes, read_text};
+use crate::golden::Hash;
 use crate::io::json::{self, Writer};
 use crate::io::tokenizer::{EncodeOptions, Tokenizer, TrainOptions, Trainer as Vocabulary};
 use crate::io::{atomic, safetensors};
@@ -78,12 +79,12 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("S"),
             help: "of the weights and of the order; 0 unless given",
         },
-        Flag { name: "checkpoint", takes: Takes::One("FILE"), help: "written every --every steps" },
-        Flag { name: "every", takes: Takes::One("N"), help: "steps between checkpoints; 100 unless given" },
-        Flag { name: "resume", takes: Takes::Nothing, help: "go on from the --checkpoint" },
-        Flag { name: "recompute", takes: Takes::Nothing, help: "compute activations again: less memory" },
-        Flag { name: "loss-svg", takes: Takes::One("FILE"), help: "the curve of the loss as a picture" },
-        Flag { name: "metrics", takes: Takes::One("FILE"), help: "a line of JSON for each step" },
+        learning::CHECKPOINT,
+        learning::EVERY,
+        learning::RESUME,
+        learning::RECOMPUTE,
+        learning::LOSS_SVG,
+        learning::METRICS,
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
         Flag {
             name: "json",
@@ -130,7 +131,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let mut start = Start::read(&config)?;
     let words = start.vocabulary(args, &texts.learned)?;
     let length = args.count("seq-len", 1..=start.config.context)?.unwrap_or(start.config.context);
-    let seed = args.count("seed", 0..=usize::MAX)?.unwrap_or(0) as u64;
+    let seed = Settings::seed(args)?;
     let stream = Stream::new(ids(&words.tokenizer, &texts.learned)?, length, seed);
     if stream.is_empty() {
         let what = format!("too short for a window of {length} tokens");
@@ -339,6 +340,5 @@ fn finish(
 /// A number for the bits of a model's file (FNV-1a).
 fn hash(path: &Path) -> Result<u64, Error> {
     let file = safetensors::SafeTensors::open(path)?;
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    Ok(file.tensors().flat_map(|t| t.bytes).fold(0xcbf2_9ce4_8422_2325, step))
+    Ok(file.tensors().fold(Hash::default(), |hash, tensor| hash.bytes(tensor.bytes)).0)
 }

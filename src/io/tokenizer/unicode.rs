@@ -4,11 +4,13 @@
 //! The tables and the script that wrote them stand in `unicode/`.
 
 mod form;
+mod property;
 mod tables;
 
 use tables::{CATEGORY, LOWER_CODES, LOWER_ENDS, LOWER_TEXT};
 
 pub(crate) use form::{Form, needs_nothing};
+pub(crate) use property::Property;
 
 /// A set of general categories, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,54 +46,12 @@ impl Set {
     }
 }
 
-/// The categories of ASCII, looked up once.
-const ASCII: [u8; 128] = {
-    let mut found = [0; 128];
-    let mut c = 0;
-    while c < 128 {
-        found[c] = search(c as u32);
-        c += 1;
-    }
-    found
-};
-
-/// For each block of 256 code points, the entry of [`CATEGORY`] that holds its first.
-const BLOCKS: [u16; 0x1101] = {
-    let mut found = [0; 0x1101];
-    let (mut block, mut entry) = (0, 0);
-    while block < found.len() {
-        while entry + 1 < CATEGORY.len() && CATEGORY[entry + 1] >> 5 <= (block as u32) << 8 {
-            entry += 1;
-        }
-        found[block] = entry as u16;
-        block += 1;
-    }
-    found
-};
-
-const fn search(code: u32) -> u8 {
-    let (mut low, mut high) = (0, CATEGORY.len());
-    while high - low > 1 {
-        let middle = (low + high) / 2;
-        if CATEGORY[middle] >> 5 <= code {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    (CATEGORY[low] & 31) as u8
-}
+static CATEGORIES: Property = Property::new(CATEGORY);
 
 /// The general category, as its place in `Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc … Cn`.
 #[inline]
 fn category(c: char) -> u32 {
-    let code = c as usize;
-    if code < 128 {
-        return u32::from(ASCII[code]);
-    }
-    let (low, high) = (BLOCKS[code >> 8] as usize, BLOCKS[(code >> 8) + 1] as usize);
-    let beyond = CATEGORY[low..=high].partition_point(|&entry| (entry >> 5) as usize <= code);
-    CATEGORY[low + beyond - 1] & 31
+    u32::from(CATEGORIES.class(c))
 }
 
 /// The property `White_Space`.

@@ -1,6 +1,6 @@
 //! Models that were made here: random ones to begin with, and what they became as a folder of Hugging Face.
 
-use super::parts::{Role, expected};
+use super::parts::{Part, Role, expected};
 use super::{ElementType, to_folder};
 use crate::io::atomic;
 use crate::io::json::Writer;
@@ -16,6 +16,7 @@ use std::path::Path;
 /// Tensors as transformers draws them for a new model: matrices normal, gains 1, biases 0.
 struct Drawn<'a> {
     config: &'a DecoderConfig,
+    parts: Vec<Part>,
     deviation: f64,
     random: Philox,
 }
@@ -26,11 +27,11 @@ impl Source for Drawn<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        expected(self.config).into_iter().map(|part| part.name).collect()
+        self.parts.iter().map(|part| part.name.clone()).collect()
     }
 
     fn tensor(&self, name: &str) -> Result<Tensor> {
-        let part = expected(self.config).into_iter().find(|part| part.name == name);
+        let part = self.parts.iter().find(|part| part.name == name);
         let part = part.ok_or_else(|| Error::invalid(format!("no tensor {name:?}")))?;
         let stream = stream_of(name);
         let value = |i: usize| match part.role {
@@ -51,7 +52,8 @@ impl Decoder {
     /// # Errors
     /// Where the configuration contradicts itself.
     pub fn random(cpu: Cpu, config: &DecoderConfig, deviation: f64, random: Philox) -> Result<Decoder> {
-        Decoder::load(cpu, config.clone(), &Drawn { config, deviation, random })
+        let parts = expected(config);
+        Decoder::load(cpu, config.clone(), &Drawn { config, parts, deviation, random })
     }
 }
 

@@ -130,10 +130,7 @@ fn ends<'t>(
     cuts: &Range<usize>,
 ) -> impl Iterator<Item = usize> {
     let Range { start, end } = *cuts;
-    let ends = parts.scan(from, |at, part| {
-        *at += part.len();
-        Some(*at)
-    });
+    let ends = segment::ranges(parts, from).map(|part| part.end);
     ends.take_while(move |&at| at < end).filter(move |&at| at >= start)
 }
 

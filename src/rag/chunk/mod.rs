@@ -247,11 +247,7 @@ impl<'m> TextChunker<'m> {
     }
 
     fn sentence_windows(&self, text: &str, window: usize) -> Vec<Part> {
-        let sentences = segment::prose(text).scan(0, |end, sentence| {
-            *end += sentence.len();
-            Some(*end - sentence.len()..*end)
-        });
-        let sentences: Vec<Range<usize>> = sentences.collect();
+        let sentences: Vec<Range<usize>> = segment::ranges(segment::prose(text), 0).collect();
         let mut parts = Vec::new();
         for (i, sentence) in sentences.iter().enumerate() {
             let (first, last) = (i.saturating_sub(window), (i + window).min(sentences.len() - 1));

@@ -48,12 +48,7 @@ impl Semantic<'_> {
     }
 
     fn subjects(&self, text: &str) -> Result<Vec<Range<usize>>> {
-        let sentences: Vec<Range<usize>> = segment::prose(text)
-            .scan(0, |end, sentence| {
-                *end += sentence.len();
-                Some(*end - sentence.len()..*end)
-            })
-            .collect();
+        let sentences: Vec<Range<usize>> = segment::ranges(segment::prose(text), 0).collect();
         if sentences.len() < 2 {
             return Ok(sentences);
         }

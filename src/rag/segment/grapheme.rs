@@ -4,7 +4,7 @@ use super::{Property, char_floor, tables};
 
 static CLASSES: Property = Property::new(tables::GRAPHEME);
 
-// The numbers of tables.py; 16 is added here.
+// The numbers of tables.py; 17 is added here.
 const CR: u8 = 1;
 const LF: u8 = 2;
 const CONTROL: u8 = 3;

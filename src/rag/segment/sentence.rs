@@ -146,7 +146,7 @@ impl State {
         let plain = text.as_bytes()[at..].iter().take_while(|&&byte| PLAIN[usize::from(byte)]).count();
         let end = at + plain;
         if plain >= 2 {
-            let class = |at: usize| CLASSES.ascii[usize::from(text.as_bytes()[at])];
+            let class = |at: usize| CLASSES.ascii(text.as_bytes()[at]);
             (self.before, self.last, self.raw) = (class(end - 2), class(end - 1), class(end - 1));
             return end;
         }
@@ -176,7 +176,8 @@ const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;
     while byte < 128 {
-        plain[byte] = !matches!(CLASSES.ascii[byte], CR | LF | SEPARATOR | EXTEND | FORMAT | STOP | TERMINAL);
+        plain[byte] =
+            !matches!(CLASSES.ascii(byte as u8), CR | LF | SEPARATOR | EXTEND | FORMAT | STOP | TERMINAL);
         byte += 1;
     }
     plain
