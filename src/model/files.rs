@@ -67,7 +67,7 @@ impl SentenceEncoder {
 }
 
 /// x / max(‖x‖, 10⁻¹²): what PyTorch's `normalize` does.
-fn to_length_one(cpu: Cpu, x: &mut [f32]) {
+pub(crate) fn to_length_one(cpu: Cpu, x: &mut [f32]) {
     let n = x.len();
     let norm = reduce::norm2(cpu, x);
     let norm = if norm < 1e-12 { 1e-12 } else { norm };

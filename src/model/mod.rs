@@ -35,9 +35,9 @@ pub(crate) use convert::{copy_small, family};
 pub use decoder::{Decoder, Examples, Keep, ModuleMut, ParameterMut, Sequence, Site, Tape, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
-pub(crate) use files::read as read_config;
-#[cfg(feature = "std")]
 pub use files::{Model, Opening, SentenceEncoder};
+#[cfg(feature = "std")]
+pub(crate) use files::{read as read_config, to_length_one};
 pub use generate::Generator;
 pub use gguf::GgufTensors;
 pub use llama2c::Llama2cTensors;

@@ -4,16 +4,16 @@ mod input;
 mod output;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::Error;
 use crate::io::atomic;
-use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer, Truncation};
-use crate::model::{SentenceEncoder, Workspace};
+use crate::rag::EmbeddingModel;
+use crate::rag::embed::{Options, open};
 use crate::run::Run;
-use input::{Input, Item};
+use input::Input;
 use output::{Format, Output};
 
 pub const COMMAND: Command = Command {
@@ -33,6 +33,16 @@ pub const COMMAND: Command = Command {
             name: "normalize",
             takes: Takes::Nothing,
             help: "scale vectors to length 1, whatever the model says",
+        },
+        Flag {
+            name: "dim",
+            takes: Takes::One("N"),
+            help: "the first N components alone, for models made for that",
+        },
+        Flag {
+            name: "query",
+            takes: Takes::Nothing,
+            help: "texts that search: with the prompt that the model has for them",
         },
         Flag { name: "format", takes: Takes::One("F"), help: "jsonl (unless given), f32 or npy" },
         Flag { name: "output", takes: Takes::One("FILE"), help: "write there, whole or not at all" },
@@ -66,8 +76,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let folder = args.path("model");
     let folder = folder.ok_or_else(|| Failure::usage("embed: --model DIR says which model", None))?;
     let pool = args.pool()?;
+    let options = Options { normalize: args.has("normalize"), dim: args.count("dim", 1..=1 << 20)? };
     let mut job = Job {
-        embedder: Embedder::open(&folder, args.has("normalize"))?,
+        model: open(&folder, crate::cpu::default()?, options)?,
+        queries: args.has("query"),
         input: Input::open(args.operands().first().map(PathBuf::from), args.has("jsonl"))?,
         batch: args.count("batch", 1..=4096)?.unwrap_or(32),
         run: Run::on(crate::cpu::default()?, &pool),
@@ -89,45 +101,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
 }
 
-/// A model and its tokenizer.
-struct Embedder {
-    tokenizer: Tokenizer,
-    model: SentenceEncoder,
-    workspace: Workspace,
-}
-
-impl Embedder {
-    fn open(folder: &Path, normalize: bool) -> Result<Embedder, Failure> {
-        let model = SentenceEncoder::open(folder, crate::cpu::default()?)?;
-        let mut tokenizer = Tokenizer::open(folder)?;
-        if tokenizer.vocab_len() > model.encoder.config().vocab {
-            let what = format!(
-                "the tokenizer has {} tokens, the model {}",
-                tokenizer.vocab_len(),
-                model.encoder.config().vocab
-            );
-            return Err(Error::invalid(what).in_file(folder.display()).into());
-        }
-        tokenizer.set_truncation(Some(Truncation::to(model.max_tokens)));
-        let model = SentenceEncoder { normalize: normalize || model.normalize, ..model };
-        Ok(Embedder { tokenizer, model, workspace: Workspace::new() })
-    }
-
-    /// One vector a text, end to end.
-    fn embed(&mut self, run: &Run<'_>, texts: &[Item], out: &mut Vec<f32>) -> Result<(), Failure> {
-        let options = EncodeOptions { padding: Choice::Off, ..EncodeOptions::default() };
-        let texts: Vec<&str> = texts.iter().map(|item| &*item.text).collect();
-        let encoded = self.tokenizer.encode_batch(&texts, &options)?;
-        let ids: Vec<&[u32]> = encoded.iter().map(|e| &e.ids[..]).collect();
-        out.clear();
-        out.resize(texts.len() * self.model.encoder.config().dim, 0.0);
-        Ok(self.model.embed(run, &ids, out, &mut self.workspace)?)
-    }
-}
-
 /// The whole stream.
 struct Job<'p> {
-    embedder: Embedder,
+    model: Box<dyn EmbeddingModel>,
+    queries: bool,
     input: Input,
     batch: usize,
     run: Run<'p>,
@@ -136,15 +113,21 @@ struct Job<'p> {
 impl Job<'_> {
     fn all<W: Write>(&mut self, output: &mut Output<W>) -> Result<(), Failure> {
         let (mut progress, start, mut done) = (Progress::new(), Instant::now(), 0);
-        let dim = self.embedder.model.encoder.config().dim;
-        let (mut items, mut vectors) = (Vec::new(), Vec::new());
+        let dim = self.model.dim();
+        let mut items = Vec::new();
         output.begin(dim)?;
         loop {
             self.input.take(self.batch, &mut items)?;
             if items.is_empty() {
                 return Ok(());
             }
-            self.embedder.embed(&self.run, &items, &mut vectors)?;
+            let texts: Vec<&str> = items.iter().map(|item| &*item.text).collect();
+            let vectors = if self.queries {
+                let one = |text: &&str| self.model.embed_query(&self.run, text);
+                texts.iter().map(one).collect::<crate::Result<Vec<_>>>()?.concat()
+            } else {
+                self.model.embed(&self.run, &texts)?
+            };
             for (item, vector) in items.iter().zip(vectors.chunks_exact(dim)) {
                 output.put(&item.id, vector)?;
             }
