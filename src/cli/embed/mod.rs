@@ -22,7 +22,11 @@ pub const COMMAND: Command = Command {
     operands: "[FILE|-]",
     arity: (0, 1),
     flags: &[
-        Flag { name: "model", takes: Takes::One("DIR"), help: "a folder of an encoder, as on Hugging Face" },
+        Flag {
+            name: "model",
+            takes: Takes::One("DIR"),
+            help: "a folder of an encoder, as on Hugging Face, or of model2vec",
+        },
         Flag {
             name: "jsonl",
             takes: Takes::Nothing,
