@@ -2,7 +2,7 @@
 
 mod common;
 use common::*;
-use samebits::kernels::topk::topk;
+use samebits::kernels::topk::{Best, Places, topk};
 
 /// A stable sort in the order that `topk` promises.
 fn twin(scores: &[f32], k: usize) -> (Vec<f32>, Vec<u32>) {
@@ -40,6 +40,49 @@ fn every_length_and_k() {
                 check(cpu, &distinct, k, "distinct");
                 check(cpu, &ties, k, "ties");
                 check(cpu, &specials, k, "specials");
+            }
+        }
+    }
+}
+
+/// The scores in parts, their places in an order that is drawn: as if they had come at once, and stood there.
+fn check_parts(cpu: Cpu, scores: &[f32], k: usize, random: &mut Random) {
+    let n = scores.len();
+    let mut places: Vec<u32> = (0..n as u32).collect();
+    (1..n).for_each(|i| places.swap(i, random.below(i + 1)));
+    let moved: Vec<f32> = places.iter().map(|&place| scores[place as usize]).collect();
+    let (mut values, mut indices) = ([vec![-77.0; k], vec![-77.0; k]], [vec![77; k], vec![77; k]]);
+    let ([in_order, drawn], [first, second]) = (&mut values, &mut indices);
+    let (mut in_order, mut drawn) = (Best::new(in_order, first), Best::new(drawn, second));
+    let mut at = 0;
+    while at < n {
+        let end = n.min(at + random.below(150));
+        in_order.offer(cpu, &scores[at..end], Places::From(at as u32));
+        drawn.offer(cpu, &moved[at..end], Places::At(&places[at..end]));
+        assert_eq!(in_order.worst().is_some(), k > 0 && end >= k);
+        at = end;
+    }
+    let (want, order) = twin(scores, k);
+    for found in [in_order.finish(), drawn.finish()] {
+        assert_eq!(found, order.len());
+    }
+    for (values, indices) in values.iter().zip(&indices) {
+        assert_eq!(indices[..order.len()], order, "{cpu:?} n = {n}, k = {k}, in parts");
+        assert_same(&values[..order.len()], &want, "in parts");
+    }
+}
+
+#[test]
+fn scores_may_come_in_parts_and_with_places() {
+    let mut random = Random::new(3);
+    for cpu in cpus() {
+        for _ in 0..if slow() { 20 } else { 300 } {
+            let n = random.below(700);
+            let ties: Vec<f32> = (0..n).map(|_| random.below(4) as f32 - 2.0).collect();
+            let specials: Vec<f32> = (0..n).map(|_| SPECIALS[random.below(16)]).collect();
+            let k = random.below(n + 20);
+            for scores in [random.normal(n), ties, specials] {
+                check_parts(cpu, &scores, k, &mut random);
             }
         }
     }

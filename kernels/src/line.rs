@@ -117,6 +117,15 @@ impl Line {
     }
 }
 
+/// Bytes as numbers of another type, in the machine's byte order; `None` where they do not lie as such numbers must,
+/// or are no whole number of them.
+#[inline(always)]
+pub fn numbers<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: `Plain` takes any bits.
+    let (before, numbers, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(numbers)
+}
+
 impl Default for Line {
     fn default() -> Self {
         Line::ZERO

@@ -30,47 +30,125 @@ use crate::simd::Simd;
 /// # Panics
 /// Where `values` and `indices` differ in length, or there are more than 2³² scores.
 pub fn topk(cpu: Cpu, scores: &[f32], values: &mut [f32], indices: &mut [u32]) -> usize {
-    let (k, places) = (values.len(), indices.len());
-    assert!(k == places, "{k} values, {places} indices");
-    assert!(scores.len() as u64 <= 1 << 32, "{} scores: more than 2^32", scores.len());
-    let k = k.min(scores.len());
-    if k > 0 {
-        cpu.run(TopK { scores, heap: Heap { values: &mut values[..k], indices: &mut indices[..k] } });
-    }
-    k
+    let mut best = Best::new(values, indices);
+    best.offer(cpu, scores, Places::From(0));
+    best.finish()
 }
 
-struct TopK<'a> {
-    scores: &'a [f32],
+/// The best so far of scores that come in parts: what [`topk`] says of all of them at once.
+pub struct Best<'a> {
     heap: Heap<'a>,
+    /// So many came; a heap from k on, until then a list.
+    held: usize,
+}
+
+/// Which places scores have.
+#[derive(Clone, Copy)]
+pub enum Places<'a> {
+    /// This, the next, …: later ones than all before.
+    From(u32),
+    /// These, in any order.
+    At(&'a [u32]),
+}
+
+impl Places<'_> {
+    fn get(&self, i: usize) -> u32 {
+        match self {
+            Places::From(start) => start + i as u32,
+            Places::At(places) => places[i],
+        }
+    }
+}
+
+impl<'a> Best<'a> {
+    /// None yet; the k = `values.len()` best will be kept there.
+    ///
+    /// # Panics
+    /// Where `values` and `indices` differ in length.
+    pub fn new(values: &'a mut [f32], indices: &'a mut [u32]) -> Best<'a> {
+        let (k, places) = (values.len(), indices.len());
+        assert!(k == places, "{k} values, {places} indices");
+        Best { heap: Heap { values, indices }, held: 0 }
+    }
+
+    /// Takes in those of `scores` that are good enough.
+    ///
+    /// # Panics
+    /// Where places pass 2³², or there are not as many as scores.
+    pub fn offer(&mut self, cpu: Cpu, scores: &[f32], places: Places) {
+        match places {
+            Places::From(start) => {
+                let end = u64::from(start) + scores.len() as u64;
+                assert!(end <= 1 << 32, "{end} scores: more than 2^32");
+            }
+            Places::At(at) => {
+                assert!(at.len() == scores.len(), "{} scores, {} places", scores.len(), at.len())
+            }
+        }
+        let k = self.heap.values.len();
+        let first = scores.len().min(k - self.held);
+        for (i, &x) in scores[..first].iter().enumerate() {
+            (self.heap.values[self.held], self.heap.indices[self.held]) = (x, places.get(i));
+            self.held += 1;
+        }
+        if first > 0 && self.held == k {
+            (0..k / 2).rev().for_each(|at| self.heap.sink(at, k));
+        }
+        if first < scores.len() && k > 0 {
+            cpu.run(Offer { heap: &mut self.heap, scores, places, from: first });
+        }
+    }
+
+    /// The worst kept, once there are k: what is not larger comes in by its place alone, or not at all.
+    pub fn worst(&self) -> Option<f32> {
+        self.heap.values.first().copied().filter(|_| self.held == self.heap.values.len())
+    }
+
+    /// Puts the best first; returns how many there are.
+    pub fn finish(self) -> usize {
+        let Heap { values, indices } = self.heap;
+        let mut heap = Heap { values: &mut values[..self.held], indices: &mut indices[..self.held] };
+        (0..self.held / 2).rev().for_each(|at| heap.sink(at, self.held));
+        heap.sort();
+        self.held
+    }
+}
+
+/// Scores from `from` on, for a heap that is full.
+struct Offer<'h, 'a> {
+    heap: &'h mut Heap<'a>,
+    scores: &'h [f32],
+    places: Places<'h>,
+    from: usize,
 }
 
 /// Words compared at a time.
 const WORDS: usize = 4;
 
-impl Kernel for TopK<'_> {
+impl Kernel for Offer<'_, '_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let k = self.heap.values.len();
-        let (first, rest) = self.scores.split_at(k);
-        self.heap.fill(first);
+    fn run<S: Simd>(self, s: S) {
+        let rest = &self.scores[self.from..];
         let (blocks, tail) = rest.as_chunks::<{ WORDS * LANES }>();
         for (b, block) in blocks.iter().enumerate() {
-            // What is not larger than the worst kept comes later than it, so it loses a tie too.
+            // Where places ascend, what is not larger than the worst kept comes later than it and loses a tie too.
             let worst = s.splat(self.heap.values[0]);
             let (words, _) = block.as_chunks::<LANES>();
             let mut any = s.mask_from_bits(0);
             for w in words {
                 let x = s.load(w);
-                any = s.mask_or(any, s.mask_or(s.gt(x, worst), s.is_nan(x)));
+                let better = match self.places {
+                    Places::From(_) => s.gt(x, worst),
+                    Places::At(_) => s.ge(x, worst),
+                };
+                any = s.mask_or(any, s.mask_or(better, s.is_nan(x)));
             }
             if s.any(any) {
-                self.heap.offer(block, k + b * block.len());
+                self.heap.offer(block, self.places, self.from + b * block.len());
             }
         }
-        self.heap.offer(tail, self.scores.len() - tail.len());
-        self.heap.sort();
+        self.heap.offer(tail, self.places, self.scores.len() - tail.len());
     }
 }
 
@@ -81,22 +159,10 @@ struct Heap<'a> {
 }
 
 impl Heap<'_> {
-    /// Starts with as many scores as the heap holds.
-    fn fill(&mut self, scores: &[f32]) {
-        self.values.copy_from_slice(scores);
-        for (i, index) in self.indices.iter_mut().enumerate() {
-            *index = i as u32;
-        }
-        let n = self.values.len();
-        for at in (0..n / 2).rev() {
-            self.sink(at, n);
-        }
-    }
-
-    /// Takes in the scores that beat the root; `start` is the place of the first.
-    fn offer(&mut self, scores: &[f32], start: usize) {
+    /// Takes in the scores that beat the root; the first is the one numbered `start`.
+    fn offer(&mut self, scores: &[f32], places: Places, start: usize) {
         for (i, &x) in scores.iter().enumerate() {
-            let place = (start + i) as u32;
+            let place = places.get(start + i);
             if before((x, place), (self.values[0], self.indices[0])) {
                 (self.values[0], self.indices[0]) = (x, place);
                 self.sink(0, self.values.len());

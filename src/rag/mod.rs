@@ -4,6 +4,7 @@
 //!   document  texts from files and folders         segment   graphemes, words, sentences          chunk     texts cut into chunks, each with its place
 //!   analyze   terms of a text                      retrieve  documents found by their words; rankings made one
 //!   embed     vectors of texts                     evaluate  how good a ranking is
+//!   vectors   the closest vectors
 //! ```
 
 pub mod analyze;
@@ -13,6 +14,7 @@ pub mod embed;
 pub mod evaluate;
 pub mod retrieve;
 pub mod segment;
+pub mod vectors;
 
 pub use analyze::Analyzer;
 pub use chunk::{Chunk, TextChunker, Unit};

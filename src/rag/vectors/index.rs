@@ -1,0 +1,210 @@
+//! Vectors by id, that come, change and go.
+
+use super::form::{Form, Role};
+use super::memory::Bytes;
+use super::rows::RowSet;
+use super::search::Search;
+use super::stored::VectorsRef;
+use crate::rag::retrieve::Hit;
+use crate::run::Run;
+use crate::{Cpu, Error, Result};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+
+/// Vectors by id. Whatever was added, replaced and removed before: what it finds, scores and order included, and the bytes
+/// that it writes are those of an index into which the same vectors came at once.
+///
+/// ```
+/// use samebits::rag::vectors::{Form, Metric, VectorIndex};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let mut index = VectorIndex::new(Form::new(2, Metric::Cosine)?);
+/// index.add(run.cpu(), &["east", "north"], &[3.0, 0.0, 0.0, 5.0])?;
+/// let hits = index.search(&run, &[1.0, 0.1], 1)?;
+/// assert_eq!(hits[0][0].id, "east");
+/// # Ok::<(), samebits::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct VectorIndex {
+    form: Form,
+    rows: Bytes,
+    squares: Vec<f32>,
+    /// Of each row.
+    ids: Vec<Arc<str>>,
+    /// The row of each.
+    by_id: BTreeMap<Arc<str>, u32>,
+    /// Which of the ids, in their order, a row has: computed when it is needed.
+    rank: OnceLock<Vec<u32>>,
+}
+
+impl VectorIndex {
+    /// An empty index.
+    pub fn new(form: Form) -> VectorIndex {
+        let (rows, squares, ids) = (Bytes::default(), Vec::new(), Vec::new());
+        VectorIndex { form, rows, squares, ids, by_id: BTreeMap::new(), rank: OnceLock::new() }
+    }
+
+    /// An index of stored vectors: row r is that of `ids[r]`.
+    ///
+    /// # Errors
+    /// Where there are not as many ids as vectors, or two are the same.
+    pub fn from_stored(ids: &[&str], vectors: &VectorsRef<'_>) -> Result<VectorIndex> {
+        if ids.len() != vectors.len() {
+            return Err(Error::invalid(format!("{} ids of {} vectors", ids.len(), vectors.len())));
+        }
+        let mut index = VectorIndex::new(vectors.form());
+        index.rows.extend(vectors.rows);
+        index.squares.extend(vectors.squares);
+        index.ids.extend(ids.iter().map(|&id| Arc::from(id)));
+        for (row, id) in (0..).zip(&index.ids) {
+            if index.by_id.insert(id.clone(), row).is_some() {
+                return Err(Error::invalid(format!("two vectors of the id {id:?}")));
+            }
+        }
+        Ok(index)
+    }
+
+    /// What its vectors are.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The ids in their order: that of the rows that [`VectorIndex::write`] writes.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.by_id.keys().map(|id| &**id)
+    }
+
+    /// The vector of `id` as it is compared.
+    pub fn get(&self, id: &str) -> Option<Vec<f32>> {
+        Some(self.view().row(*self.by_id.get(id)?))
+    }
+
+    /// Adds `vectors`, (ids, dim), each in the place of the one of the same id if there is one; of one id twice the last
+    /// counts. All or, where there is an error, none.
+    ///
+    /// # Errors
+    /// Where the vectors are not (ids, dim), or one is what [this module](super) refuses.
+    pub fn add(&mut self, cpu: Cpu, ids: &[&str], vectors: &[f32]) -> Result<()> {
+        let prepared = self.form.prepare(cpu, vectors, ids.len(), Role::Stored)?;
+        if self.len() + ids.len() > u32::MAX as usize {
+            return Err(Error::TooLarge { shape: vec![self.len() + ids.len(), self.form.dim] });
+        }
+        for (id, x) in ids.iter().zip(prepared.chunks_exact(self.form.dim)) {
+            self.put(cpu, id, x);
+        }
+        Ok(())
+    }
+
+    /// Stores a prepared vector.
+    fn put(&mut self, cpu: Cpu, id: &str, x: &[f32]) {
+        let square = self.form.square(cpu, x);
+        let width = self.form.row_bytes();
+        let row = match self.by_id.get(id) {
+            Some(&row) => row as usize,
+            None => {
+                let (row, id) = (self.ids.len(), Arc::<str>::from(id));
+                self.rows.resize((row + 1) * width);
+                if self.form.has_squares() {
+                    self.squares.push(square);
+                }
+                self.ids.push(id.clone());
+                self.by_id.insert(id, row as u32);
+                self.rank.take();
+                row
+            }
+        };
+        if self.form.has_squares() {
+            self.squares[row] = square;
+        }
+        let bytes = &mut self.rows.as_mut_slice()[row * width..][..width];
+        for (bytes, x) in bytes.chunks_exact_mut(4).zip(x) {
+            bytes.copy_from_slice(&x.to_ne_bytes());
+        }
+    }
+
+    /// Removes a vector, as if it had never been there; whether it was.
+    pub fn remove(&mut self, id: &str) -> bool {
+        let Some(row) = self.by_id.remove(id) else { return false };
+        self.rank.take();
+        let row = row as usize;
+        self.rows.swap_remove(row, self.form.row_bytes());
+        self.ids.swap_remove(row);
+        if self.form.has_squares() {
+            self.squares.swap_remove(row);
+        }
+        if let Some(moved) = self.ids.get(row) {
+            self.by_id.insert(moved.clone(), row as u32);
+        }
+        true
+    }
+
+    /// The vectors where they lie. Their rows are in the order of what happened to the index.
+    pub fn view(&self) -> VectorsRef<'_> {
+        let (count, rows) = (self.ids.len(), self.rows.as_slice());
+        VectorsRef { form: self.form, count, squares: &self.squares, rows }
+    }
+
+    /// The `k` vectors that are closest to each of `queries`, (n, dim), the closest first.
+    ///
+    /// # Errors
+    /// Where the queries are not (n, dim), or not finite.
+    pub fn search(&self, run: &Run<'_>, queries: &[f32], k: usize) -> Result<Vec<Vec<Hit>>> {
+        self.search_in(run, queries, &Search::new(k))
+    }
+
+    /// The same among the vectors whose id is `wanted`, as if there were no others.
+    ///
+    /// # Errors
+    /// As [`VectorIndex::search`].
+    pub fn search_where(
+        &self,
+        run: &Run<'_>,
+        queries: &[f32],
+        k: usize,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Vec<Hit>>> {
+        let wanted = RowSet::new(self.len(), |row| wanted(&self.ids[row as usize]));
+        self.search_in(run, queries, &Search { wanted: Some(&wanted), ..Search::new(k) })
+    }
+
+    fn search_in(&self, run: &Run<'_>, queries: &[f32], search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
+        let found = self.view().search_ranked(run, queries, search, Some(self.rank()))?;
+        let hit =
+            |(row, score): (u32, f32)| Hit { id: self.ids[row as usize].to_string(), score: score.into() };
+        Ok(found.into_iter().map(|found| found.into_iter().map(hit).collect()).collect())
+    }
+
+    fn rank(&self) -> &[u32] {
+        self.rank.get_or_init(|| {
+            let mut rank = vec![0; self.ids.len()];
+            self.by_id.values().zip(0..).for_each(|(&row, place)| rank[row as usize] = place);
+            rank
+        })
+    }
+
+    /// Writes the vectors in the order of their ids, as [`VectorsRef::parse`] reads them.
+    ///
+    /// # Errors
+    /// What `to` says.
+    pub fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
+        self.view().write(self.by_id.values().copied(), to)
+    }
+
+    /// What [`VectorIndex::write`] writes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.view().written_len());
+        self.write(&mut bytes).expect("memory takes what is written to it");
+        bytes
+    }
+}
