@@ -23,6 +23,9 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+/// Flags that may be written with one letter, where a command has them.
+const SHORT: [(&str, &str); 2] = [("-k", "--k"), ("-o", "--output")];
+
 /// What follows a flag. The word is what `--help` shows for the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
@@ -80,7 +83,10 @@ impl Args {
         arg: &OsStr,
         rest: &mut impl Iterator<Item = OsString>,
     ) -> Result<(), Failure> {
-        let (name, inline) = split(arg);
+        let (mut name, inline) = split(arg);
+        if let Some((_, long)) = SHORT.iter().find(|(short, _)| *short == name) {
+            name = (*long).into();
+        }
         let flag = command.flags.iter().find(|flag| name.strip_prefix("--") == Some(flag.name));
         let flag = flag.ok_or_else(|| unknown_flag(command, &name))?;
         let repeated = self.values.iter().any(|(name, _)| *name == flag.name);

@@ -32,6 +32,7 @@ mod nearest;
 mod opening;
 mod perplexity;
 mod quantize;
+mod rag;
 mod tokenize;
 mod tour;
 mod train;
@@ -77,6 +78,9 @@ pub const COMMANDS: &[Command] = &[
     finetune::COMMAND,
     merge::COMMAND,
     adapters::COMMAND,
+    rag::index::COMMAND,
+    rag::search::COMMAND,
+    rag::eval::COMMAND,
     help::COMMAND,
 ];
 

@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod bitsandbytes;
 #[cfg(feature = "std")]
 pub mod bytes;
+pub mod checksum;
 pub mod gguf;
 pub mod json;
 mod kind;

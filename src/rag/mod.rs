@@ -3,8 +3,9 @@
 //! ```text
 //!   document  texts from files and folders         segment   graphemes, words, sentences          chunk     texts cut into chunks, each with its place
 //!   analyze   terms of a text                      retrieve  documents found by their words; rankings made one
-//!   embed     vectors of texts                     evaluate  how good a ranking is
-//!   vectors   the closest vectors
+//!   embed     vectors of texts                     vectors   the closest vectors                       filter    which documents count
+//!   index     all of it in one file                retriever how an index is searched                  extract   answers without a language model
+//!   verify    quotations looked for in sources     highlight the words of a question in a text         evaluate  how good a ranking is
 //! ```
 
 pub mod analyze;
@@ -12,12 +13,21 @@ pub mod chunk;
 pub mod document;
 pub mod embed;
 pub mod evaluate;
+pub mod extract;
+pub mod filter;
+pub mod highlight;
+pub mod index;
 pub mod retrieve;
+mod retriever;
 pub mod segment;
 pub mod vectors;
+pub mod verify;
 
 pub use analyze::Analyzer;
 pub use chunk::{Chunk, TextChunker, Unit};
 pub use document::Document;
 pub use embed::{EmbeddingModel, HashingEmbedder, StaticEmbedder, TransformerEmbedder};
+pub use filter::Filter;
+pub use index::Index;
 pub use retrieve::{Bm25, Bm25Options, Fusion, Hit, fuse};
+pub use retriever::Retriever;

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use core::ops::Range;
 
 /// Vectors of texts, in their order.
-pub type Embed<'m> = dyn Fn(&[&str]) -> Result<Vec<Vec<f32>>> + Sync + 'm;
+pub type Embed<'m> = dyn Fn(&[&str]) -> Result<Vec<Vec<f32>>> + 'm;
 
 /// How far apart is far.
 #[derive(Clone, Copy, Debug, PartialEq)]

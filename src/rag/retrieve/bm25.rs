@@ -27,6 +27,7 @@
 //! assert_eq!(hits[0].id, "b");
 //! ```
 
+use super::lexicon::Lexicon;
 use super::top::{Hit, Top};
 use crate::rag::Analyzer;
 use std::collections::HashMap;
@@ -67,7 +68,7 @@ impl Default for Bm25Options {
 }
 
 impl Bm25Options {
-    fn idf(&self, documents: f64, with_term: f64) -> f64 {
+    pub(crate) fn idf(&self, documents: f64, with_term: f64) -> f64 {
         let odds = (documents - with_term + 0.5) / (with_term + 0.5);
         match self.variant {
             Variant::Lucene => (1.0 + odds).ln(),
@@ -78,7 +79,7 @@ impl Bm25Options {
         }
     }
 
-    fn weight(&self, tf: f64, length_ratio: f64) -> f64 {
+    pub(super) fn weight(&self, tf: f64, length_ratio: f64) -> f64 {
         let Bm25Options { k1, b, delta, .. } = *self;
         let norm = 1.0 - b + b * length_ratio;
         match self.variant {
@@ -93,7 +94,7 @@ impl Bm25Options {
     }
 
     /// Whether a document without a term gets something for it.
-    const fn counts_absence(&self) -> bool {
+    pub(super) const fn counts_absence(&self) -> bool {
         matches!(self.variant, Variant::L | Variant::Plus)
     }
 }
@@ -167,7 +168,7 @@ impl Bm25 {
         let slot = Slot::try_from(self.documents.len()).expect("fewer than 2³² documents");
         let mut found: Vec<Term> = Vec::new();
         let analyzer = self.analyzer;
-        analyzer.each_term(text, &mut |term| found.push(self.term(term)));
+        analyzer.each_term(text, &mut |term| found.push(self.number(term)));
         found.sort_unstable();
         let mut document = Document { id: id.to_owned(), terms: Vec::new(), length: found.len() as u64 };
         for same in found.chunk_by(Term::eq) {
@@ -182,7 +183,7 @@ impl Bm25 {
     }
 
     /// The number of `term`, a new one if need be.
-    fn term(&mut self, term: &str) -> Term {
+    fn number(&mut self, term: &str) -> Term {
         if let Some(&number) = self.terms.get(term) {
             return number;
         }
@@ -237,51 +238,56 @@ impl Bm25 {
 
     /// The same among the documents whose id is `wanted`.
     pub fn search_where(&self, query: &str, k: usize, wanted: &dyn Fn(&str) -> bool) -> Vec<Hit> {
-        let mut scores = vec![0.0; self.documents.len()];
-        let mut touched = vec![false; self.documents.len()];
-        for (term, times) in self.query_terms(query) {
-            self.add_scores(term, f64::from(times), &mut scores, &mut touched);
-        }
         let mut top = Top::new(k);
-        for (slot, document) in self.documents.iter().enumerate() {
-            if let Some(document) = document.as_ref().filter(|document| touched[slot] && wanted(&document.id))
+        for (document, score) in self.documents.iter().zip(self.scores(query)) {
+            if let (Some(Document { id, .. }), Some(score)) = (document, score)
+                && wanted(id)
             {
-                top.offer(scores[slot], &document.id);
+                top.offer(score, id);
             }
         }
         top.into_hits()
     }
+}
 
-    /// The terms of a query that the index has, in the order in which they come first, and how often.
-    fn query_terms(&self, query: &str) -> Vec<(Term, u32)> {
-        let mut terms: Vec<(Term, u32)> = Vec::new();
-        self.analyzer.each_term(query, &mut |term| {
-            let known = self.terms.get(term).copied();
-            let Some(number) = known.filter(|&term| self.postings[term as usize].live > 0) else { return };
-            match terms.iter_mut().find(|(known, _)| *known == number) {
-                Some((_, times)) => *times += 1,
-                None => terms.push((number, 1)),
-            }
-        });
-        terms
+impl Lexicon for Bm25 {
+    fn options(&self) -> Bm25Options {
+        self.options
     }
 
-    fn add_scores(&self, term: Term, times: f64, scores: &mut [f64], touched: &mut [bool]) {
-        let postings = &self.postings[term as usize];
-        let documents = self.len() as f64;
-        let idf = times * self.options.idf(documents, postings.live as f64);
-        let ratio = |document: &Document| document.length as f64 * documents / self.length.max(1) as f64;
-        let mut absent = vec![self.options.counts_absence(); scores.len()];
-        for &(slot, tf) in &postings.all {
-            let slot = slot as usize;
-            if let Some(document) = &self.documents[slot] {
-                scores[slot] += idf * self.options.weight(f64::from(tf), ratio(document));
-                (touched[slot], absent[slot]) = (true, false);
-            }
-        }
-        for (slot, _) in absent.iter().enumerate().filter(|(_, absent)| **absent) {
-            if let Some(document) = &self.documents[slot] {
-                scores[slot] += idf * self.options.weight(0.0, ratio(document));
+    fn analyzer(&self) -> Analyzer {
+        self.analyzer
+    }
+
+    fn documents(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn numbers(&self) -> usize {
+        self.documents.len()
+    }
+
+    fn length_of(&self, slot: usize) -> Option<u64> {
+        self.documents[slot].as_ref().map(|document| document.length)
+    }
+
+    fn term(&self, term: &str) -> Option<usize> {
+        let known = self.terms.get(term).map(|&term| term as usize);
+        known.filter(|&term| self.postings[term].live > 0)
+    }
+
+    fn with_term(&self, term: usize) -> u64 {
+        self.postings[term].live
+    }
+
+    fn each(&self, term: usize, f: &mut dyn FnMut(usize, u32)) {
+        for &(slot, tf) in &self.postings[term].all {
+            if self.documents[slot as usize].is_some() {
+                f(slot as usize, tf);
             }
         }
     }

@@ -65,6 +65,26 @@ impl VectorIndex {
         Ok(index)
     }
 
+    /// Adds all vectors of another index, as they are stored there. All or, where there is an error, none.
+    ///
+    /// # Errors
+    /// Where they are of another form, or an id is there already.
+    pub fn absorb(&mut self, other: &VectorIndex) -> Result<()> {
+        if other.form != self.form {
+            return Err(Error::invalid(format!("{:?} cannot join {:?}", other.form, self.form)));
+        }
+        if let Some(id) = other.ids.iter().find(|id| self.by_id.contains_key(*id)) {
+            return Err(Error::invalid(format!("two vectors of the id {id:?}")));
+        }
+        let rows = self.ids.len() as u32..;
+        self.by_id.extend(other.ids.iter().cloned().zip(rows));
+        self.ids.extend(other.ids.iter().cloned());
+        self.rows.extend(other.rows.as_slice());
+        self.squares.extend(&other.squares);
+        self.rank.take();
+        Ok(())
+    }
+
     /// What its vectors are.
     pub fn form(&self) -> Form {
         self.form

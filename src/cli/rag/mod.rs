@@ -1,0 +1,88 @@
+//! Commands over documents: what `index`, `search`, `ask` and their kin have in common.
+
+pub mod eval;
+pub mod index;
+pub mod search;
+
+use std::path::{Path, PathBuf};
+
+use super::{Args, Failure, Flag, Takes};
+use crate::io::bytes::Access;
+use crate::rag::embed::{Options, open};
+use crate::rag::index::{Mode, Settings};
+use crate::rag::{EmbeddingModel, Filter, Index};
+use crate::{Error, cpu};
+
+/// Flags of all that search.
+const K: Flag = Flag { name: "k", takes: Takes::One("N"), help: "chunks; 10 unless given" };
+const MODE: Flag = Flag {
+    name: "mode",
+    takes: Takes::One("M"),
+    help: "dense, lexical or hybrid; hybrid of an index with vectors unless given",
+};
+const FILTER: Flag =
+    Flag { name: "filter", takes: Takes::One("COND"), help: "documents that count: see below" };
+const MODEL: Flag = Flag {
+    name: "model",
+    takes: Takes::One("DIR"),
+    help: "the embedding model; the one of the index unless given",
+};
+const RESIDENT: Flag = Flag {
+    name: "resident",
+    takes: Takes::Nothing,
+    help: "read the index into memory instead of mapping it",
+};
+const THREADS: Flag = Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" };
+const JSON: Flag = Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" };
+
+/// One of some by its name.
+fn choice<T: Copy>(args: &Args, flag: &str, all: &[(&str, T)]) -> Result<Option<T>, Failure> {
+    let Some(name) = args.text(flag)? else { return Ok(None) };
+    let found = all.iter().find(|(known, _)| *known == name);
+    let names: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
+    let none = || Failure::usage(format!("--{flag}: {name:?} is none of {}", names.join(", ")), None);
+    found.map(|&(_, value)| Some(value)).ok_or_else(none)
+}
+
+/// The index of the first operand.
+fn open_index(args: &Args) -> Result<(PathBuf, Index), Failure> {
+    let path = PathBuf::from(&args.operands()[0]);
+    let access = if args.has("resident") { Access::Read } else { Access::Map };
+    let index = Index::open(&path, access)?;
+    Ok((path, index))
+}
+
+/// The model that made the vectors of an index: in `folder`, or where the index says that it was. It must be the same.
+fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn EmbeddingModel>, Failure> {
+    let Some(known) = &settings.model else {
+        return Err(Failure::usage("the index has no vectors: --mode lexical", None));
+    };
+    let model = model_at(folder.or_else(|| settings.folder.as_ref().map(PathBuf::from)).as_deref())?;
+    let name = model.name();
+    if name == *known {
+        return Ok(model);
+    }
+    let what = format!("the index was made with the model {known}, this is {name}");
+    Err(Failure::usage(what, Some("--help says which flag names the folder of the model".into())))
+}
+
+/// The model in a folder.
+fn model_at(folder: Option<&Path>) -> Result<Box<dyn EmbeddingModel>, Failure> {
+    let Some(folder) = folder else {
+        return Err(Failure::usage("--model DIR says which embedding model", None));
+    };
+    Ok(open(folder, cpu::default()?, Options { normalize: true, dim: None })?)
+}
+
+/// What `--mode` says, or what the index can do.
+fn mode(args: &Args, settings: &Settings) -> Result<Mode, Failure> {
+    let unless_given = if settings.model.is_some() { Mode::Hybrid } else { Mode::Lexical };
+    Ok(choice(args, "mode", &Mode::ALL)?.unwrap_or(unless_given))
+}
+
+/// What `--filter` says.
+fn filter(args: &Args) -> Result<Option<Filter>, Failure> {
+    let Some(text) = args.text("filter")? else { return Ok(None) };
+    let wrong = |e: Error| Failure::usage(format!("--filter {text:?}: {e}"), None);
+    Filter::parse(text).map(Some).map_err(wrong)
+}

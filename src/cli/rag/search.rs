@@ -1,0 +1,148 @@
+//! `samebits search`: the chunks of an index that answer best.
+
+use core::ops::Range;
+use std::io::{IsTerminal, Write};
+
+use super::{FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, filter, mode, model_for, open_index};
+use crate::cli::console::printable;
+use crate::cli::{Args, Command, Console, Failure};
+use crate::io::json::Writer;
+use crate::rag::highlight::Terms;
+use crate::rag::index::{Excerpt, Found, Mode, Query};
+use crate::run::Run;
+use crate::{Result, cpu};
+
+pub const COMMAND: Command = Command {
+    name: "search",
+    summary: "the parts of documents that answer a question best",
+    operands: "FILE.sbi QUERY",
+    arity: (2, 2),
+    flags: &[K, MODE, FILTER, MODEL, RESIDENT, THREADS, JSON],
+    notes: "\
+FILE.sbi was made by `samebits index`. dense compares vectors (the cosine), lexical words (BM25); hybrid fuses
+both rankings, each with scores from 0 to 1. What is shown is the part of a chunk with most of the query's
+words, and file:line of it. The same file and query give the same bytes, on every machine.
+
+COND is FIELD op VALUE, op being = != < <= > >= ^= (begins with) or *= (contains); or FIELD in (A, B); or
+has FIELD; joined by and, or, not and parentheses. Fields are id, path, format, and those of JSON lines and
+tables. What does not fulfil it is passed over before the search: k come as long as there are k.
+
+Examples:
+  samebits search notes.sbi 'how are block sizes chosen?'
+  samebits search notes.sbi 'gemm tile' -k 3 --filter 'path ^= kernels/ and format = code' --json
+",
+    run,
+};
+
+fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    let (_, index) = open_index(args)?;
+    let Some(text) = args.operands()[1].to_str() else {
+        return Err(Failure::usage("search: the query is not text", None));
+    };
+    let (mode, filter, pool) = (mode(args, index.settings())?, filter(args)?, args.pool()?);
+    let run = Run::on(cpu::default()?, &pool);
+    let vector = match mode {
+        Mode::Lexical => None,
+        _ => Some(model_for(args.path("model"), index.settings())?.embed_query(&run, text)?),
+    };
+    let k = args.count("k", 1..=1 << 20)?.unwrap_or(10);
+    let found =
+        index.search(&run, &Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref() })?;
+    let passages = found.iter().map(|found| index.excerpt(found.chunk)).collect::<Result<Vec<_>>>()?;
+    let terms = Terms::of(index.settings().analyzer, text);
+    index.check_unchanged()?;
+    let all: Vec<(&Found, &Excerpt<'_>)> = found.iter().zip(&passages).collect();
+    if args.has("json") {
+        writeln!(console, "{}", json(text, mode, &terms, &all))?;
+        return Ok(());
+    }
+    let strong = if std::io::stdout().is_terminal() { ["\x1b[1m", "\x1b[0m"] } else { [""; 2] };
+    for (i, (found, passage)) in all.iter().enumerate() {
+        print(console, i + 1, found, passage, &terms, strong)?;
+    }
+    Ok(())
+}
+
+/// Bytes of a snippet, at most.
+const SNIPPET: usize = 320;
+
+fn print(
+    console: &mut Console,
+    rank: usize,
+    found: &Found,
+    passage: &Excerpt<'_>,
+    terms: &Terms,
+    [strong, plain]: [&str; 2],
+) -> Result<(), Failure> {
+    let text = passage.text();
+    let part = terms.snippet(text, SNIPPET);
+    let line = passage.start.line + text[..part.start].matches('\n').count();
+    let place = printable(&format!("{}:{line}", passage.document));
+    let headings = if passage.headings.is_empty() { "" } else { "  " };
+    writeln!(console, "{rank:>2}  {:.4}  {place}{headings}{}", found.score, printable(passage.headings))?;
+    let shown = &text[part.clone()];
+    let mut at = 0;
+    write!(console, "    ")?;
+    for word in terms.places(shown) {
+        write!(
+            console,
+            "{}{strong}{}{plain}",
+            one_line(&shown[at..word.start]),
+            printable(&shown[word.clone()])
+        )?;
+        at = word.end;
+    }
+    writeln!(console, "{}\n", one_line(&shown[at..]))?;
+    Ok(())
+}
+
+/// Ends of lines as spaces; other control characters escaped.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        let space = matches!(c, '\n' | '\r' | '\t');
+        if !(space && line.ends_with(' ')) {
+            line.push(if space { ' ' } else { c });
+        }
+    }
+    printable(&line)
+}
+
+fn json(query: &str, mode: Mode, terms: &Terms, all: &[(&Found, &Excerpt<'_>)]) -> String {
+    let mut w = Writer::compact();
+    w.object(|w| {
+        w.key("query").string(query);
+        w.key("mode").string(Mode::ALL.iter().find(|(_, m)| *m == mode).map_or("", |(name, _)| name));
+        w.key("hits").array(|w| all.iter().for_each(|(found, passage)| hit(w, found, passage, terms)));
+    });
+    w.finish()
+}
+
+/// A chunk with its scores and places; `highlights` are bytes of `text`.
+pub fn hit(w: &mut Writer, found: &Found, passage: &Excerpt<'_>, terms: &Terms) {
+    w.object(|w| {
+        w.key("document").string(passage.document);
+        w.key("score").number(found.score);
+        for (key, score) in [("dense", found.dense), ("lexical", found.lexical)] {
+            if let Some(score) = score {
+                w.key(key).number(score);
+            }
+        }
+        w.key("chunk").number(found.chunk);
+        w.key("line").number(passage.start.line);
+        w.key("column").number(passage.start.column);
+        w.key("end_line").number(passage.end.line);
+        range(w.key("bytes"), &passage.bytes);
+        if !passage.headings.is_empty() {
+            w.key("headings").string(passage.headings);
+        }
+        w.key("text").string(passage.text());
+        w.key("highlights").array(|w| {
+            terms.places(passage.text()).iter().for_each(|word| range(w, word));
+        });
+    });
+}
+
+fn range(w: &mut Writer, range: &Range<usize>) {
+    w.array(|w| [range.start, range.end].into_iter().for_each(|at| w.number(at)));
+}

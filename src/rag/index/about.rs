@@ -1,0 +1,89 @@
+//! What an index says of itself, as JSON.
+
+use super::chunking::{Chunking, name_of, named};
+use crate::io::json::{self, Writer};
+use crate::rag::Analyzer;
+use crate::rag::retrieve::{Bm25Options, Variant};
+use crate::{Error, Result};
+
+/// What an index was made with: the same settings and documents give the same bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// How documents are cut.
+    pub chunking: Chunking,
+    /// How texts become terms.
+    pub analyzer: Analyzer,
+    /// How terms are scored.
+    pub bm25: Bm25Options,
+    /// The name of the embedding model; none of an index without vectors.
+    pub model: Option<String>,
+    /// The folder that the model was read from, if it was: where to look for it again.
+    pub folder: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (chunking, analyzer, bm25) = (Chunking::default(), Analyzer::english(), Bm25Options::default());
+        Settings { chunking, analyzer, bm25, model: None, folder: None }
+    }
+}
+
+const ANALYZERS: [(&str, Analyzer); 2] = [("english", Analyzer::english()), ("words", Analyzer::words())];
+const VARIANTS: [(&str, Variant); 5] = [
+    ("lucene", Variant::Lucene),
+    ("robertson", Variant::Robertson),
+    ("atire", Variant::Atire),
+    ("l", Variant::L),
+    ("plus", Variant::Plus),
+];
+
+impl Settings {
+    /// With the number of terms of all chunks.
+    pub(super) fn write(&self, terms: u64) -> String {
+        let mut w = Writer::compact();
+        w.object(|w| {
+            self.chunking.write(w.key("chunking"));
+            w.key("analyzer").string(name_of(&ANALYZERS, self.analyzer));
+            w.key("bm25").object(|w| {
+                w.key("variant").string(name_of(&VARIANTS, self.bm25.variant));
+                w.key("k1").number(self.bm25.k1);
+                w.key("b").number(self.bm25.b);
+                w.key("delta").number(self.bm25.delta);
+            });
+            w.key("terms").number(terms);
+            for (key, value) in [("model", &self.model), ("folder", &self.folder)] {
+                if let Some(value) = value {
+                    w.key(key).string(value);
+                }
+            }
+        });
+        w.finish()
+    }
+
+    /// The settings, and the number of terms.
+    pub(super) fn read(text: &[u8]) -> Result<(Settings, u64)> {
+        let root = json::parse(text)?;
+        let wrong =
+            |what: &str| Error::invalid(format!("the index says nothing that is known of its {what}"));
+        let text = |value: Option<json::Value<'_>>| value.and_then(|v| v.as_str()).map(String::from);
+        let analyzer = text(root.get("analyzer")).and_then(|name| named(&ANALYZERS, &name));
+        let bm25 = root.get("bm25").and_then(|bm25| {
+            let number = |key: &str| bm25.get(key)?.as_f64();
+            Some(Bm25Options {
+                variant: named(&VARIANTS, &text(bm25.get("variant"))?)?,
+                k1: number("k1")?,
+                b: number("b")?,
+                delta: number("delta")?,
+            })
+        });
+        let settings = Settings {
+            chunking: root.get("chunking").and_then(Chunking::read).ok_or_else(|| wrong("chunks"))?,
+            analyzer: analyzer.ok_or_else(|| wrong("terms"))?,
+            bm25: bm25.ok_or_else(|| wrong("scores"))?,
+            model: text(root.get("model")),
+            folder: text(root.get("folder")),
+        };
+        let terms = root.get("terms").and_then(|value| value.as_u64());
+        Ok((settings, terms.ok_or_else(|| wrong("number of terms"))?))
+    }
+}

@@ -1,0 +1,441 @@
+//! The index: one file of documents, found by words and by meaning, whatever happened to it before.
+
+mod common;
+
+use common::Random;
+use samebits::io::bytes::Access;
+use samebits::io::checksum::xxh64;
+use samebits::rag::document::Value;
+use samebits::rag::index::{Aids, Builder, Chunking, Count, Found, Mode, Query, Settings, Strategy};
+use samebits::rag::{Analyzer, Bm25, Bm25Options, Document, EmbeddingModel, Filter, HashingEmbedder, Index};
+use samebits::run::Run;
+use samebits::{Cpu, Result};
+
+const WORDS: [&str; 24] = [
+    "river", "stone", "lantern", "the", "of", "harbour", "cat", "running", "ships", "salt", "morning",
+    "letter", "old", "captain", "sea", "and", "glass", "tower", "bread", "winter", "song", "dust", "map",
+    "silver",
+];
+
+fn text(random: &mut Random, words: usize) -> String {
+    let mut text = String::new();
+    for i in 0..words {
+        text.push_str(WORDS[random.below(WORDS.len())]);
+        text.push_str(match random.below(9) {
+            0 => ". ",
+            1 if i % 3 == 0 => ".\n\n",
+            2 => ",\n",
+            _ => " ",
+        });
+    }
+    text
+}
+
+fn document(random: &mut Random, id: usize) -> Document {
+    let words = random.below(120);
+    let mut document = Document::new(format!("notes/{id}.md"), text(random, words));
+    document.metadata.insert("year".into(), Value::Number(2000.0 + random.below(20) as f64));
+    document.metadata.insert("open".into(), Value::Flag(random.below(2) == 0));
+    if random.below(3) > 0 {
+        document.metadata.insert("author".into(), Value::Text(WORDS[random.below(5)].into()));
+    }
+    document
+}
+
+fn settings() -> Settings {
+    let chunking = Chunking { strategy: Strategy::Auto, unit: Count::Chars, size: 120, overlap: 20 };
+    Settings { chunking, ..Settings::default() }
+}
+
+fn built(documents: &[Document], embedder: Option<&HashingEmbedder>) -> Builder {
+    let mut builder = Builder::new(settings());
+    for document in documents {
+        builder.add(document.clone(), Aids::default()).unwrap();
+    }
+    if let Some(embedder) = embedder {
+        builder.embed(&run(), embedder, &mut |_, _| Ok(())).unwrap();
+    }
+    builder
+}
+
+fn run() -> Run<'static> {
+    Run::here(Cpu::detect())
+}
+
+fn embedder() -> HashingEmbedder {
+    HashingEmbedder::new(Analyzer::english(), 64).unwrap()
+}
+
+fn documents(n: usize, seed: u64) -> Vec<Document> {
+    let mut random = Random::new(seed);
+    (0..n).map(|id| document(&mut random, id)).collect()
+}
+
+fn search(index: &Index, text: &str, k: usize, mode: Mode, filter: Option<&Filter>) -> Result<Vec<Found>> {
+    let run = run();
+    let vector = embedder().embed_query(&run, text)?;
+    index.search(&run, &Query { text, vector: Some(&vector), k, mode, filter })
+}
+
+/// Ids, places and scores to the last bit.
+fn shown(index: &Index, found: &[Found]) -> Vec<(String, usize, u64)> {
+    let one = |found: &Found| {
+        let passage = index.excerpt(found.chunk).unwrap();
+        (passage.document.to_owned(), passage.bytes.start, found.score.to_bits())
+    };
+    found.iter().map(one).collect()
+}
+
+#[test]
+fn any_history_gives_the_bytes_of_a_fresh_build() {
+    let mut random = Random::new(5);
+    for embedder in [None, Some(&embedder())] {
+        let mut builder = Builder::new(settings());
+        let mut now: std::collections::BTreeMap<String, Document> = Default::default();
+        for step in 0..60 {
+            for _ in 0..random.below(6) {
+                let id = random.below(25);
+                if random.below(3) == 0 {
+                    let id = format!("notes/{id}.md");
+                    assert_eq!(builder.remove(&id), now.remove(&id).is_some());
+                } else {
+                    let document = document(&mut random, id);
+                    builder.add(document.clone(), Aids::default()).unwrap();
+                    now.insert(document.id.clone(), document);
+                }
+            }
+            if let Some(embedder) = embedder {
+                builder.embed(&run(), embedder, &mut |_, _| Ok(())).unwrap();
+            }
+            let bytes = builder.to_bytes();
+            let fresh: Vec<Document> = now.values().rev().cloned().collect();
+            assert!(bytes == built(&fresh, embedder).to_bytes(), "step {step}");
+            // What a file holds can be changed on.
+            builder = Builder::from_index(&Index::from_bytes(&bytes).unwrap()).unwrap();
+            assert!(bytes == builder.to_bytes(), "step {step}: read again");
+        }
+    }
+}
+
+#[test]
+fn shards_join_to_the_bytes_of_the_whole() {
+    let all = documents(40, 31);
+    for embedder in [None, Some(&embedder())] {
+        let whole = built(&all, embedder).to_bytes();
+        let mut random = Random::new(8);
+        for parts in [1, 2, 5] {
+            let mut shards = vec![Vec::new(); parts];
+            for document in &all {
+                // Now and then in two of them.
+                for _ in 0..1 + random.below(2) {
+                    shards[random.below(parts)].push(document.clone());
+                }
+            }
+            let mut builder = Builder::new(Settings::default());
+            for shard in &shards {
+                builder.absorb(&Index::from_bytes(&built(shard, embedder).to_bytes()).unwrap()).unwrap();
+            }
+            assert!(builder.to_bytes() == whole, "{parts} parts");
+        }
+    }
+    let mut builder = built(&all, None);
+    let before = builder.to_bytes();
+    let other = Index::from_bytes(&built(&all, Some(&embedder())).to_bytes()).unwrap();
+    builder.absorb(&other).unwrap_err();
+    let mut changed = all[..1].to_vec();
+    changed[0].text.push_str("more");
+    let other = Index::from_bytes(&built(&changed, None).to_bytes()).unwrap();
+    assert!(builder.absorb(&other).unwrap_err().to_string().contains("another document is called"));
+    assert!(builder.to_bytes() == before);
+}
+
+#[test]
+fn words_score_as_bm25_in_memory() {
+    let documents = documents(40, 1);
+    let index = Index::from_bytes(&built(&documents, None).to_bytes()).unwrap();
+    let mut bm25 = Bm25::new(Bm25Options::default(), Analyzer::english());
+    for chunk in 0..index.chunks() {
+        bm25.add(&format!("{chunk:06}"), index.excerpt(chunk).unwrap().text());
+    }
+    let mut random = Random::new(2);
+    for _ in 0..50 {
+        let words = 1 + random.below(6);
+        let question = text(&mut random, words);
+        let hits = bm25.search(&question, 7);
+        let found = index.lexical(&question, 7, None).unwrap();
+        let (chunks, scores): (Vec<_>, Vec<_>) =
+            found.iter().map(|f| (format!("{:06}", f.chunk), f.score.to_bits())).unzip();
+        assert_eq!(chunks, hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>());
+        assert_eq!(scores, hits.iter().map(|hit| hit.score.to_bits()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn passages_are_where_they_say() {
+    let documents = documents(30, 3);
+    let index = Index::from_bytes(&built(&documents, None).to_bytes()).unwrap();
+    assert_eq!(index.documents(), 30);
+    for chunk in 0..index.chunks() {
+        let passage = index.excerpt(chunk).unwrap();
+        let source = documents.iter().find(|d| d.id == passage.document).unwrap();
+        assert_eq!(passage.source, source.text);
+        let before = &source.text[..passage.bytes.start];
+        assert_eq!(passage.start.line, before.matches('\n').count() + 1);
+        let column = before.rsplit('\n').next().unwrap().chars().count() + 1;
+        assert_eq!(passage.start.column, column);
+        assert!(passage.text().chars().count() <= 120);
+        let d = index.document_of(chunk).unwrap();
+        assert_eq!(index.find(passage.document).unwrap(), Some(d));
+        assert_eq!(index.metadata(d).unwrap(), source.metadata);
+        assert!(index.chunks_of(d).contains(&chunk));
+    }
+    assert_eq!(index.find("notes/77.md").unwrap(), None);
+}
+
+#[test]
+fn headings_are_searched_with_what_stands_below_them() {
+    let text =
+        "# Tides\n\n## Moon\n\nIt pulls on the water. It pulls every day.\n\n## Sun\n\nIt pulls less.\n";
+    let mut document = Document::new("a.md", text);
+    document.metadata.insert("format".into(), Value::Text("markdown".into()));
+    document.metadata.insert("path".into(), Value::Text("a.md".into()));
+    let chunking = Chunking { size: 24, overlap: 0, ..settings().chunking };
+    let mut builder = Builder::new(Settings { chunking, ..settings() });
+    builder.add(document, Aids::default()).unwrap();
+    let index = Index::from_bytes(&builder.to_bytes()).unwrap();
+    let found = index.lexical("moon", 9, None).unwrap();
+    let excerpts = found.iter().map(|found| index.excerpt(found.chunk).unwrap());
+    let below = excerpts.filter(|e| e.headings == "Tides › Moon" && !e.text().contains("Moon"));
+    assert!(below.count() > 0, "{found:?}");
+}
+
+#[test]
+fn filters_come_first_and_k_come_while_k_exist() {
+    let documents = documents(40, 7);
+    let index = Index::from_bytes(&built(&documents, Some(&embedder())).to_bytes()).unwrap();
+    let filters = [
+        "year >= 2010",
+        "open = true and year < 2015",
+        "author in (river, stone) or not has author",
+        "id ^= notes/1",
+        "id = notes/3.md",
+        "author = nobody",
+    ];
+    for text in filters {
+        let filter = Filter::parse(text).unwrap();
+        let counts = |f: &Found| {
+            let d = index.document_of(f.chunk).unwrap();
+            filter.matches(index.id(d).unwrap(), &index.metadata(d).unwrap())
+        };
+        for mode in [Mode::Dense, Mode::Lexical] {
+            let all = search(&index, "old captain of the sea", usize::MAX, mode, None).unwrap();
+            let wanted: Vec<Found> = all.iter().filter(|f| counts(f)).copied().collect();
+            for k in [0, 1, 5, 1000] {
+                let found = search(&index, "old captain of the sea", k, mode, Some(&filter)).unwrap();
+                assert_eq!(found, wanted[..k.min(wanted.len())], "{text}, {mode:?}, k = {k}");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_rankings_are_fused() {
+    let index = Index::from_bytes(&built(&documents(40, 9), Some(&embedder())).to_bytes()).unwrap();
+    let found = search(&index, "silver map in the tower", 10, Mode::Hybrid, None).unwrap();
+    assert_eq!(found.len(), 10);
+    assert!(found.is_sorted_by(|a, b| a.score >= b.score) && found[0].score <= 1.0 && found[9].score > 0.0);
+    let lexical = search(&index, "silver map in the tower", 100, Mode::Lexical, None).unwrap();
+    let dense = search(&index, "silver map in the tower", 100, Mode::Dense, None).unwrap();
+    let score = |all: &[Found], chunk| all.iter().find(|f| f.chunk == chunk).map(|f| f.score);
+    for found in found {
+        assert_eq!(found.lexical, score(&lexical, found.chunk));
+        assert_eq!(found.dense, score(&dense, found.chunk));
+    }
+}
+
+#[test]
+fn the_same_bits_for_any_threads_and_tier() {
+    let index = Index::from_bytes(&built(&documents(40, 11), Some(&embedder())).to_bytes()).unwrap();
+    let expected = shown(&index, &search(&index, "winter bread and salt", 20, Mode::Hybrid, None).unwrap());
+    for cpu in common::cpus() {
+        for threads in [1, 2, 3, 7] {
+            let pool = samebits::pool::Pool::new(threads);
+            let run = Run::on(cpu, &pool);
+            let mut builder = Builder::new(settings());
+            for document in documents(40, 11) {
+                builder.add(document, Aids::default()).unwrap();
+            }
+            builder.embed(&run, &embedder(), &mut |_, _| Ok(())).unwrap();
+            let index = Index::from_bytes(&builder.to_bytes()).unwrap();
+            let text = "winter bread and salt";
+            let vector = embedder().embed_query(&run, text).unwrap();
+            let query = Query { text, vector: Some(&vector), k: 20, mode: Mode::Hybrid, filter: None };
+            assert_eq!(shown(&index, &index.search(&run, &query).unwrap()), expected, "{threads} on {cpu:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_and_little() {
+    for n in [0, 1] {
+        let index = Index::from_bytes(&built(&documents(n, 1), Some(&embedder())).to_bytes()).unwrap();
+        for mode in [Mode::Dense, Mode::Lexical, Mode::Hybrid] {
+            for text in ["", "sea", "? !"] {
+                let found = search(&index, text, 5, mode, None).unwrap();
+                assert!(found.iter().all(|found| found.score.is_finite()));
+                assert!(found.len() <= index.chunks());
+            }
+        }
+    }
+    let empty = built(&[Document::new("empty", ""), Document::new("space", " \n")], Some(&embedder()));
+    let index = Index::from_bytes(&empty.to_bytes()).unwrap();
+    assert_eq!((index.documents(), index.chunks()), (2, 0));
+}
+
+#[test]
+fn what_would_spoil_it_is_refused_and_nothing_changes() {
+    let mut builder = built(&documents(10, 13), Some(&embedder()));
+    let before = builder.to_bytes();
+    for id in ["", "a\0b"] {
+        builder.add(Document::new(id, "x"), Aids::default()).unwrap_err();
+    }
+    let other = HashingEmbedder::new(Analyzer::english(), 32).unwrap();
+    let error = builder.embed(&run(), &other, &mut |_, _| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("the index was made with the model"), "{error}");
+    assert!(builder.to_bytes() == before);
+    // A model that gives no number: none of its vectors stays.
+    let name = embedder().name();
+    let broken = samebits::rag::embed::FromFn::from_fn(64, |texts: &[&str]| {
+        Ok(texts.iter().map(|text| vec![if text.contains("sea") { f32::NAN } else { 1.0 }; 64]).collect())
+    });
+    let broken = broken.named(name);
+    for text in ["calm", "the sea", "calm"] {
+        builder.add(Document::new(format!("z{text}"), text), Aids::default()).unwrap();
+    }
+    builder.embed(&run(), &broken, &mut |_, _| Ok(())).unwrap_err();
+    for id in ["zcalm", "zthe sea"] {
+        assert!(builder.remove(id));
+    }
+    assert!(builder.to_bytes() == before);
+    // Chunks without a model.
+    let chunking = Chunking { unit: Count::Tokens, ..settings().chunking };
+    let mut builder = Builder::new(Settings { chunking, ..settings() });
+    builder.add(Document::new("a", "text"), Aids::default()).unwrap_err();
+    // Questions of another length, or of an index without vectors.
+    let index = Index::from_bytes(&before).unwrap();
+    let query = Query { text: "sea", vector: Some(&[1.0; 63]), k: 1, mode: Mode::Dense, filter: None };
+    index.search(&run(), &query).unwrap_err();
+    let index = Index::from_bytes(&built(&documents(3, 1), None).to_bytes()).unwrap();
+    index.search(&run(), &Query { vector: Some(&[1.0; 64]), ..query }).unwrap_err();
+}
+
+#[test]
+fn the_same_id_is_one_document() {
+    let mut builder = Builder::new(settings());
+    assert!(builder.add(Document::new("a", "first"), Aids::default()).unwrap());
+    assert!(builder.add(Document::new("a", "second"), Aids::default()).unwrap());
+    assert!(!builder.add(Document::new("a", "second"), Aids::default()).unwrap());
+    let index = Index::from_bytes(&builder.to_bytes()).unwrap();
+    assert_eq!((index.documents(), index.text(0).unwrap()), (1, "second"));
+    assert!(index.lexical("first", 5, None).unwrap().is_empty());
+}
+
+/// All that a reader of an index may ask; errors are answers too.
+fn ask_everything(index: &Index) -> Result<Vec<Found>> {
+    for d in 0..index.documents() {
+        index.id(d)?;
+        index.text(d)?;
+        index.metadata(d)?;
+    }
+    for chunk in 0..index.chunks() {
+        index.excerpt(chunk)?;
+    }
+    let filter = Filter::parse("year > 2005 or open = true")?;
+    let mut all = Vec::new();
+    for mode in [Mode::Dense, Mode::Lexical, Mode::Hybrid] {
+        all.extend(search(index, "the old captain", 9, mode, None)?);
+        all.extend(search(index, "salt river", 9, mode, Some(&filter))?);
+    }
+    Builder::from_index(index)?;
+    Ok(all)
+}
+
+#[test]
+fn damage_is_an_error_or_changes_nothing() {
+    let bytes = built(&documents(12, 17), Some(&embedder())).to_bytes();
+    let expected = ask_everything(&Index::from_bytes(&bytes).unwrap()).unwrap();
+    for len in (0..bytes.len()).step_by(97) {
+        assert!(Index::from_bytes(&bytes[..len]).is_err(), "cut to {len}");
+    }
+    assert!(Index::from_bytes(&[&bytes[..], &[0]].concat()).is_err(), "a byte more");
+    let mut random = Random::new(1);
+    let later = (0..4000).map(|_| random.below(8 * bytes.len()));
+    for bit in (0..4096).chain(later) {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let answers = Index::from_bytes(&damaged).and_then(|index| ask_everything(&index));
+        assert!(answers.is_err() || answers.unwrap() == expected, "bit {bit}");
+    }
+}
+
+/// The checksums of a file put right.
+fn with_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
+    let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let sections = number(&bytes, 8) >> 32;
+    let end = 32 + 32 * sections;
+    for row in (32..end).step_by(32) {
+        let (start, len) = (number(&bytes, row + 8), number(&bytes, row + 16));
+        if let Some(section) = start.checked_add(len).and_then(|end| bytes.get(start..end)) {
+            let sum = xxh64(section);
+            bytes[row + 24..row + 32].copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+    let head = [&bytes[..24], &bytes[32..end]].concat();
+    bytes[24..32].copy_from_slice(&xxh64(&head).to_le_bytes());
+    bytes
+}
+
+#[test]
+fn no_number_of_a_file_is_trusted() {
+    // As an attacker would: something changed, and the checksums to it. Whatever comes, no panic and no endless work.
+    let bytes = built(&documents(6, 19), Some(&embedder())).to_bytes();
+    let mut random = Random::new(3);
+    let mut opened = 0;
+    for _ in 0..6000 {
+        let mut changed = bytes.clone();
+        for _ in 0..1 + random.below(3) {
+            let at = if random.below(3) == 0 {
+                32 + random.below(700)
+            } else {
+                32 + random.below(bytes.len() - 32)
+            };
+            changed[at] = if random.below(2) == 0 { 0xff } else { random.bits() as u8 };
+        }
+        if let Ok(index) = Index::from_bytes(&with_checksums(changed)) {
+            opened += 1;
+            let _ = ask_everything(&index);
+        }
+    }
+    assert!(opened > 1000, "{opened}: most changes should reach what is behind the checksums");
+}
+
+#[test]
+fn a_reader_goes_on_while_the_file_is_replaced() {
+    let folder = common::program::Folder::new("index_replaced");
+    let path = folder.path("notes.sbi");
+    built(&documents(20, 23), Some(&embedder())).save(&path).unwrap();
+    for access in [Access::Map, Access::Read] {
+        let index = Index::open(&path, access).unwrap();
+        index.verify().unwrap();
+        let before = ask_everything(&index).unwrap();
+        built(&documents(25, 29), Some(&embedder())).save(&path).unwrap();
+        assert_eq!(ask_everything(&index).unwrap(), before, "{access:?}");
+        assert_eq!(Index::open(&path, access).unwrap().documents(), 25);
+        built(&documents(20, 23), Some(&embedder())).save(&path).unwrap();
+    }
+    let error = Index::open(&folder.path("none.sbi"), Access::Map).err().unwrap();
+    assert!(error.to_string().contains("none.sbi"));
+    std::fs::write(folder.path("text.sbi"), "not an index, but long enough to have a head").unwrap();
+    let error = Index::open(&folder.path("text.sbi"), Access::Map).err().unwrap();
+    assert!(error.to_string().contains("text.sbi: byte 0: not an index"), "{error}");
+}
