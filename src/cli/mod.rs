@@ -20,6 +20,7 @@ pub mod args;
 mod bench;
 pub mod console;
 mod convert;
+mod distill;
 mod embed;
 mod finetune;
 mod generate;
@@ -73,6 +74,7 @@ pub const COMMANDS: &[Command] = &[
     tokenize::COMMAND,
     train_tokenizer::COMMAND,
     embed::COMMAND,
+    distill::COMMAND,
     perplexity::COMMAND,
     train::COMMAND,
     finetune::COMMAND,

@@ -10,6 +10,7 @@
 
 pub mod analyze;
 pub mod chunk;
+pub mod context;
 pub mod document;
 pub mod embed;
 pub mod evaluate;
@@ -25,6 +26,7 @@ pub mod verify;
 
 pub use analyze::Analyzer;
 pub use chunk::{Chunk, TextChunker, Unit};
+pub use context::ContextAssembler;
 pub use document::Document;
 pub use embed::{EmbeddingModel, HashingEmbedder, StaticEmbedder, TransformerEmbedder};
 pub use filter::Filter;

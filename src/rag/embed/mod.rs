@@ -19,6 +19,7 @@
 //! # Ok::<(), samebits::Error>(())
 //! ```
 
+pub mod distill;
 mod hashing;
 mod prompts;
 mod table;

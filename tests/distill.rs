@@ -1,0 +1,163 @@
+//! Tables made of encoders: the numbers of model2vec, what becomes of vocabularies, and folders that open again with the
+//! same bits.
+
+mod common;
+
+use common::program::{Folder, assert_fails, out, run};
+use samebits::io::json::{self, Value};
+use samebits::io::tokenizer::{EncodeOptions, Tokenizer};
+use samebits::model::SentenceEncoder;
+use samebits::pool::Pool;
+use samebits::rag::embed::Options;
+use samebits::rag::embed::distill::{Distilled, Elements, Layout, Plan, Vocabulary, distill};
+use samebits::rag::{EmbeddingModel, StaticEmbedder};
+use samebits::run::Run;
+use samebits::{Cpu, Result};
+
+const BERT: &str = "tests/data/models/bert";
+
+fn tokenizer_json() -> Vec<u8> {
+    std::fs::read(format!("{BERT}/tokenizer.json")).unwrap()
+}
+
+fn table(run: &Run<'_>, plan: Plan, counts: Option<&[u64]>) -> Distilled {
+    let model = SentenceEncoder::open(BERT, run.cpu()).unwrap();
+    let tokenizer = Tokenizer::open(BERT).unwrap();
+    let vocabulary = Vocabulary::of(&tokenizer_json(), None).unwrap();
+    distill(run, (&model, &tokenizer), vocabulary, counts, plan, &mut |_, _, _| Ok(())).unwrap()
+}
+
+fn floats(value: Value<'_>) -> Vec<f32> {
+    value.elements().unwrap().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn tables_are_those_of_model2vec() {
+    let file = std::fs::read("tests/data/embed/distilled.json").unwrap();
+    let expected = json::parse(&file).unwrap();
+    let dim = expected.get("dim").unwrap().as_usize().unwrap();
+    let counts: Vec<u64> = floats(expected.get("counts").unwrap()).into_iter().map(|x| x as u64).collect();
+    for (name, sif, counts) in
+        [("plain", None, None), ("zipf", Some(1e-3), None), ("counted", Some(1e-2), Some(&counts[..]))]
+    {
+        let found = table(&Run::here(Cpu::detect()), Plan { dim, sif }, counts);
+        let rows = expected.get(name).unwrap().elements().unwrap();
+        let expected: Vec<f32> = rows.flat_map(floats).collect();
+        assert_eq!(found.table.len(), expected.len());
+        for (i, (x, y)) in found.table.iter().zip(&expected).enumerate() {
+            assert!((x - y).abs() <= 2e-5, "{name}: element {i} is {x}, not {y}");
+        }
+        assert!(found.explained > 0.5 && found.explained < 1.0, "{}", found.explained);
+    }
+}
+
+#[test]
+fn the_same_bits_on_any_threads_and_tier() {
+    let plan = Plan { dim: 20, sif: Some(1e-4) };
+    let expected = table(&Run::here(Cpu::detect()), plan, None);
+    assert!((expected.explained - 1.0).abs() < 1e-9);
+    for cpu in common::cpus() {
+        for threads in [2, 5] {
+            let pool = Pool::new(threads);
+            let found = table(&Run::on(cpu, &pool), plan, None);
+            common::assert_same(&found.table, &expected.table, format!("{cpu:?}, {threads} threads"));
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_is_cut_and_renumbered() {
+    let whole = Vocabulary::of(&tokenizer_json(), None).unwrap();
+    assert_eq!(whole.ids, (0..whole.ids.len() as u32).collect::<Vec<_>>());
+    // One with words, a place that nobody uses, and a special token behind all.
+    let json = r###"{"added_tokens":[{"id":0,"content":"[UNK]","special":true},{"id":9,"content":"[CLS]","special":true}],
+        "normalizer":null,"pre_tokenizer":{"type":"BertPreTokenizer"},
+        "post_processor":{"type":"BertProcessing","sep":["[UNK]",0],"cls":["[CLS]",9]},"decoder":null,
+        "model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,
+        "vocab":{"[UNK]":0,"[unused0]":1,"the":2,"of":3,"rare":4,"a":5,"##b":6,"##ing":7,"[unusedx]":8,"[CLS]":9}}}"###;
+    let ids = |most| Vocabulary::of(json.as_bytes(), most).unwrap().ids;
+    assert_eq!(ids(None), [0, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(ids(Some(6)), [0, 2, 3, 5, 6, 9]);
+    assert_eq!(ids(Some(1)), [0, 5, 6, 9]);
+    let cut = Vocabulary::of(json.as_bytes(), Some(6)).unwrap();
+    let tokenizer = cut.tokenizer().unwrap();
+    let found = tokenizer.encode("the ab of rare [CLS]", &EncodeOptions::default()).unwrap().ids;
+    assert_eq!(found, [1, 3, 4, 2, 0, 5]);
+    assert_eq!(cut.words, ["[UNK]", "the", "of", "a", "##b", "[CLS]"]);
+    // This one keeps capitals and accents: a vocab.txt would not.
+    assert!(cut.vocab_txt().is_err());
+    // Tokens that are made of each other cannot be cut.
+    let bpe = std::fs::read("tests/data/models/llama/tokenizer.json").unwrap();
+    assert!(Vocabulary::of(&bpe, Some(10)).is_err());
+    assert!(Vocabulary::of(b"{}", None).is_err());
+}
+
+/// The vectors of a folder for some texts.
+fn vectors(folder: &std::path::Path) -> Vec<f32> {
+    let model = StaticEmbedder::open(folder, Options::default()).unwrap();
+    model.embed(&Run::here(Cpu::detect()), &["abc def", "", "y", "fox qqq"]).unwrap()
+}
+
+#[test]
+fn folders_open_again() -> Result<()> {
+    let folder = Folder::new("distilled");
+    let cpu = Cpu::detect();
+    let made = table(&Run::here(cpu), Plan { dim: 16, sif: Some(1e-4) }, None);
+    let mut all = Vec::new();
+    for (elements, name) in [(Elements::F32, "f32"), (Elements::F16, "f16"), (Elements::Nf4, "nf4")] {
+        let path = folder.path(name);
+        made.save(cpu, &path, "bert", Layout { elements, compact: false })?;
+        all.push(vectors(&path));
+        assert!(made.save(cpu, &path, "bert", Layout { elements, compact: false }).is_err(), "it exists");
+    }
+    // Of unit vectors: f16 has eleven bits, NF4 sixteen levels.
+    for (found, most) in all[1..].iter().zip([1e-3, 0.2]) {
+        assert!(found.iter().zip(&all[0]).all(|(x, y)| (x - y).abs() <= most), "{found:?} {:?}", all[0]);
+        assert_ne!(found, &all[0]);
+    }
+    let unit: f32 = all[0][..16].iter().map(|x| x * x).sum();
+    assert!((unit - 1.0).abs() < 1e-6);
+    Ok(())
+}
+
+#[test]
+fn the_command() {
+    let folder = Folder::new("distill");
+    let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let done = run(["distill", BERT, "--out", &path("a"), "--dim", "8", "--json", "--threads", "1"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report = json::parse(out(&done).as_bytes()).unwrap();
+    assert_eq!(report.get("tokens").unwrap().as_u64(), Some(53));
+    run(["distill", BERT, "--out", &path("b"), "--dim", "8", "--threads", "3"]);
+    let files = |name: &str| {
+        ["config.json", "model.safetensors", "modules.json", "tokenizer.json"]
+            .map(|file| std::fs::read(folder.path(name).join(file)).unwrap())
+    };
+    assert_eq!(files("a"), files("b"));
+    std::fs::write(folder.path("texts"), "abc def\n\nabc\n").unwrap();
+    let counted = run(["distill", BERT, "--out", &path("c"), "--dim", "8", "--corpus", &path("texts")]);
+    assert!(counted.status.success());
+    assert_ne!(files("a")[1], files("c")[1]);
+    let found = run(["embed", "--model", &path("a"), "--format", "f32", &path("texts")]);
+    assert_eq!(found.stdout.len(), 3 * 8 * 4);
+    std::fs::write(folder.path("latin1"), b"fine\n\xff\n").unwrap();
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["distill", BERT], 2, "--out DIR says where"),
+        (&["distill", BERT, "--out", &path("a")], 1, "it exists already"),
+        (&["distill", BERT, "--out", &path("d"), "--type", "q8"], 2, "none of f32, f16, nf4"),
+        (&["distill", BERT, "--out", &path("d"), "--dim", "0"], 2, "--dim"),
+        (&["distill", BERT, "--out", &path("d"), "--sif", "2"], 2, "--sif"),
+        (
+            &["distill", BERT, "--out", &path("d"), "--compact"],
+            1,
+            "only the tokenizer of BERT is a vocab.txt",
+        ),
+        (&["distill", BERT, "--out", &path("d"), "--corpus", &path("latin1")], 1, "line 2: no UTF-8"),
+        (&["distill", "tests/data/models/llama", "--out", &path("d")], 1, "it does not embed them"),
+    ];
+    for (args, code, message) in cases {
+        assert_fails(&run(args), code, message);
+    }
+    assert!(!folder.path("d").exists());
+    assert_eq!(folder.names(), ["a", "b", "c", "latin1", "texts"]);
+}
