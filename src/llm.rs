@@ -26,5 +26,5 @@ pub mod fine_tuning {
 /// Retrieval-augmented generation.
 #[cfg(feature = "std")]
 pub mod rag {
-    pub use crate::rag::{Chunk, EmbeddingModel, TextChunker};
+    pub use crate::rag::{Chunk, ContextAssembler, EmbeddingModel, Reranker, TextChunker};
 }

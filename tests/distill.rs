@@ -8,11 +8,12 @@ use samebits::io::json::{self, Value};
 use samebits::io::tokenizer::{EncodeOptions, Tokenizer};
 use samebits::model::SentenceEncoder;
 use samebits::pool::Pool;
-use samebits::rag::embed::Options;
 use samebits::rag::embed::distill::{Distilled, Elements, Layout, Plan, Vocabulary, distill};
+use samebits::rag::embed::{Options, open};
 use samebits::rag::{EmbeddingModel, StaticEmbedder};
 use samebits::run::Run;
 use samebits::{Cpu, Result};
+use std::ops::Range;
 
 const BERT: &str = "tests/data/models/bert";
 
@@ -20,11 +21,11 @@ fn tokenizer_json() -> Vec<u8> {
     std::fs::read(format!("{BERT}/tokenizer.json")).unwrap()
 }
 
-fn table(run: &Run<'_>, plan: Plan, counts: Option<&[u64]>) -> Distilled {
+fn table(run: &Run<'_>, plan: Plan) -> Distilled {
     let model = SentenceEncoder::open(BERT, run.cpu()).unwrap();
     let tokenizer = Tokenizer::open(BERT).unwrap();
     let vocabulary = Vocabulary::of(&tokenizer_json(), None).unwrap();
-    distill(run, (&model, &tokenizer), vocabulary, counts, plan, &mut |_, _, _| Ok(())).unwrap()
+    distill(run, (&model, &tokenizer), vocabulary, plan, &mut |_, _, _| Ok(())).unwrap()
 }
 
 fn floats(value: Value<'_>) -> Vec<f32> {
@@ -38,9 +39,10 @@ fn tables_are_those_of_model2vec() {
     let dim = expected.get("dim").unwrap().as_usize().unwrap();
     let counts: Vec<u64> = floats(expected.get("counts").unwrap()).into_iter().map(|x| x as u64).collect();
     for (name, sif, counts) in
-        [("plain", None, None), ("zipf", Some(1e-3), None), ("counted", Some(1e-2), Some(&counts[..]))]
+        [("plain", None, None), ("zipf", Some(1e-3), None), ("counted", Some(1e-2), Some(counts))]
     {
-        let found = table(&Run::here(Cpu::detect()), Plan { dim, sif }, counts);
+        let plan = Plan { dim, sif, counts, texts: Vec::new() };
+        let found = table(&Run::here(Cpu::detect()), plan);
         let rows = expected.get(name).unwrap().elements().unwrap();
         let expected: Vec<f32> = rows.flat_map(floats).collect();
         assert_eq!(found.table.len(), expected.len());
@@ -51,15 +53,62 @@ fn tables_are_those_of_model2vec() {
     }
 }
 
+/// Three hundred little texts, some of which have no token.
+fn texts() -> Vec<String> {
+    let mut draw = common::Random::new(2);
+    let word = |draw: &mut common::Random| -> String {
+        (0..1 + draw.below(4)).map(|_| char::from(b'a' + draw.below(26) as u8)).collect()
+    };
+    (0..300).map(|i| (0..i % 7).map(|_| word(&mut draw) + " ").collect()).collect()
+}
+
+/// Fitted, means of rows point where the encoder's vectors do, of texts that were fitted and of others.
+#[test]
+fn a_fit_brings_texts_nearer() {
+    let run = Run::here(Cpu::detect());
+    let encoder = open(BERT, run.cpu(), Options::default()).unwrap();
+    let all = texts();
+    let all: Vec<&str> = all.iter().map(String::as_str).filter(|text| text.len() > 8).collect();
+    let targets = encoder.embed(&run, &all).unwrap();
+    let nearness = |fitted: &[&str]| {
+        let folder = Folder::new(&format!("fit{}", fitted.len()));
+        let texts = fitted.iter().map(|&text| text.into()).collect();
+        let made = table(&run, Plan { dim: 20, sif: Some(1e-4), counts: None, texts });
+        let path = folder.path("table");
+        made.save(run.cpu(), &path, "bert", Layout { elements: Elements::F32, compact: false }).unwrap();
+        let found = StaticEmbedder::open(&path, Options::default()).unwrap().embed(&run, &all).unwrap();
+        // Likenesses among texts, by both: how far they agree.
+        let likeness = |rows: &[f32], i: usize, j: usize| -> f64 {
+            let row = |i: usize| rows[i * 20..][..20].iter().map(|&x| f64::from(x));
+            let mean: Vec<f64> = (0..20)
+                .map(|c| (0..all.len()).map(|r| f64::from(rows[r * 20 + c])).sum::<f64>() / all.len() as f64)
+                .collect();
+            let centred = |i: usize| row(i).zip(&mean).map(|(x, mean)| x - mean).collect::<Vec<f64>>();
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let (a, b) = (centred(i), centred(j));
+            dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt()
+        };
+        let differences = |texts: Range<usize>| -> f64 {
+            let pairs = texts.clone().flat_map(|i| texts.clone().map(move |j| (i, j))).filter(|(i, j)| i < j);
+            pairs.map(|(i, j)| (likeness(&found, i, j) - likeness(&targets, i, j)).abs()).sum()
+        };
+        [differences(0..40), differences(all.len() - 40..all.len())]
+    };
+    let (before, after) = (nearness(&[]), nearness(&all[..all.len() - 40]));
+    println!("{before:?} before, {after:?} after");
+    // Of a model whose weights were drawn by lot no table can say much of new texts.
+    assert!(after[0] < 0.8 * before[0] && after[1] < 0.95 * before[1], "{before:?} before, {after:?} after");
+}
+
 #[test]
 fn the_same_bits_on_any_threads_and_tier() {
-    let plan = Plan { dim: 20, sif: Some(1e-4) };
-    let expected = table(&Run::here(Cpu::detect()), plan, None);
+    let plan = Plan { dim: 20, sif: Some(1e-4), counts: None, texts: texts() };
+    let expected = table(&Run::here(Cpu::detect()), plan.clone());
     assert!((expected.explained - 1.0).abs() < 1e-9);
     for cpu in common::cpus() {
         for threads in [2, 5] {
             let pool = Pool::new(threads);
-            let found = table(&Run::on(cpu, &pool), plan, None);
+            let found = table(&Run::on(cpu, &pool), plan.clone());
             common::assert_same(&found.table, &expected.table, format!("{cpu:?}, {threads} threads"));
         }
     }
@@ -102,7 +151,7 @@ fn vectors(folder: &std::path::Path) -> Vec<f32> {
 fn folders_open_again() -> Result<()> {
     let folder = Folder::new("distilled");
     let cpu = Cpu::detect();
-    let made = table(&Run::here(cpu), Plan { dim: 16, sif: Some(1e-4) }, None);
+    let made = table(&Run::here(cpu), Plan { dim: 16, sif: Some(1e-4), ..Plan::default() });
     let mut all = Vec::new();
     for (elements, name) in [(Elements::F32, "f32"), (Elements::F16, "f16"), (Elements::Nf4, "nf4")] {
         let path = folder.path(name);
@@ -140,6 +189,9 @@ fn the_command() {
     assert_ne!(files("a")[1], files("c")[1]);
     let found = run(["embed", "--model", &path("a"), "--format", "f32", &path("texts")]);
     assert_eq!(found.stdout.len(), 3 * 8 * 4);
+    let fitted = run(["distill", BERT, "--out", &path("e"), "--dim", "8", "--fit", &path("texts")]);
+    assert!(fitted.status.success());
+    assert_ne!(files("a")[1], files("e")[1]);
     std::fs::write(folder.path("latin1"), b"fine\n\xff\n").unwrap();
     let cases: [(&[&str], i32, &str); 8] = [
         (&["distill", BERT], 2, "--out DIR says where"),
@@ -159,5 +211,5 @@ fn the_command() {
         assert_fails(&run(args), code, message);
     }
     assert!(!folder.path("d").exists());
-    assert_eq!(folder.names(), ["a", "b", "c", "latin1", "texts"]);
+    assert_eq!(folder.names(), ["a", "b", "c", "e", "latin1", "texts"]);
 }

@@ -5,9 +5,16 @@ mod common;
 
 use common::program::Folder;
 use samebits::io::json::{self, Value};
+use samebits::kernels::dot::dot_rows;
+use samebits::kernels::view::MatRef;
 use samebits::pool::Pool;
 use samebits::rag::embed::{Options, open};
-use samebits::rag::{Analyzer, EmbeddingModel, HashingEmbedder, StaticEmbedder, TransformerEmbedder};
+use samebits::rag::evaluate;
+use samebits::rag::retrieve::Top;
+use samebits::rag::{
+    Analyzer, Bm25, Bm25Options, EmbeddingModel, Fusion, HashingEmbedder, Hit, StaticEmbedder,
+    TransformerEmbedder, fuse,
+};
 use samebits::run::Run;
 use samebits::{Cpu, Error, Result};
 use std::path::{Path, PathBuf};
@@ -265,4 +272,65 @@ fn malformed_tables_are_refused_with_the_reason() {
         assert!(found.contains("components of a model that has 12"), "{found}");
     }
     assert!(open("/nowhere", Cpu::detect(), Options::default()).is_err());
+}
+
+/// The best hundred documents for a vector, by their likeness.
+fn nearest(rows: &[f32], ids: &[&str], query: &[f32]) -> Vec<Hit> {
+    let mut scores = vec![0.0; ids.len()];
+    dot_rows(Cpu::detect(), query, MatRef::new(rows, ids.len(), query.len()), &mut scores);
+    let mut top = Top::new(100);
+    scores.iter().zip(ids).for_each(|(&score, id)| top.offer(score.into(), id));
+    top.into_hits()
+}
+
+/// nDCG@10 of BM25, of a model, and of both, on a collection of `SAMEBITS_DATA`.
+fn measured(name: &str, model: &dyn EmbeddingModel, weight: f64) -> Option<[f64; 3]> {
+    let Some(data) = std::env::var_os("SAMEBITS_DATA").map(PathBuf::from) else {
+        eprintln!("skipped: SAMEBITS_DATA is not set");
+        return None;
+    };
+    let beir = data.join("retrieval").join(name).join("beir");
+    let read = |file: &str| std::fs::read_to_string(beir.join(file)).unwrap();
+    let corpus = evaluate::texts(&read("corpus.jsonl")).unwrap();
+    let queries = evaluate::texts(&read("queries.jsonl")).unwrap();
+    let judged = evaluate::judgements(&read("qrels/test.tsv")).unwrap();
+    let ids: Vec<&str> = corpus.iter().map(|(id, _)| id.as_str()).collect();
+    let texts: Vec<&str> = corpus.iter().map(|(_, text)| text.as_str()).collect();
+    let pool = Pool::new(2);
+    let run = Run::on(Cpu::detect(), &pool);
+    let rows = model.embed(&run, &texts).unwrap();
+    let mut words = Bm25::new(Bm25Options::default(), Analyzer::english());
+    corpus.iter().for_each(|(id, text)| words.add(id, text));
+    let mut all = [Vec::new(), Vec::new(), Vec::new()];
+    for (id, query) in &queries {
+        let Some(relevant) = judged.get(id) else { continue };
+        let lexical = words.search(query, 100);
+        let dense = nearest(&rows, &ids, &model.embed_query(&run, query).unwrap());
+        let fused = fuse(&[(1.0, &lexical), (weight, &dense)], Fusion::Relative, 10);
+        for (hits, all) in [lexical, dense, fused].iter().zip(&mut all) {
+            let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+            all.push(evaluate::at(&ids, relevant, 10));
+        }
+    }
+    let [lexical, dense, both] = all.map(|all| evaluate::mean(&all).ndcg);
+    println!(
+        "{name}, {}: nDCG@10 of words {lexical:.4}, of the model {dense:.4}, of both {both:.4}",
+        model.name()
+    );
+    Some([lexical, dense, both])
+}
+
+/// As long as it takes to encode 6,600 documents.
+#[test]
+fn minilm_and_words_are_better_than_either() {
+    let Some(folder) = std::env::var_os("SAMEBITS_MINILM") else {
+        eprintln!("skipped: SAMEBITS_MINILM is not set");
+        return;
+    };
+    let model = open(&folder, Cpu::detect(), Options::default()).unwrap();
+    for (name, gain) in [("scifact", 0.02), ("cranfield", 0.0)] {
+        if let Some([lexical, dense, both]) = measured(name, &*model, 1.0) {
+            assert!(both >= lexical.max(dense) + gain, "{name}: {both} {lexical} {dense}");
+        }
+    }
 }

@@ -31,6 +31,11 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("FILE"),
             help: "a text in which frequencies are counted; else places in the vocabulary tell them",
         },
+        Flag {
+            name: "fit",
+            takes: Takes::One("FILE"),
+            help: "a text a line: the table is fitted to the encoder's vectors of them",
+        },
         Flag { name: "tokens", takes: Takes::One("N"), help: "the N most frequent tokens alone (WordPiece)" },
         Flag { name: "compact", takes: Takes::Nothing, help: "vocab.txt in place of tokenizer.json (BERT)" },
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
@@ -41,6 +46,9 @@ DIR is a sentence encoder (BERT and its kin) with a tokenizer.json. Every token 
 are turned to their principal components, and frequent tokens are made to count less. OUT is written whole or
 not at all, in the layout of model2vec; `samebits embed --model OUT` reads it, and so do model2vec and
 sentence-transformers (not --type nf4, nor --compact). The same bits for any --threads.
+
+Alone a word means what it means most; with --fit, some ten thousand sentences of the kind that will be embedded,
+means of the table's vectors are brought near to what the encoder says of whole sentences.
 
 Examples:
   samebits distill all-MiniLM-L6-v2 --out table
@@ -59,6 +67,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let plan = Plan {
         dim: args.count("dim", 1..=1 << 16)?.unwrap_or(256),
         sif: Some(args.number("sif", 0.0..=1.0)?.unwrap_or(1e-4)).filter(|&a| a > 0.0),
+        texts: args.path("fit").map_or(Ok(Vec::new()), |path| lines(&path))?,
+        counts: None,
     };
     let most = args.count("tokens", 1..=1 << 24)?;
     if out.exists() {
@@ -83,12 +93,12 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let (mut progress, mut interrupted) = (Progress::new(), false);
     let counts = args.path("corpus").map(|corpus| count(&vocabulary, &corpus)).transpose()?;
-    let made =
-        distill(&run, (&model, &tokenizer), vocabulary, counts.as_deref(), plan, &mut |what, done, of| {
-            progress.show(format_args!("{what}: {done} of {of}"));
-            interrupted = console.check_interrupt().is_err();
-            if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
-        });
+    let plan = Plan { counts, ..plan };
+    let made = distill(&run, (&model, &tokenizer), vocabulary, plan, &mut |what, done, of| {
+        progress.show(format_args!("{what}: {done} of {of}"));
+        interrupted = console.check_interrupt().is_err();
+        if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
+    });
     progress.clear();
     if interrupted {
         return Err(Failure::Interrupted);
@@ -103,18 +113,24 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
 fn count(vocabulary: &Vocabulary, path: &Path) -> crate::Result<Vec<u64>> {
     let tokenizer = vocabulary.tokenizer()?;
     let mut counts = vec![0; vocabulary.ids.len()];
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    for (i, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|e| match e.kind() {
-            std::io::ErrorKind::InvalidData => {
-                Error::invalid(format!("line {}: no UTF-8", i + 1)).in_file(path.display())
-            }
-            _ => Error::io(path, "read", e),
-        })?;
+    for line in lines(path)? {
         let ids = tokenizer.encode(&line, &EncodeOptions::plain())?.ids;
         ids.iter().for_each(|&id| counts[id as usize] += 1);
     }
     Ok(counts)
+}
+
+fn lines(path: &Path) -> crate::Result<Vec<String>> {
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let named = |(i, line): (usize, std::io::Result<String>)| {
+        line.map_err(|e| match e.kind() {
+            std::io::ErrorKind::InvalidData => {
+                Error::invalid(format!("line {}: no UTF-8", i + 1)).in_file(path.display())
+            }
+            _ => Error::io(path, "read", e),
+        })
+    };
+    BufReader::new(file).lines().enumerate().map(named).collect()
 }
 
 fn report(made: &Distilled, out: &Path, json: bool, console: &mut Console) -> Result<(), Failure> {

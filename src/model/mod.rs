@@ -7,6 +7,7 @@
 mod beam;
 mod cache;
 mod chat;
+mod classifier;
 mod config;
 #[cfg(feature = "std")]
 mod convert;
@@ -27,6 +28,7 @@ mod stop;
 pub use beam::{Beam, BeamSearch, EarlyStopping, Hypothesis, NextLogits};
 pub use cache::{CacheType, KvCache, LayerCache};
 pub use chat::{ChatTemplate, Role};
+pub use classifier::Classifier;
 pub use config::{Architecture, DecoderConfig, EncoderConfig, NormKind, Pooling};
 #[cfg(feature = "std")]
 pub use convert::{Conversion, Converted, ElementType, FileKind, Vocabulary, convert, save_folder};

@@ -227,6 +227,9 @@ impl<'c> ContextAssembler<'c> {
         blocks: &[Block<'t>],
         passage: &Block<'t>,
     ) -> Result<Option<(Vec<Block<'t>>, Context)>> {
+        if passage.text.trim().is_empty() {
+            return Ok(None);
+        }
         let mut joined = passage.clone();
         let (touching, mut rest): (Vec<_>, Vec<_>) =
             blocks.iter().cloned().partition(|block| block.touches(passage));
@@ -234,7 +237,7 @@ impl<'c> ContextAssembler<'c> {
             joined = joined.join(block)?;
         }
         let double = |block: &Block<'_>| block.text.trim() == joined.text.trim();
-        if joined.text.trim().is_empty() || rest.iter().any(double) {
+        if rest.iter().any(double) {
             return Ok(None);
         }
         rest.push(joined);

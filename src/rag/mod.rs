@@ -6,6 +6,7 @@
 //!   embed     vectors of texts                     vectors   the closest vectors                       filter    which documents count
 //!   index     all of it in one file                retriever how an index is searched                  extract   answers without a language model
 //!   verify    quotations looked for in sources     highlight the words of a question in a text         evaluate  how good a ranking is
+//!   rerank    a few texts looked at more closely   context   what was found made one prompt
 //! ```
 
 pub mod analyze;
@@ -18,6 +19,7 @@ pub mod extract;
 pub mod filter;
 pub mod highlight;
 pub mod index;
+pub mod rerank;
 pub mod retrieve;
 mod retriever;
 pub mod segment;
@@ -31,5 +33,6 @@ pub use document::Document;
 pub use embed::{EmbeddingModel, HashingEmbedder, StaticEmbedder, TransformerEmbedder};
 pub use filter::Filter;
 pub use index::Index;
+pub use rerank::{CrossEncoder, LateInteraction, LexicalReranker, Reranker};
 pub use retrieve::{Bm25, Bm25Options, Fusion, Hit, fuse};
 pub use retriever::Retriever;

@@ -1,17 +1,19 @@
 //! Principal components in `f64`.
 //!
 //! ```text
-//!   x (rows, features) ─ − mean ─► c;  cᵀ c / (rows − 1) ─ Jacobi ─► v, the directions of the greatest variance first
+//!   x (rows, features) ─ − mean ─► c;  cᵀ c / (rows − 1) ─ eigen ─► v, the directions of the greatest variance first
 //!   scores = c v, each direction turned so that its largest score is positive
 //! ```
 
-use crate::peft::decompose::svd;
+use super::eigen::eigen;
 use crate::run::Run;
 
 /// What [`components`] gives.
 pub struct Components {
-    /// (rows, dim)
-    pub scores: Vec<f64>,
+    /// (features): where the scores are 0.
+    pub mean: Vec<f64>,
+    /// By component, its direction.
+    pub directions: Vec<Vec<f64>>,
     /// The share of the variance that the directions have.
     pub explained: f64,
 }
@@ -21,7 +23,7 @@ const TILE: usize = 32;
 /// Rows of `x` that a piece turns.
 const ROWS: usize = 256;
 
-/// The scores of `x` (rows, features) on its `dim` first principal components.
+/// The `dim` first principal components of `x` (rows, features).
 pub fn components(run: &Run<'_>, x: &[f32], features: usize, dim: usize) -> Components {
     let rows = x.len() / features;
     let mut mean = vec![0.0; features];
@@ -31,20 +33,52 @@ pub fn components(run: &Run<'_>, x: &[f32], features: usize, dim: usize) -> Comp
     mean.iter_mut().for_each(|mean| *mean /= rows as f64);
     let covariance = covariance(run, x, &mean);
     let whole: f64 = (0..features).map(|i| covariance[i * features + i]).sum();
-    let found = svd(&covariance, features, features, dim);
-    let mut scores = vec![0.0; rows * dim];
-    let pieces = x.chunks(ROWS * features).zip(scores.chunks_mut(ROWS * dim));
-    run.pieces(pieces, |(x, scores), _| {
-        for (row, scores) in x.chunks_exact(features).zip(scores.chunks_exact_mut(dim)) {
-            let centred: Vec<f64> = row.iter().zip(&mean).map(|(&x, mean)| f64::from(x) - mean).collect();
-            for (score, direction) in scores.iter_mut().zip(&found.v) {
-                *score = centred.iter().zip(direction).map(|(x, v)| x * v).sum();
+    let found = eigen(&covariance, features);
+    let explained = found[..dim].iter().map(|(value, _)| value).sum::<f64>();
+    let explained = if whole > 0.0 { explained / whole } else { 1.0 };
+    let directions = found.into_iter().take(dim).map(|(_, direction)| direction).collect();
+    let mut components = Components { mean, directions, explained };
+    let scores = components.scores(run, x);
+    components.turn(&scores);
+    components
+}
+
+impl Components {
+    /// The scores of `x` (rows, features): (rows, dim).
+    pub fn scores(&self, run: &Run<'_>, x: &[f32]) -> Vec<f64> {
+        let (features, dim) = (self.mean.len(), self.directions.len());
+        let mut scores = vec![0.0; x.len() / features * dim];
+        let pieces = x.chunks(ROWS * features).zip(scores.chunks_mut(ROWS * dim));
+        run.pieces(pieces, |(x, scores), _| {
+            for (row, scores) in x.chunks_exact(features).zip(scores.chunks_exact_mut(dim)) {
+                let centred: Vec<f64> =
+                    row.iter().zip(&self.mean).map(|(&x, mean)| f64::from(x) - mean).collect();
+                for (score, direction) in scores.iter_mut().zip(&self.directions) {
+                    *score = centred.iter().zip(direction).map(|(x, v)| x * v).sum();
+                }
+            }
+        });
+        scores
+    }
+
+    /// A direction is as good as its opposite: the score that is largest without its sign, the first of equals, is made
+    /// positive.
+    fn turn(&mut self, scores: &[f64]) {
+        let dim = self.directions.len();
+        let mut largest = vec![0.0f64; dim];
+        for row in scores.chunks_exact(dim) {
+            for (largest, &score) in largest.iter_mut().zip(row) {
+                if score.abs() > largest.abs() {
+                    *largest = score;
+                }
             }
         }
-    });
-    turn(&mut scores, dim);
-    let explained = if whole > 0.0 { found.s.iter().sum::<f64>() / whole } else { 1.0 };
-    Components { scores, explained }
+        for (direction, largest) in self.directions.iter_mut().zip(largest) {
+            if largest < 0.0 {
+                direction.iter_mut().for_each(|x| *x = -*x);
+            }
+        }
+    }
 }
 
 /// (features, features), the sums over rows in their order.
@@ -64,23 +98,4 @@ fn covariance(run: &Run<'_>, x: &[f32], mean: &[f64]) -> Vec<f64> {
         out.iter_mut().for_each(|sum| *sum /= degrees as f64);
     });
     all
-}
-
-/// A direction is as good as its opposite: the score that is largest without its sign, the first of equals, is made positive.
-fn turn(scores: &mut [f64], dim: usize) {
-    let mut largest = vec![0.0f64; dim];
-    for row in scores.chunks_exact(dim) {
-        for (largest, &score) in largest.iter_mut().zip(row) {
-            if score.abs() > largest.abs() {
-                *largest = score;
-            }
-        }
-    }
-    for row in scores.chunks_exact_mut(dim) {
-        for (score, largest) in row.iter_mut().zip(&largest) {
-            if *largest < 0.0 {
-                *score = -*score;
-            }
-        }
-    }
 }
