@@ -1,5 +1,5 @@
-//! What the program carries with it: a small model, and pairs that it can learn from. The feature `builtin` leaves them out
-//! where it is not asked for.
+//! What the program carries with it: a small model, pairs that it can learn from, and a book about itself. The feature
+//! `builtin` leaves them out where it is not asked for.
 //!
 //! `inside/README.md` says what they were made from, by which commands, and under which licence.
 
@@ -32,3 +32,10 @@ pub fn tokenizer() -> Result<Tokenizer> {
 
 /// Pairs to learn from, and those to be judged by: lines of JSON with "prompt" and "completion".
 pub const PAIRS: [&str; 2] = [include_str!("inside/pairs.jsonl"), include_str!("inside/held-out.jsonl")];
+
+/// README and what stands at the top of every file of the kernels, each with its path: lines are those of the files.
+/// `python3 src/assets/book/make.py` collects the latter.
+pub fn book() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let headers = include_str!("book/headers.txt").split('\u{c}').filter_map(|part| part.split_once('\n'));
+    [("README.md", include_str!("../../README.md"))].into_iter().chain(headers)
+}

@@ -82,6 +82,7 @@ pub const COMMANDS: &[Command] = &[
     adapters::COMMAND,
     rag::index::COMMAND,
     rag::search::COMMAND,
+    rag::ask::COMMAND,
     rag::eval::COMMAND,
     help::COMMAND,
 ];

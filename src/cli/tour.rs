@@ -10,8 +10,17 @@ use crate::bench::{Plan, Session};
 use crate::cpu::Chosen;
 use crate::golden::{self, Golden};
 use crate::pool::Pool;
+#[cfg(feature = "builtin")]
+use crate::rag::{
+    ContextAssembler, Document, Index, RagPipeline, Retriever,
+    document::Value,
+    index::{Aids, Builder, Settings},
+    pipeline::Quote,
+};
 use crate::sys::processor;
 use crate::{Cpu, Error, Tier, cpu};
+#[cfg(feature = "builtin")]
+use crate::{assets, run::Run};
 
 pub const COMMAND: Command = Command {
     name: "tour",
@@ -25,7 +34,8 @@ pub const COMMAND: Command = Command {
     }],
     notes: "\
 Recomputes the committed hash of every golden case on every tier of this machine; a difference is a failure.
-Then measures each kernel on the tier that was chosen, one thread, as `samebits bench` does.
+Then measures each kernel on the tier that was chosen, one thread, as `samebits bench` does. At the end it answers
+a question from README and the heads of the kernels' files, which the program carries.
 
 Example:
   SAMEBITS_TIER=avx2 samebits tour --seconds 0.5
@@ -40,7 +50,42 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     machine(cpu, chosen, console)?;
     same_bits(console)?;
     speed(cpu, seconds, console)?;
+    #[cfg(feature = "builtin")]
+    book(cpu, console)?;
     writeln!(console, "{NEXT}")?;
+    Ok(())
+}
+
+/// A question that the project's own texts answer.
+#[cfg(feature = "builtin")]
+fn book(cpu: Cpu, console: &mut Console) -> Result<(), Failure> {
+    const QUESTION: &str = "Why is k cut into blocks of 256?";
+    let run = Run::here(cpu);
+    let mut builder = Builder::new(Settings::default());
+    for (path, text) in assets::book() {
+        // The heads of the kernels' files are Markdown, as README is.
+        let mut document = Document::new(path, text);
+        for (key, value) in [("path", "book.md"), ("format", "markdown")] {
+            document.metadata.insert(key.into(), Value::Text(value.into()));
+        }
+        builder.add(document, Aids::default())?;
+    }
+    let index = Index::from_bytes(&builder.to_bytes())?;
+    let one = |_: &str| 1;
+    let retriever = Retriever::new(&index, None)?;
+    let pipeline = RagPipeline::new(retriever, ContextAssembler::new(1, &one)).with_quotes(2);
+    let answer = pipeline.ask(&run, QUESTION)?;
+    let (documents, chunks) = (index.documents(), index.chunks());
+    writeln!(
+        console,
+        "\nA question to {documents} texts of this project ({chunks} chunks; samebits index, ask)"
+    )?;
+    writeln!(console, "  {QUESTION}")?;
+    for Quote { text, source } in &answer.quotes {
+        let place = source.as_ref().map(|source| format!("{}:{}", source.document, source.lines.0));
+        writeln!(console, "  [{}]", place.unwrap_or_default())?;
+        text.lines().try_for_each(|line| writeln!(console, "    {line}"))?;
+    }
     Ok(())
 }
 

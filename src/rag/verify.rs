@@ -91,7 +91,7 @@ pub fn marks(answer: &str) -> Vec<usize> {
 }
 
 /// The share of the answer's runs of `n` words that stand in one of the sources, whatever their case: 1 where everything
-/// could have been read there, 0 where nothing, or where the answer has not `n` words.
+/// could have been read there, 0 where nothing, or where the answer has not `n` words. Marks `[n]` are none.
 pub fn support(answer: &str, sources: &[&str], n: usize) -> f64 {
     let words = |text: &str| -> Vec<String> {
         segment::words(text).filter(|w| w.chars().any(char::is_alphanumeric)).map(str::to_lowercase).collect()
@@ -100,7 +100,11 @@ pub fn support(answer: &str, sources: &[&str], n: usize) -> f64 {
     for source in sources {
         known.extend(words(source).windows(n.max(1)).map(<[String]>::to_vec));
     }
-    let runs: Vec<Vec<String>> = words(answer).windows(n.max(1)).map(<[String]>::to_vec).collect();
+    let mut answer = answer.to_owned();
+    for n in marks(&answer) {
+        answer = answer.replace(&format!("[{n}]"), " ");
+    }
+    let runs: Vec<Vec<String>> = words(&answer).windows(n.max(1)).map(<[String]>::to_vec).collect();
     let there = runs.iter().filter(|run| known.contains(*run)).count();
     there as f64 / runs.len().max(1) as f64
 }

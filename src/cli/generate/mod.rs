@@ -2,7 +2,7 @@
 
 mod flags;
 mod speed;
-mod text;
+pub(super) mod text;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::time::Duration;

@@ -1,7 +1,9 @@
 //! Commands over documents: what `index`, `search`, `ask` and their kin have in common.
 
+pub mod ask;
 pub mod eval;
 pub mod index;
+mod llm;
 pub mod search;
 
 use std::path::{Path, PathBuf};
