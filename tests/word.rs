@@ -51,6 +51,16 @@ impl Words {
         })
     }
 
+    /// The bytes of `a`.
+    fn bytes(&self) -> [u8; 64] {
+        std::array::from_fn(|i| self.a[i / 4].to_bits().to_le_bytes()[i % 4])
+    }
+
+    /// Row r of sixteen, of integers.
+    fn rotated(&self, r: usize) -> [i32; 16] {
+        std::array::from_fn(|l| if l == r { self.c[r] } else { self.b[(l + r) % 16] }.to_bits() as i32)
+    }
+
     #[inline(always)]
     fn arithmetic<S: Simd>(&self, s: S, all: &mut Vec<(&'static str, Lanes)>) {
         let [a, b, c] = [self.a, self.b, self.c].map(|x| s.load(&x));
@@ -117,6 +127,13 @@ impl Words {
             ("sar", s.sar::<23>(a)),
             ("sar", s.sar::<31>(a)),
             ("select_i", s.select_i(s.gt_i(a, b), a, b)),
+            ("load_bytes", s.load_bytes(&self.bytes())),
+            ("splat_bytes", s.splat_bytes(self.bytes().first_chunk().unwrap())),
+            ("even_bytes", s.even_bytes(a)),
+            ("odd_bytes", s.odd_bytes(a)),
+            ("dot_halves", s.dot_halves(a, b, s.splat_i(i32::MAX))),
+            ("lut_bytes", s.lut_bytes(s.and_i(a, s.splat_i(0x0f0f_0f0f)), b)),
+            ("sum_rows_i", s.sum_rows_i(std::array::from_fn(|r| s.load_i(&self.rotated(r))))),
             ("bits", s.bits(s.load(&self.c))),
             ("to_i", s.to_i(s.load(&self.a.map(medium)))),
         ] {
@@ -287,6 +304,38 @@ fn the_sum_of_rows_is_the_sum_of_each() {
             let all = cpu.run(Words { a: vector(), b: vector(), c: vector() });
             let find = |name| &all.iter().find(|(n, _)| *n == name).unwrap().1;
             assert_eq!(find("sum_rows"), find("sum_rows is sum"), "{cpu:?}");
+        }
+    }
+}
+
+/// The words on bytes and half words, against what their text says, by other means than the scalar table's.
+#[test]
+fn bytes_are_what_the_vocabulary_says() {
+    let mut random = Random::new(5);
+    for (cpu, _) in cpus().into_iter().flat_map(|cpu| (0..200).map(move |i| (cpu, i))) {
+        let mut vector = || std::array::from_fn(|_| f32::from_bits(random.bits() as u32));
+        let words = Words { a: vector(), b: vector(), c: vector() };
+        let all = cpu.run(words);
+        let find = |name| &all.iter().find(|(n, _)| *n == name).unwrap().1;
+        let (a, b) = (words.bytes(), words.b.map(|x| x.to_bits()));
+        let half = |x: u64, h: usize| i64::from((x >> (16 * h)) as i16);
+        for l in 0..16 {
+            for (name, from) in [("even_bytes", 0), ("odd_bytes", 1)] {
+                let expected = [0, 2].map(|i| i64::from(a[4 * l + i + from] as i8));
+                assert_eq!([0, 1].map(|h| half(find(name)[l], h)), expected, "{cpu:?}");
+            }
+            let x = u64::from(u32::from_le_bytes(a[4 * l..4 * l + 4].try_into().unwrap()));
+            let products = [0, 1].map(|h| half(x, h) * half(u64::from(b[l]), h));
+            let sum = i64::from(i32::MAX) + products[0] + products[1];
+            assert_eq!(find("dot_halves")[l], sum as u64 & 0xffff_ffff, "{cpu:?}");
+            let looked_up = (0..4).fold(0, |y, i| {
+                let index = usize::from(a[4 * l + i] & 15);
+                y | u64::from(b[l / 4 * 4 + index / 4] >> (8 * (index % 4)) & 255) << (8 * i)
+            });
+            assert_eq!(find("lut_bytes")[l], looked_up, "{cpu:?}");
+            let row = words.rotated(l).iter().fold(0i32, |sum, x| sum.wrapping_add(*x));
+            assert_eq!(find("sum_rows_i")[l], u64::from(row as u32), "{cpu:?}");
+            assert_eq!((find("load_bytes")[l], find("splat_bytes")[l]), (x, find("load_bytes")[l % 4]));
         }
     }
 }

@@ -12,6 +12,7 @@ mod optim;
 mod pool;
 mod rope;
 mod rows;
+mod search;
 
 fn main() {
     let mut c = Criterion::default().configure_from_args();
@@ -24,6 +25,7 @@ fn main() {
     pool::benches(&mut c);
     activation::benches(&mut c);
     rows::benches(&mut c);
+    search::benches(&mut c);
     math::benches(&mut c);
     rope::benches(&mut c);
     c.final_summary();

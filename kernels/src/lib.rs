@@ -57,6 +57,7 @@ pub mod reduce;
 pub mod rope;
 mod rows;
 pub mod scatter;
+pub mod search;
 pub mod simd;
 pub mod softmax;
 pub mod topk;

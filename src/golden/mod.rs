@@ -18,6 +18,7 @@ mod position;
 mod rope;
 mod rows;
 mod sampling;
+mod search;
 
 /// A kernel, a small input, and the hash that its result must have.
 pub struct Golden {
@@ -42,6 +43,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         rope::CASES,
         position::CASES,
         sampling::CASES,
+        search::CASES,
         block::CASES,
         backward::CASES,
     ];

@@ -19,6 +19,7 @@ use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
 use samebits::kernels::rope::{self, Pairing, Rope, Table};
 use samebits::kernels::scatter::ScatterAdd;
+use samebits::kernels::search::{Code, Codes, FloatRows, QueryCodes, Which, dots};
 use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{
     cumsum::*, dot::*, elementwise::*, half::*, norm::*, reduce::*, softmax::*, topk::*,
@@ -131,6 +132,11 @@ pub const CASES: &[Case] = &[
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),
     ("dot_rows/columns", |cpu, n, at| dot_rows(cpu, at.floats(5), MatRef::new(at.floats(5 * n), 5, n).t(), at.out(n))),
+    ("search/floats", |cpu, n, at| if n > 0 { dots(cpu, FloatRows::F32(at.floats(6 * n)), Which::From(0, 6), (at.floats(5 * n), n), at.out(30)) }),
+    ("search/halves, some", |cpu, n, at| if n > 0 { dots(cpu, FloatRows::F16(at.halves(6 * n)), Which::At(&[5, 0, 3]), (at.floats(n), n), at.out(3)) }),
+    ("search/int8", |cpu, n, at| coded(cpu, Code::Int8, n, at)),
+    ("search/NF4", |cpu, n, at| coded(cpu, Code::Nf4, n, at)),
+    ("search/binary", |cpu, n, at| coded(cpu, Code::Binary, n, at)),
     ("cumsum", |_, n, at| cumsum(row(at.floats(n)), row_mut(at.out(n)))),
     ("log_sum_exp", |cpu, n, at| log_sum_exp(cpu, row(at.floats(n + 1)), at.out(1))),
     ("log_sum_exp/columns", |cpu, n, at| log_sum_exp(cpu, MatRef::new(at.floats(5 * n), 5, n).t(), at.out(n))),
@@ -241,6 +247,15 @@ pub const CASES: &[Case] = &[
     ("backward/attention, queries", |cpu, n, at| attend_backward(cpu, [n, 20, 8], at)),
     ("backward/cross-entropy", |cpu, n, at| if n > 0 { cross_entropy(cpu, &CrossEntropy { label_smoothing: 0.1, ..CrossEntropy::default() }, MatMut::new(at.floats_mut(2 * n), 2, n), &[n as i32 - 1, -100], &mut [0.0; 2]) }),
 ];
+
+/// A query alone, then two with it, against five rows of codes of `n` elements.
+fn coded(cpu: Cpu, code: Code, n: usize, at: &mut Guarded) {
+    let (rows, scales, lines) = (at.bytes(5 * code.row_bytes(n)), at.floats(5), at.out(code.query_lines(n)));
+    let scale = if n > 0 { QueryCodes::fill(cpu, code, at.floats(n), at.out(n), lines) } else { 0.5 };
+    let (query, codes) = (QueryCodes { lines, scale }, Codes { code, k: n, rows, scales });
+    codes.dots(cpu, Which::From(0, 5), &[query], at.out(5));
+    codes.dots(cpu, Which::At(&[4, 0]), &[query; 3], at.out(6));
+}
 
 /// One row of the gradient of a norm.
 fn norm_rows(n: usize, at: &mut Guarded) -> NormBackward<'static> {

@@ -69,6 +69,10 @@ impl Simd for Avx2 {
         to_i(a: F32) -> I32 = _mm256_cvtps_epi32(a);
         of_i(a: I32) -> F32 = _mm256_cvtepi32_ps(a);
         swap(a: F32) -> F32 = _mm256_permute_ps::<0b10_11_00_01>(a);
+        even_bytes(a: I32) -> I32 = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a));
+        odd_bytes(a: I32) -> I32 = _mm256_srai_epi16::<8>(a);
+        dot_halves(a: I32, b: I32, c: I32) -> I32 = _mm256_add_epi32(_mm256_madd_epi16(a, b), c);
+        lut_bytes(index: I32, table: I32) -> I32 = _mm256_shuffle_epi8(table, index);
     }
     #[inline(always)]
     fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
@@ -282,6 +286,37 @@ impl Simd for Avx2 {
             }
         }
         out
+    }
+    #[inline(always)]
+    fn sum_rows(self, r: [Self::F32; LANES]) -> Self::F32 {
+        // Two rows meet in one register at each step of the tree, so that 28 shuffles do, not 96.
+        // SAFETY: as above.
+        unsafe {
+            each!(2, h => {
+                let halves = each!(8, i => _mm256_add_ps(r[8 * h + i][0], r[8 * h + i][1]));
+                let quarters = each!(4, i => { // half b: row 8h + i + 4b
+                    let (a, b) = (halves[i], halves[i + 4]);
+                    _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+                });
+                let pairs = each!(2, i => {
+                    let (a, b) = (quarters[2 * i], quarters[2 * i + 1]);
+                    _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b))
+                });
+                let [a, b] = pairs;
+                _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b))
+            })
+        }
+    }
+    #[inline(always)]
+    fn splat_bytes(self, x: &[u8; 16]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe { [_mm256_broadcastsi128_si256(_mm_loadu_si128(x.as_ptr().cast())); 2] }
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8; 64]) -> Self::I32 {
+        let p = x.as_ptr().cast::<__m256i>();
+        // SAFETY: as above.
+        unsafe { [_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))] }
     }
     #[inline(always)]
     fn fma_rows<const R: usize>(

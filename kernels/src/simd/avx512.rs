@@ -68,6 +68,10 @@ impl Simd for Avx512 {
         to_i(a: F32) -> I32 = _mm512_cvtps_epi32(a);
         of_i(a: I32) -> F32 = _mm512_cvtepi32_ps(a);
         ldexp(a: F32, n: F32) -> F32 = _mm512_scalef_ps(a, n);
+        even_bytes(a: I32) -> I32 = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a));
+        odd_bytes(a: I32) -> I32 = _mm512_srai_epi16::<8>(a);
+        dot_halves(a: I32, b: I32, c: I32) -> I32 = _mm512_add_epi32(_mm512_madd_epi16(a, b), c);
+        lut_bytes(index: I32, table: I32) -> I32 = _mm512_shuffle_epi8(table, index);
         swap(a: F32) -> F32 = _mm512_permute_ps::<0b10_11_00_01>(a);
         // only the low four bits of each index count
         lut16(index: I32, table: F32) -> F32 = _mm512_permutexvar_ps(index, table);
@@ -259,6 +263,42 @@ impl Simd for Avx512 {
             }
         }
         out
+    }
+    #[inline(always)]
+    fn sum_rows(self, r: [__m512; LANES]) -> __m512 {
+        // Two rows meet in one register at each step of the tree, so that 30 shuffles do, not 64.
+        let (mut halves, mut quarters, mut pairs) = ([r[0]; 8], [r[0]; 4], [r[0]; 2]);
+        // SAFETY: as above.
+        unsafe {
+            for i in 0..4 {
+                for h in 0..2 {
+                    let (a, b) = (r[i + 8 * h], r[i + 8 * h + 4]);
+                    let (low, high) =
+                        (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                    halves[2 * i + h] = _mm512_add_ps(low, high);
+                }
+                let (a, b) = (halves[2 * i], halves[2 * i + 1]);
+                let (low, high) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                quarters[i] = _mm512_add_ps(low, high); // block b: row i + 4b
+            }
+            for i in 0..2 {
+                let (a, b) = (quarters[2 * i], quarters[2 * i + 1]);
+                let (low, high) = (_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b));
+                pairs[i] = _mm512_add_ps(low, high);
+            }
+            let [a, b] = pairs;
+            _mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b))
+        }
+    }
+    #[inline(always)]
+    fn splat_bytes(self, x: &[u8; 16]) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8; 64]) -> __m512i {
+        // SAFETY: as above.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
     }
     #[inline(always)]
     fn splat_d(self, x: f64) -> Self::F64 {

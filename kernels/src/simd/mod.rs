@@ -171,6 +171,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `if m { a } else { b }`
     fn select_i(self, m: Self::Mask, a: Self::I32, b: Self::I32) -> Self::I32;
 
+    // ---- bytes and half words: four and two a lane, the lowest first
+    /// Sixty-four bytes.
+    fn load_bytes(self, x: &[u8; 64]) -> Self::I32;
+    /// The same sixteen bytes in every four lanes.
+    fn splat_bytes(self, x: &[u8; 16]) -> Self::I32;
+    /// Bytes 0 and 2 of each lane, signed, as its half words.
+    fn even_bytes(self, a: Self::I32) -> Self::I32;
+    /// Bytes 1 and 3 of each lane, signed, as its half words.
+    fn odd_bytes(self, a: Self::I32) -> Self::I32;
+    /// `c` and, of each lane's two signed half words, both products: exact but for the wrapping of the sum.
+    fn dot_halves(self, a: Self::I32, b: Self::I32, c: Self::I32) -> Self::I32;
+    /// Each byte of `index`, which is below 16, becomes that byte of the sixteen in its four lanes of `table`.
+    fn lut_bytes(self, index: Self::I32, table: Self::I32) -> Self::I32;
+
     // ---- between types
     /// The bits of each float.
     fn bits(self, a: Self::F32) -> Self::I32;
@@ -333,6 +347,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn max_lane(self, v: Self::F32) -> f32 {
         tree(self.to_array(v), |a, b| if a > b { a } else { b })
+    }
+    /// Wrapping sum of the lanes of each of sixteen words: lane r of the result is that of `rows[r]`.
+    #[inline(always)]
+    fn sum_rows_i(self, rows: [Self::I32; LANES]) -> Self::I32 {
+        let mut x = [self.splat(0.0); LANES];
+        for i in 0..LANES {
+            x[i] = self.of_bits(rows[i]);
+        }
+        let x = self.transpose(x);
+        let mut sum = self.bits(x[0]);
+        for i in 1..LANES {
+            sum = self.add_i(sum, self.bits(x[i]));
+        }
+        sum
     }
     /// Sum of each of sixteen words by the same tree: lane r of the result is `sum(rows[r])`.
     #[inline(always)]

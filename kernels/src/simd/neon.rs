@@ -70,6 +70,19 @@ impl Simd for Neon {
         to_i(a: F32) -> I32 = vcvtnq_s32_f32(a);
         of_i(a: I32) -> F32 = vcvtq_f32_s32(a);
         swap(a: F32) -> F32 = vrev64q_f32(a);
+        even_bytes(a: I32) -> I32 = {
+            let pairs = vreinterpretq_s16_s32(a);
+            vreinterpretq_s32_s16(vshrq_n_s16::<8>(vshlq_n_s16::<8>(pairs)))
+        };
+        odd_bytes(a: I32) -> I32 = vreinterpretq_s32_s16(vshrq_n_s16::<8>(vreinterpretq_s16_s32(a)));
+        dot_halves(a: I32, b: I32, c: I32) -> I32 = {
+            let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+            let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+            vaddq_s32(vpaddq_s32(low, vmull_high_s16(a, b)), c)
+        };
+        lut_bytes(index: I32, table: I32) -> I32 = {
+            vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(table), vreinterpretq_u8_s32(index)))
+        };
     }
     #[inline(always)]
     fn add_d(self, a: Self::F64, b: Self::F64) -> Self::F64 {
@@ -258,6 +271,16 @@ impl Simd for Neon {
             }
         }
         out
+    }
+    #[inline(always)]
+    fn splat_bytes(self, x: &[u8; 16]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe { [vreinterpretq_s32_u8(vld1q_u8(x.as_ptr())); 4] }
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8; 64]) -> Self::I32 {
+        // SAFETY: as above.
+        unsafe { each!(4, q => vreinterpretq_s32_u8(vld1q_u8(x.as_ptr().add(16 * q)))) }
     }
     #[inline(always)]
     fn splat_d(self, x: f64) -> Self::F64 {

@@ -154,6 +154,8 @@ impl Simd for Scalar {
         select(m: Mask, a: F32, b: F32) -> F32 = if m { a } else { b };
         gt_i(a: I32, b: I32) -> Mask = a > b;
         select_i(m: Mask, a: I32, b: I32) -> I32 = if m { a } else { b };
+        even_bytes(a: I32) -> I32 = halves(a << 8 >> 24, a << 24 >> 24);
+        odd_bytes(a: I32) -> I32 = halves(a >> 24, a << 16 >> 24);
         to_i(a: F32) -> I32 = round_big(a);
         of_i(a: I32) -> F32 = a as f32;
         widen(a: F32) -> F64 = a as f64;
@@ -244,6 +246,22 @@ impl Simd for Scalar {
         index.map(|i| table[(i & 15) as usize])
     }
     #[inline(always)]
+    fn dot_halves(self, a: [i32; LANES], b: [i32; LANES], c: [i32; LANES]) -> [i32; LANES] {
+        from_fn(|l| {
+            let (low, high) = ((a[l] as i16, b[l] as i16), (a[l] >> 16, b[l] >> 16));
+            let low = i32::from(low.0) * i32::from(low.1);
+            low.wrapping_add(high.0.wrapping_mul(high.1)).wrapping_add(c[l])
+        })
+    }
+    #[inline(always)]
+    fn lut_bytes(self, index: [i32; LANES], table: [i32; LANES]) -> [i32; LANES] {
+        from_fn(|l| {
+            let group = 4 * (l / 4);
+            let byte = |i: u8| table[group + usize::from(i) / 4].to_le_bytes()[usize::from(i) % 4];
+            i32::from_le_bytes(index[l].to_le_bytes().map(byte))
+        })
+    }
+    #[inline(always)]
     fn swap(self, a: Floats) -> Floats {
         from_fn(|l| a[l ^ 1])
     }
@@ -262,6 +280,14 @@ impl Simd for Scalar {
         from_fn(|c| from_fn(|r| rows[r][c]))
     }
     #[inline(always)]
+    fn splat_bytes(self, x: &[u8; 16]) -> [i32; LANES] {
+        from_fn(|l| i32::from_le_bytes(from_fn(|b| x[4 * (l % 4) + b])))
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8; 64]) -> [i32; LANES] {
+        from_fn(|l| i32::from_le_bytes(from_fn(|b| x[4 * l + b])))
+    }
+    #[inline(always)]
     fn splat_d(self, x: f64) -> [f64; LANES] {
         [x; LANES]
     }
@@ -269,6 +295,12 @@ impl Simd for Scalar {
     fn store_d(self, out: &mut [f64; LANES], v: [f64; LANES]) {
         *out = v;
     }
+}
+
+/// Two half words in one word.
+#[inline(always)]
+fn halves(high: i32, low: i32) -> i32 {
+    high << 16 | low & 0xffff
 }
 
 /// Nearest integer, ties to even; `|a| <= 2^22`, and the sign of zero is the sign of `a`.

@@ -14,6 +14,7 @@ mod map;
 pub mod nf4;
 mod reduce;
 mod rope;
+mod search;
 
 use super::ceiling::Bound;
 use super::peak::Access;
@@ -110,6 +111,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         gated::FAMILY,
         rope::FAMILY,
         reduce::FAMILY,
+        search::FAMILY,
         half::FAMILY,
         backward::FAMILY,
     ];

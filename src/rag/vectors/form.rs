@@ -1,7 +1,8 @@
 //! What a set of vectors is, and how a vector is made fit for it.
 
-use crate::kernels::dot::dot;
+use crate::kernels::half::f32_to_f16;
 use crate::kernels::optim::sum_of_squares;
+use crate::kernels::search::Code;
 use crate::kernels::simd::sqrt64;
 use crate::{Cpu, Error, Result};
 
@@ -17,7 +18,8 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub(super) const ALL: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
+    /// All of them.
+    pub const ALL: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
     /// What `score` is as a distance, less being better: cosine 1 − score in 0..=2, dot −score, L2 the squared distance.
     pub fn distance(self, score: f32) -> f32 {
@@ -42,25 +44,57 @@ impl Metric {
 
 /// How a vector is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum VectorType {
-    /// As it is.
+    /// As it is: 4 bytes an element.
     F32,
+    /// Rounded to IEEE halves: 2 bytes an element.
+    F16,
+    /// Signed bytes and one scale, the largest magnitude / 127.
+    Int8,
+    /// Sixteen levels of the normal distribution and one scale, the largest magnitude: ½ byte an element.
+    Nf4,
+    /// Signs and one scale, the mean magnitude: ⅛ byte an element.
+    Binary,
 }
 
 impl VectorType {
-    pub(super) const ALL: [VectorType; 1] = [VectorType::F32];
+    /// All of them.
+    pub const ALL: [VectorType; 5] =
+        [VectorType::F32, VectorType::F16, VectorType::Int8, VectorType::Nf4, VectorType::Binary];
+
+    /// The codes of a type that is searched by them first.
+    pub(super) const fn code(self) -> Option<Code> {
+        match self {
+            VectorType::F32 | VectorType::F16 => None,
+            VectorType::Int8 => Some(Code::Int8),
+            VectorType::Nf4 => Some(Code::Nf4),
+            VectorType::Binary => Some(Code::Binary),
+        }
+    }
+}
+
+/// What is kept of a vector beside its codes, to give those that the codes find their scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Nothing: scores are those of the decoded codes.
+    Dropped,
+    /// All of it.
+    F32,
+    /// It rounded to IEEE halves.
+    F16,
+}
+
+impl Full {
+    pub(super) const ALL: [Full; 3] = [Full::Dropped, Full::F32, Full::F16];
 }
 
 /// What a set of vectors is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// Elements of a vector, 1 to 2¹⁶.
-    pub dim: usize,
-    /// How likeness is measured.
-    pub metric: Metric,
-    /// How vectors are stored.
-    pub kind: VectorType,
+    pub(super) dim: usize,
+    pub(super) metric: Metric,
+    pub(super) kind: VectorType,
+    pub(super) full: Full,
 }
 
 /// Elements of a vector, at most: integer products of so many codes do not overflow.
@@ -77,19 +111,66 @@ impl Form {
         if !(1..=MAX_DIM).contains(&dim) {
             return Err(Error::invalid(format!("vectors of {dim} elements, expected 1 to {MAX_DIM}")));
         }
-        Ok(Form { dim, metric, kind: VectorType::F32 })
+        Ok(Form { dim, metric, kind: VectorType::F32, full: Full::Dropped })
     }
 
-    /// Bytes of a row of codes.
-    pub(super) fn row_bytes(&self) -> usize {
-        match self.kind {
-            VectorType::F32 => 4 * self.dim,
+    /// The same, stored as `kind`; beside codes `full` is kept (beside floats, which are all there is, nothing).
+    #[must_use]
+    pub const fn stored(self, kind: VectorType, full: Full) -> Form {
+        let full = if kind.code().is_some() { full } else { Full::Dropped };
+        Form { kind, full, ..self }
+    }
+
+    /// Elements of a vector.
+    pub const fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// How likeness is measured.
+    pub const fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// How vectors are stored.
+    pub const fn kind(&self) -> VectorType {
+        self.kind
+    }
+
+    /// What is kept beside codes.
+    pub const fn full(&self) -> Full {
+        self.full
+    }
+
+    /// Bytes of a row of floats or codes.
+    pub(super) const fn row_bytes(&self) -> usize {
+        match (self.kind, self.kind.code()) {
+            (_, Some(code)) => code.row_bytes(self.dim),
+            (VectorType::F16, _) => 2 * self.dim,
+            _ => 4 * self.dim,
         }
     }
 
+    /// Bytes of a row that is kept beside codes.
+    pub(super) const fn full_bytes(&self) -> usize {
+        match self.full {
+            Full::Dropped => 0,
+            Full::F32 => 4 * self.dim,
+            Full::F16 => 2 * self.dim,
+        }
+    }
+
+    /// Whether rows have scales.
+    pub(super) const fn has_scales(&self) -> bool {
+        self.kind.code().is_some()
+    }
+
     /// Whether the squares of rows are stored.
-    pub(super) fn has_squares(&self) -> bool {
-        self.metric == Metric::L2
+    pub(super) const fn has_squares(&self) -> bool {
+        matches!(self.metric, Metric::L2)
+    }
+
+    const fn has_halves(&self) -> bool {
+        matches!(self.kind, VectorType::F16) || matches!(self.full, Full::F16)
     }
 
     /// `rows` rows as they are compared; their number and every element are checked.
@@ -106,40 +187,43 @@ impl Form {
         }
         let mut out = x.to_vec();
         for (r, row) in out.chunks_exact_mut(dim).enumerate() {
-            let square = sum_of_squares(cpu, row);
-            let wrong = |i: usize, expected| {
-                Err(Error::Value {
-                    name: name.into(),
-                    index: r * dim + i,
-                    value: x[r * dim + i].into(),
-                    expected,
-                })
-            };
-            if !square.is_finite() {
-                return wrong(row.iter().position(|x| !x.is_finite()).unwrap_or(0), "a finite number");
-            }
-            match self.metric {
-                Metric::Cosine if square > 0.0 => {
-                    let norm = sqrt64(square);
-                    row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-                }
-                Metric::Cosine if role == Role::Stored => {
-                    return wrong(0, "a vector that is not all zeros: it has no cosine");
-                }
-                Metric::Dot | Metric::L2 if square > MAX_SQUARE => {
-                    return wrong(largest(row), "a vector of norm 2^62 at most: products would overflow");
-                }
-                _ => {}
+            if let Err((i, expected)) = self.prepare_row(cpu, row, role) {
+                let index = r * dim + i;
+                return Err(Error::Value { name: name.into(), index, value: x[index].into(), expected });
             }
         }
         Ok(out)
     }
 
-    /// The square of a prepared row, where it is needed.
-    pub(super) fn square(&self, cpu: Cpu, row: &[f32]) -> f32 {
-        if self.has_squares() { dot(cpu, row, row) } else { 0.0 }
+    /// A row as it is compared, or which element is wrong, and what was expected.
+    fn prepare_row(&self, cpu: Cpu, row: &mut [f32], role: Role) -> Result<(), (usize, &'static str)> {
+        let square = sum_of_squares(cpu, row);
+        if !square.is_finite() {
+            return Err((row.iter().position(|x| !x.is_finite()).unwrap_or(0), "a finite number"));
+        }
+        match self.metric {
+            Metric::Cosine if square > 0.0 => {
+                let norm = sqrt64(square);
+                row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+            }
+            Metric::Cosine if role == Role::Stored => {
+                return Err((0, "a vector that is not all zeros: it has no cosine"));
+            }
+            Metric::Dot | Metric::L2 if square > MAX_SQUARE => {
+                return Err((largest(row), "a vector of norm 2^62 at most: products would overflow"));
+            }
+            _ => {}
+        }
+        let at = largest(row);
+        if role == Role::Stored && self.has_halves() && f32_to_f16(row[at].abs()) == HALF_INFINITY {
+            return Err((at, "a number that a half holds, 65504 at most"));
+        }
+        Ok(())
     }
 }
+
+/// The half that larger numbers become.
+const HALF_INFINITY: u16 = 0x7c00;
 
 /// What a vector is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

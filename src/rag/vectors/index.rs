@@ -29,7 +29,11 @@ use std::sync::{Arc, OnceLock};
 pub struct VectorIndex {
     form: Form,
     rows: Bytes,
+    full: Bytes,
+    /// Of each row under L2.
     squares: Vec<f32>,
+    /// Of each row of codes.
+    scales: Vec<f32>,
     /// Of each row.
     ids: Vec<Arc<str>>,
     /// The row of each.
@@ -41,8 +45,16 @@ pub struct VectorIndex {
 impl VectorIndex {
     /// An empty index.
     pub fn new(form: Form) -> VectorIndex {
-        let (rows, squares, ids) = (Bytes::default(), Vec::new(), Vec::new());
-        VectorIndex { form, rows, squares, ids, by_id: BTreeMap::new(), rank: OnceLock::new() }
+        VectorIndex {
+            form,
+            rows: Bytes::default(),
+            full: Bytes::default(),
+            squares: Vec::new(),
+            scales: Vec::new(),
+            ids: Vec::new(),
+            by_id: BTreeMap::new(),
+            rank: OnceLock::new(),
+        }
     }
 
     /// An index of stored vectors: row r is that of `ids[r]`.
@@ -55,7 +67,9 @@ impl VectorIndex {
         }
         let mut index = VectorIndex::new(vectors.form());
         index.rows.extend(vectors.rows);
+        index.full.extend(vectors.full);
         index.squares.extend(vectors.squares);
+        index.scales.extend(vectors.scales);
         index.ids.extend(ids.iter().map(|&id| Arc::from(id)));
         for (row, id) in (0..).zip(&index.ids) {
             if index.by_id.insert(id.clone(), row).is_some() {
@@ -106,8 +120,8 @@ impl VectorIndex {
     }
 
     /// The vector of `id` as it is compared.
-    pub fn get(&self, id: &str) -> Option<Vec<f32>> {
-        Some(self.view().row(*self.by_id.get(id)?))
+    pub fn get(&self, cpu: Cpu, id: &str) -> Option<Vec<f32>> {
+        Some(self.view().row(cpu, *self.by_id.get(id)?))
     }
 
     /// Adds `vectors`, (ids, dim), each in the place of the one of the same id if there is one; of one id twice the last
@@ -128,28 +142,28 @@ impl VectorIndex {
 
     /// Stores a prepared vector.
     fn put(&mut self, cpu: Cpu, id: &str, x: &[f32]) {
-        let square = self.form.square(cpu, x);
-        let width = self.form.row_bytes();
+        let new = self.form.encode(cpu, x);
         let row = match self.by_id.get(id) {
             Some(&row) => row as usize,
             None => {
                 let (row, id) = (self.ids.len(), Arc::<str>::from(id));
-                self.rows.resize((row + 1) * width);
-                if self.form.has_squares() {
-                    self.squares.push(square);
-                }
+                self.rows.extend(&new.bytes);
+                self.full.extend(&new.full);
+                self.squares.extend(self.form.has_squares().then_some(new.square));
+                self.scales.extend(self.form.has_scales().then_some(new.scale));
                 self.ids.push(id.clone());
                 self.by_id.insert(id, row as u32);
                 self.rank.take();
-                row
+                return;
             }
         };
-        if self.form.has_squares() {
-            self.squares[row] = square;
+        self.rows.put(row, &new.bytes);
+        self.full.put(row, &new.full);
+        if let Some(square) = self.squares.get_mut(row) {
+            *square = new.square;
         }
-        let bytes = &mut self.rows.as_mut_slice()[row * width..][..width];
-        for (bytes, x) in bytes.chunks_exact_mut(4).zip(x) {
-            bytes.copy_from_slice(&x.to_ne_bytes());
+        if let Some(scale) = self.scales.get_mut(row) {
+            *scale = new.scale;
         }
     }
 
@@ -159,9 +173,12 @@ impl VectorIndex {
         self.rank.take();
         let row = row as usize;
         self.rows.swap_remove(row, self.form.row_bytes());
+        self.full.swap_remove(row, self.form.full_bytes());
         self.ids.swap_remove(row);
-        if self.form.has_squares() {
-            self.squares.swap_remove(row);
+        for numbers in [&mut self.squares, &mut self.scales] {
+            if row < numbers.len() {
+                numbers.swap_remove(row);
+            }
         }
         if let Some(moved) = self.ids.get(row) {
             self.by_id.insert(moved.clone(), row as u32);
@@ -171,8 +188,14 @@ impl VectorIndex {
 
     /// The vectors where they lie. Their rows are in the order of what happened to the index.
     pub fn view(&self) -> VectorsRef<'_> {
-        let (count, rows) = (self.ids.len(), self.rows.as_slice());
-        VectorsRef { form: self.form, count, squares: &self.squares, rows }
+        VectorsRef {
+            form: self.form,
+            count: self.ids.len(),
+            squares: &self.squares,
+            scales: &self.scales,
+            rows: self.rows.as_slice(),
+            full: self.full.as_slice(),
+        }
     }
 
     /// The `k` vectors that are closest to each of `queries`, (n, dim), the closest first.

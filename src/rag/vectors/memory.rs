@@ -16,7 +16,7 @@ impl Bytes {
         &Line::elements(&self.lines)[..self.len]
     }
 
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut Line::elements_mut(&mut self.lines)[..self.len]
     }
 
@@ -43,6 +43,11 @@ impl Bytes {
         let start = self.len;
         self.resize(start + bytes.len());
         self.as_mut_slice()[start..].copy_from_slice(bytes);
+    }
+
+    /// Writes over row `r`.
+    pub fn put(&mut self, r: usize, row: &[u8]) {
+        self.as_mut_slice()[r * row.len()..][..row.len()].copy_from_slice(row);
     }
 
     /// The last row of `width` bytes takes the place of row `r`.

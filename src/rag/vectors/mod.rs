@@ -18,6 +18,7 @@
 //! What could only spoil results is refused before anything is changed: elements that are not finite, a vector of zeros
 //! under cosine (it has no direction), and under dot and L2 a norm above 2⁶², for there products overflow.
 
+mod encode;
 mod form;
 mod index;
 mod memory;
@@ -25,7 +26,7 @@ mod rows;
 mod search;
 mod stored;
 
-pub use form::{Form, Metric, VectorType};
+pub use form::{Form, Full, Metric, VectorType};
 pub use index::VectorIndex;
 pub use rows::RowSet;
 pub use search::Search;

@@ -5,12 +5,17 @@
 //!   piece     ├ block ┼ block ┼ …                       a block's scores, for all queries, then to their heaps
 //!   at last   the pieces' best of a query, put in order
 //! ```
+//!
+//! Codes take two steps. The first finds candidates by approximate scores, [`Search::candidates`] times k of them; the
+//! second gives these their scores: the `dot` with the vector that is kept, else with the vector that the codes stand
+//! for. Only scores of the second step come out.
 
 use super::rows::RowSet;
 use super::stored::VectorsRef;
-use crate::kernels::dot::dot_rows;
+use crate::kernels::Line;
+use crate::kernels::dot::dot;
+use crate::kernels::search::{QueryCodes, Which, dots};
 use crate::kernels::topk::{Best, Places};
-use crate::kernels::view::MatRef;
 use crate::run::Run;
 use crate::{Cpu, Result};
 use std::cmp::Ordering;
@@ -30,12 +35,14 @@ pub struct Search<'s> {
     pub k: usize,
     /// The rows among which they are, as if there were no others; `None`: all.
     pub wanted: Option<&'s RowSet>,
+    /// Where vectors are codes: candidates for each of the k, at least 1; 4 is usual.
+    pub candidates: usize,
 }
 
 impl<'s> Search<'s> {
     /// The k best of all.
     pub fn new(k: usize) -> Search<'s> {
-        Search { k, wanted: None }
+        Search { k, wanted: None, candidates: 4 }
     }
 }
 
@@ -98,50 +105,109 @@ impl VectorsRef<'_> {
         if let Some(wanted) = search.wanted {
             assert!(wanted.of() == self.count, "a set of {} rows, {} vectors", wanted.of(), self.count);
         }
+        let keep = match self.codes() {
+            Some(_) => search.k.saturating_mul(search.candidates.max(1)),
+            None => search.k,
+        };
         let dim = self.form.dim;
         let mut best = vec![Vec::new(); queries.len() / dim];
         for (queries, best) in queries.chunks(QUERIES * dim).zip(best.chunks_mut(QUERIES)) {
+            let prepared = Queries::new(self, run.cpu(), queries);
             let n = best.len();
             let mut found: Vec<Vec<Found>> = vec![Vec::new(); n * self.count.div_ceil(PIECE)];
-            let piece = Piece { vectors: self, queries, search, rank, cpu: run.cpu() };
+            let piece = Piece { vectors: self, queries: &prepared, wanted: search.wanted, keep, rank };
+            let cpu = run.cpu();
             run.pieces(found.chunks_mut(n).enumerate(), |(p, found), _| {
-                piece.run(p * PIECE..self.count.min((p + 1) * PIECE), found);
+                piece.run(cpu, p * PIECE..self.count.min((p + 1) * PIECE), found);
             });
             for (i, found) in found.into_iter().enumerate() {
                 best[i % n].extend(found);
             }
-            for best in best {
-                best.sort_unstable_by(Found::order);
-                best.truncate(search.k);
-            }
+            best.iter_mut().for_each(|best| first(best, keep));
         }
         if let Some(rank) = rank {
             let mut row_of = vec![0; rank.len()];
             rank.iter().zip(0..).for_each(|(&place, row)| row_of[place as usize] = row);
             best.iter_mut().flatten().for_each(|found| found.row = row_of[found.place as usize]);
         }
+        if self.codes().is_some() {
+            let cpu = run.cpu();
+            run.pieces(queries.chunks(dim).zip(&mut best), |(query, best), _| {
+                self.rescore(cpu, query, best);
+                first(best, search.k);
+            });
+        }
         best
+    }
+
+    /// Gives rows that were found their scores.
+    pub(super) fn rescore(&self, cpu: Cpu, query: &[f32], found: &mut [Found]) {
+        let rows: Vec<u32> = found.iter().map(|found| found.row).collect();
+        let mut products = vec![0.0; rows.len()];
+        self.products(cpu, query, &rows, &mut products);
+        let square = if self.form.has_squares() { dot(cpu, query, query) } else { 0.0 };
+        for (found, product) in found.iter_mut().zip(products) {
+            found.score = self.form.metric.score(product, square, self.square(found.row));
+        }
+    }
+}
+
+/// The first `k` in their order.
+pub(super) fn first(found: &mut Vec<Found>, k: usize) {
+    if found.len() > k && k > 0 {
+        found.select_nth_unstable_by(k - 1, Found::order);
+    }
+    found.truncate(k);
+    found.sort_unstable_by(Found::order);
+}
+
+/// Prepared queries, (n, dim), and what they are multiplied as.
+struct Queries<'a> {
+    floats: &'a [f32],
+    /// Of codes: lines of all queries, their scales.
+    lines: Vec<Line>,
+    scales: Vec<f32>,
+    /// (n) under L2, else nothing.
+    squares: Vec<f32>,
+}
+
+impl<'a> Queries<'a> {
+    fn new(vectors: &VectorsRef<'_>, cpu: Cpu, floats: &'a [f32]) -> Queries<'a> {
+        let dim = vectors.form.dim;
+        let (mut lines, mut scales, mut squares) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(codes) = vectors.codes() {
+            let per = codes.code.query_lines(dim);
+            lines.resize(floats.len() / dim * per, Line::ZERO);
+            let mut room = vec![0; dim];
+            for (query, lines) in floats.chunks(dim).zip(lines.chunks_mut(per)) {
+                scales.push(QueryCodes::fill(cpu, codes.code, query, &mut room, lines));
+            }
+        }
+        if vectors.form.has_squares() {
+            squares.extend(floats.chunks(dim).map(|query| dot(cpu, query, query)));
+        }
+        Queries { floats, lines, scales, squares }
     }
 }
 
 /// Some rows for some queries.
 struct Piece<'a> {
     vectors: &'a VectorsRef<'a>,
-    /// Prepared, (n, dim).
-    queries: &'a [f32],
-    search: &'a Search<'a>,
+    queries: &'a Queries<'a>,
+    wanted: Option<&'a RowSet>,
+    /// Rows of each query.
+    keep: usize,
     rank: Option<&'a [u32]>,
-    cpu: Cpu,
 }
 
 impl Piece<'_> {
     /// The best of `rows` for each query, in any order.
-    fn run(&self, rows: Range<usize>, found: &mut [Vec<Found>]) {
-        let matches = match self.search.wanted {
+    fn run(&self, cpu: Cpu, rows: Range<usize>, found: &mut [Vec<Found>]) {
+        let matches = match self.wanted {
             Some(wanted) => wanted.among(rows.clone()).count(),
             None => rows.len(),
         };
-        let (n, k) = (found.len(), self.search.k.min(matches));
+        let (n, k) = (found.len(), self.keep.min(matches));
         if k == 0 {
             return;
         }
@@ -150,7 +216,7 @@ impl Piece<'_> {
         let mut heaps: Vec<Best> = heaps.map(|(values, places)| Best::new(values, places)).collect();
         let mut block = Block::default();
         for start in rows.clone().step_by(BLOCK) {
-            self.block(start..rows.end.min(start + BLOCK), &mut block, &mut heaps);
+            self.block(cpu, start..rows.end.min(start + BLOCK), &mut block, &mut heaps);
         }
         for best in heaps {
             best.finish();
@@ -162,48 +228,52 @@ impl Piece<'_> {
         }
     }
 
-    /// Scores the rows of a block and offers those that are wanted.
-    fn block(&self, rows: Range<usize>, block: &mut Block, heaps: &mut [Best]) {
-        if self.search.wanted.is_none() && self.rank.is_none() {
-            self.score(rows.clone(), block);
-            for (scores, best) in block.scores.chunks(rows.len()).zip(heaps) {
-                best.offer(self.cpu, scores, Places::From(rows.start as u32));
-            }
-            return;
-        }
+    /// Scores the rows of a block that are wanted, and offers them.
+    fn block(&self, cpu: Cpu, rows: Range<usize>, block: &mut Block, heaps: &mut [Best]) {
         block.chosen.clear();
-        match self.search.wanted {
-            Some(wanted) => block.chosen.extend(wanted.among(rows.clone())),
-            None => block.chosen.extend(rows.start as u32..rows.end as u32),
-        }
-        if block.chosen.is_empty() {
+        let which = match self.wanted {
+            None => Which::From(rows.start, rows.len()),
+            Some(wanted) => {
+                block.chosen.extend(wanted.among(rows.clone()));
+                Which::At(&block.chosen)
+            }
+        };
+        let n = which.len();
+        if n == 0 {
             return;
         }
-        self.score(rows.clone(), block);
+        block.scores.resize(heaps.len() * n, 0.0);
+        self.score(cpu, which, &mut block.scores);
         block.places.clear();
-        let place = |&row: &u32| self.rank.map_or(row, |rank| rank[row as usize]);
-        block.places.extend(block.chosen.iter().map(place));
-        for (scores, best) in block.scores.chunks_mut(rows.len()).zip(heaps) {
-            // Those that are wanted move to the front: none comes to stand behind where it was.
-            for (i, &row) in block.chosen.iter().enumerate() {
-                scores[i] = scores[row as usize - rows.start];
+        let places = match (which, self.rank) {
+            (Which::From(start, _), None) => Places::From(start as u32),
+            (Which::From(start, n), Some(rank)) => Places::At(&rank[start..start + n]),
+            (Which::At(chosen), None) => Places::At(chosen),
+            (Which::At(chosen), Some(rank)) => {
+                block.places.extend(chosen.iter().map(|&row| rank[row as usize]));
+                Places::At(&block.places)
             }
-            best.offer(self.cpu, &scores[..block.chosen.len()], Places::At(&block.places));
+        };
+        for (scores, best) in block.scores.chunks(n).zip(heaps) {
+            best.offer(cpu, scores, places);
         }
     }
 
-    /// The scores of all rows of a block, (queries, rows).
-    fn score(&self, rows: Range<usize>, block: &mut Block) {
-        let (dim, n) = (self.vectors.form.dim, rows.len());
-        block.scores.resize(self.queries.len() / dim * n, 0.0);
-        let floats = MatRef::new(&self.vectors.floats()[rows.start * dim..rows.end * dim], n, dim);
-        for (query, scores) in self.queries.chunks(dim).zip(block.scores.chunks_mut(n)) {
-            dot_rows(self.cpu, query, floats, scores);
-            if self.vectors.form.has_squares() {
-                let square = self.vectors.form.square(self.cpu, query);
-                for (score, row) in scores.iter_mut().zip(rows.clone()) {
-                    *score = self.vectors.form.metric.score(*score, square, self.vectors.squares[row]);
-                }
+    /// The scores of some rows, (queries, rows); of codes approximate ones.
+    fn score(&self, cpu: Cpu, which: Which, scores: &mut [f32]) {
+        let (Piece { vectors, queries, .. }, form) = (self, self.vectors.form);
+        match (vectors.codes(), vectors.floats()) {
+            (Some(codes), _) => {
+                let lines = queries.lines.chunks(codes.code.query_lines(form.dim));
+                let all = lines.zip(&queries.scales).map(|(lines, &scale)| QueryCodes { lines, scale });
+                codes.dots(cpu, which, &all.collect::<Vec<_>>(), scores);
+            }
+            (None, Some(floats)) => dots(cpu, floats, which, (queries.floats, form.dim), scores),
+            (None, None) => unreachable!("rows are codes or floats"),
+        }
+        for (scores, &square) in scores.chunks_mut(which.len()).zip(&queries.squares) {
+            for (i, score) in scores.iter_mut().enumerate() {
+                *score = form.metric.score(*score, square, vectors.squares[which.get(i)]);
             }
         }
     }
@@ -214,7 +284,7 @@ impl Piece<'_> {
 struct Block {
     /// (queries, rows)
     scores: Vec<f32>,
-    /// Rows that are wanted, ascending, and their places.
+    /// Rows that are wanted, ascending, and their places where these are others.
     chosen: Vec<u32>,
     places: Vec<u32>,
 }

@@ -1,0 +1,251 @@
+//! Rows stored as floats: tiles of four rows and four queries.
+//!
+//! **Registers.**  16 sums, 4 words of rows: AVX-512 20 zmm. Two rows and two queries at a time where words take more
+//! registers: AVX2 8 + 4 ymm, NEON 16 + 8 q.
+//!
+//! A tail is padded with −0 on the row's side and +0 on the query's, as in [`crate::dot`].
+
+use crate::LANES;
+use crate::cpu::{Cpu, Kernel};
+use crate::simd::{Floats as Word, Simd};
+
+/// Stored rows of floats.
+#[derive(Clone, Copy, Debug)]
+pub enum FloatRows<'a> {
+    /// As they are.
+    F32(&'a [f32]),
+    /// IEEE halves, given as their bits; widened exactly.
+    F16(&'a [u16]),
+}
+
+/// Which of the stored rows.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// So many, from this one on.
+    From(usize, usize),
+    /// These.
+    At(&'a [u32]),
+}
+
+impl Which<'_> {
+    /// How many they are.
+    pub const fn len(&self) -> usize {
+        match self {
+            Which::From(_, n) => *n,
+            Which::At(rows) => rows.len(),
+        }
+    }
+
+    /// Whether they are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of the row in place `i`.
+    #[inline(always)]
+    pub fn get(&self, i: usize) -> usize {
+        match self {
+            Which::From(start, _) => start + i,
+            Which::At(rows) => rows[i] as usize,
+        }
+    }
+}
+
+/// `out[q · n + i] = dot(query q, row i of which)`, bit for bit; queries (m, k), out (m, n), rows (…, k), n those of
+/// `which`.
+///
+/// # Panics
+/// Where lengths do not fit, or a row is not there.
+pub fn dots(cpu: Cpu, rows: FloatRows, which: Which, (queries, k): (&[f32], usize), out: &mut [f32]) {
+    let n = which.len();
+    assert!(k > 0 && queries.len().is_multiple_of(k), "queries of {} elements, rows of {k}", queries.len());
+    let m = queries.len() / k;
+    assert!(out.len() == m * n, "output of {} elements, {m} queries and {n} rows", out.len());
+    match rows {
+        FloatRows::F32(data) => cpu.run(Dots { rows: Rows { data, k, which }, queries, out }),
+        FloatRows::F16(data) => cpu.run(Dots { rows: Rows { data, k, which }, queries, out }),
+    }
+}
+
+/// Rows of numbers, and which of them.
+#[derive(Clone, Copy)]
+struct Rows<'a, T> {
+    data: &'a [T],
+    k: usize,
+    which: Which<'a>,
+}
+
+/// A number that a row may hold.
+trait Stored: Copy {
+    /// Sixteen of them.
+    fn load<S: Simd>(s: S, x: &[Self; LANES]) -> S::F32;
+    /// At most sixteen, −0 behind them.
+    fn load_tail<S: Simd>(s: S, x: &[Self]) -> S::F32;
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &Word) -> S::F32 {
+        s.load(x)
+    }
+    #[inline(always)]
+    fn load_tail<S: Simd>(s: S, x: &[f32]) -> S::F32 {
+        s.load_tail(x, -0.0)
+    }
+}
+
+impl Stored for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[u16; LANES]) -> S::F32 {
+        s.load_f16(x)
+    }
+    #[inline(always)]
+    fn load_tail<S: Simd>(s: S, x: &[u16]) -> S::F32 {
+        let mut word = [0x8000; LANES];
+        word[..x.len()].copy_from_slice(x);
+        s.load_f16(&word)
+    }
+}
+
+struct Dots<'a, T> {
+    rows: Rows<'a, T>,
+    queries: &'a [f32],
+    out: &'a mut [f32],
+}
+
+/// Rows and queries of a tile.
+const SIDE: usize = 4;
+
+impl<T: Stored> Kernel for Dots<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (rows, n) = (self.rows, self.rows.which.len());
+        let k = rows.k;
+        let m = self.queries.len() / k;
+        if m == 1 {
+            return one(s, rows, self.queries, self.out);
+        }
+        for first in (0..n).step_by(SIDE) {
+            // What is missing in the last tile is computed twice and stored once.
+            let mut four = [rows.data; SIDE];
+            for i in 0..SIDE {
+                four[i] = rows.row((first + i).min(n - 1));
+            }
+            for q in (0..m).step_by(SIDE) {
+                let mut queries = [self.queries; SIDE];
+                for j in 0..SIDE {
+                    queries[j] = &self.queries[(q + j).min(m - 1) * k..][..k];
+                }
+                rows.ask(s, first + SIDE, q / SIDE, m.div_ceil(SIDE));
+                let sums = s.to_array(s.sum_rows(tile(s, four, queries)));
+                let (tall, wide) = (SIDE.min(m - q), SIDE.min(n - first));
+                for j in 0..tall {
+                    let at = (q + j) * n + first;
+                    self.out[at..at + wide].copy_from_slice(&sums[SIDE * j..SIDE * j + wide]);
+                }
+            }
+        }
+    }
+}
+
+impl<'a, T: Copy> Rows<'a, T> {
+    #[inline(always)]
+    fn row(&self, i: usize) -> &'a [T] {
+        &self.data[self.which.get(i) * self.k..][..self.k]
+    }
+
+    /// Asks for part `part` of `parts` of the four rows from `first` on.
+    #[inline(always)]
+    fn ask<S: Simd>(&self, s: S, first: usize, part: usize, parts: usize) {
+        let lines = (self.k * size_of::<T>()).div_ceil(64);
+        let per = lines.div_ceil(parts);
+        for i in first..(first + SIDE).min(self.which.len()) {
+            let row = self.row(i).as_ptr().cast::<u8>();
+            for line in part * per..lines.min((part + 1) * per) {
+                s.prefetch(row.wrapping_add(64 * line));
+            }
+        }
+    }
+}
+
+/// The sixteen chains of each of sixteen pairs: query j and row i in place 4j + i.
+#[inline(always)]
+fn tile<S: Simd, T: Stored>(s: S, rows: [&[T]; SIDE], queries: [&[f32]; SIDE]) -> [S::F32; LANES] {
+    let [a, b, c, d] = rows;
+    let [p, q, r, t] = queries;
+    let mut all = [s.splat(0.0); LANES];
+    if S::TILE.1 > 1 {
+        for (j, sums) in pairs(s, rows, queries).into_iter().enumerate() {
+            all[SIDE * j..SIDE * (j + 1)].copy_from_slice(&sums);
+        }
+        return all;
+    }
+    for (j, queries) in [(0, [p, q]), (2, [r, t])] {
+        for (i, rows) in [(0, [a, b]), (2, [c, d])] {
+            let [first, second] = pairs(s, rows, queries);
+            [all[SIDE * j + i], all[SIDE * j + i + 1]] = first;
+            [all[SIDE * (j + 1) + i], all[SIDE * (j + 1) + i + 1]] = second;
+        }
+    }
+    all
+}
+
+/// The chains of every query with every row.
+#[inline(always)]
+fn pairs<S: Simd, T: Stored, const R: usize, const Q: usize>(
+    s: S,
+    rows: [&[T]; R],
+    queries: [&[f32]; Q],
+) -> [[S::F32; R]; Q] {
+    let rows = rows.map(|x| x.as_chunks::<LANES>());
+    let queries = queries.map(|x| x.as_chunks::<LANES>());
+    let n = rows[0].0.len();
+    // One slice length for all: the loop then needs no check of its own.
+    let (row_words, query_words) = (rows.map(|x| &x.0[..n]), queries.map(|x| &x.0[..n]));
+    let mut sums = [[s.splat(0.0); R]; Q];
+    for w in 0..n {
+        let mut x = [s.splat(0.0); R];
+        for i in 0..R {
+            x[i] = T::load(s, &row_words[i][w]);
+        }
+        for j in 0..Q {
+            let q = s.load(&query_words[j][w]);
+            for i in 0..R {
+                sums[j][i] = s.fma(x[i], q, sums[j][i]);
+            }
+        }
+    }
+    if !rows[0].1.is_empty() {
+        for j in 0..Q {
+            let q = s.load_tail(queries[j].1, 0.0);
+            for i in 0..R {
+                sums[j][i] = s.fma(T::load_tail(s, rows[i].1), q, sums[j][i]);
+            }
+        }
+    }
+    sums
+}
+
+/// Rows asked for ahead where they are read once.
+const AHEAD: usize = 4;
+
+/// One query: sixteen rows to a word of results, four at a time.
+#[inline(always)]
+fn one<S: Simd, T: Stored>(s: S, rows: Rows<T>, query: &[f32], out: &mut [f32]) {
+    let n = out.len();
+    for (b, out) in out.chunks_mut(LANES).enumerate() {
+        let mut lanes = [s.splat(0.0); LANES];
+        for r in (0..out.len()).step_by(SIDE) {
+            let first = b * LANES + r;
+            rows.ask(s, first + AHEAD, 0, 1);
+            let mut four = [rows.data; SIDE];
+            for i in 0..SIDE {
+                four[i] = rows.row((first + i).min(n - 1));
+            }
+            let [sums] = pairs(s, four, [query]);
+            lanes[r..r + SIDE].copy_from_slice(&sums);
+        }
+        s.store_tail(out, s.sum_rows(lanes));
+    }
+}

@@ -1,0 +1,35 @@
+//! # Many queries against many stored rows
+//!
+//! **Math.**  Rows as floats: out(q, r) = dot(query q, row r).  Rows as codes: out(q, r) = I · (scale of q × scale of r),
+//! I an integer:
+//!
+//! | row | codes | I |
+//! |---|---|---|
+//! | int8 | −127..=127 | Σ query code × code |
+//! | NF4 | 16 levels | Σ query code × round(127 × level) |
+//! | binary | bits | k − 2 · #{ differing bits } |
+//!
+//! **Law.**   Floats: clause 2, the very bits of [`crate::dot::dot`], for any number of rows and queries. Codes: clause 7,
+//! I is exact for k ≤ 2¹⁶; it is rounded to `f32` once, the scales' product once, the product of both once.
+//!
+//! ```text
+//!               query 0   query 1   query 2   query 3
+//!   row 0       16 lanes  16 lanes  16 lanes  16 lanes     sixteen pairs at a time, each with its own sixteen chains:
+//!   row 1       16 lanes  …                                a word of a row and of a query loaded once serve four pairs.
+//!   row 2          ⋮                                       At the end the tree runs over all sixteen at once
+//!   row 3       16 lanes                        16 lanes   (`sum_rows`)
+//! ```
+//!
+//! Rows are those of a matrix in their order, or some of it by number: a graph's neighbours.
+//!
+//! **Cost.**  One query: the reading of the rows binds, of 4, 2, 1, ½ or ⅛ byte an element. Many: multiply-adds.
+//!
+//! **Error.**  Floats: that of `dot`.  Codes: I has none; then 3 roundings.  What codes leave out of a row: `int8.rs`, `nf4/`.
+//!
+//! **Parts.**  [`Floats`] and [`Codes`].  **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then [`crate::topk`].
+
+mod codes;
+mod floats;
+
+pub use codes::{Code, Codes, QueryCodes, mean_magnitude, pack_bits};
+pub use floats::{FloatRows, Which, dots};

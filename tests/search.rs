@@ -1,0 +1,200 @@
+//! Many queries against stored rows: plain loops, exact integers, f64.
+
+mod common;
+use common::*;
+use samebits::kernels::half::{f16_to_f32, f32_to_f16};
+use samebits::kernels::nf4::LEVELS;
+use samebits::kernels::search::{Code, Codes, FloatRows, QueryCodes, Which, dots, mean_magnitude, pack_bits};
+use samebits::kernels::simd::{fma, tree};
+use samebits::kernels::{Line, int8};
+
+/// Clause 2 in plain loops.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    a.iter().zip(b).enumerate().for_each(|(i, (&a, &b))| lanes[i % 16] = fma(a, b, lanes[i % 16]));
+    tree(lanes, |a, b| a + b)
+}
+
+const LENGTHS: [usize; 3] = [130, 384, 520];
+/// Rows and queries.
+const SHAPES: [(usize, usize); 8] = [(1, 1), (7, 1), (17, 1), (17, 2), (21, 5), (16, 4), (33, 9), (3, 3)];
+
+#[test]
+fn floats_are_dots_for_any_rows_and_queries() {
+    let mut random = Random::new(1);
+    for k in (1..=67).chain(LENGTHS) {
+        for (n, m) in SHAPES {
+            let (rows, queries) = (random.normal(n * k), random.normal(m * k));
+            let halves: Vec<u16> = rows.iter().map(|&x| f32_to_f16(x)).collect();
+            let widened: Vec<f32> = halves.iter().map(|&x| f16_to_f32(x)).collect();
+            let some: Vec<u32> = (0..n + 3).map(|_| random.below(n) as u32).collect();
+            for (stored, rows) in [(FloatRows::F32(&rows), &rows), (FloatRows::F16(&halves), &widened)] {
+                for which in [Which::From(0, n), Which::From(n / 2, n - n / 2), Which::At(&some)] {
+                    let pair =
+                        |q: usize, i: usize| dot(&queries[q * k..][..k], &rows[which.get(i) * k..][..k]);
+                    let want: Vec<f32> = (0..m)
+                        .flat_map(|q| (0..which.len()).map(move |i| (q, i)))
+                        .map(|(q, i)| pair(q, i))
+                        .collect();
+                    for cpu in cpus() {
+                        let mut out = vec![f32::NAN; m * which.len()];
+                        dots(cpu, stored, which, (&queries, k), &mut out);
+                        assert_same(&out, &want, format!("{cpu:?} k {k}, {n} rows, {m} queries, {which:?}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A zero's sign and every special value come through a tile as through `dot`.
+#[test]
+fn special_values_come_through() {
+    for k in [5, 16, 21] {
+        let mut random = Random::new(2);
+        let special: Vec<f32> = (0..6 * k).map(|_| SPECIALS[random.below(16)]).collect();
+        let zeros = vec![-0.0; 6 * k];
+        for (rows, queries) in [(&special, &special), (&zeros, &special), (&zeros, &zeros)] {
+            for cpu in cpus() {
+                let mut out = vec![0.0; 36];
+                dots(cpu, FloatRows::F32(rows), Which::From(0, 6), (queries, k), &mut out);
+                let want: Vec<f32> =
+                    (0..36).map(|at| dot(&queries[at / 6 * k..][..k], &rows[at % 6 * k..][..k])).collect();
+                assert_same(&out, &want, format!("{cpu:?} k {k}"));
+            }
+        }
+    }
+}
+
+/// The bound of the header, on data that does not cancel.
+#[test]
+fn floats_are_within_the_bound() {
+    let mut random = Random::new(3);
+    for k in [384, 4096] {
+        let mut positive = |n: usize| random.vec(n).iter().map(|x| x.abs()).collect::<Vec<f32>>();
+        let (rows, queries) = (positive(8 * k), positive(4 * k));
+        let mut out = vec![0.0; 32];
+        for cpu in cpus() {
+            dots(cpu, FloatRows::F32(&rows), Which::From(0, 8), (&queries, k), &mut out);
+            for (at, got) in out.iter().enumerate() {
+                let pairs = queries[at / 8 * k..][..k].iter().zip(&rows[at % 8 * k..][..k]);
+                let exact: f64 = pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+                let bound = (k.div_ceil(16) + 5) as f64 * U * exact;
+                assert!((f64::from(*got) - exact).abs() <= bound, "{cpu:?} k {k}: {got}, exactly {exact}");
+            }
+        }
+    }
+}
+
+/// A row as it is stored, its scale, and the integers that its codes stand for.
+fn stored(code: Code, x: &[f32]) -> (Vec<u8>, f32, Vec<i64>) {
+    let mut bytes = vec![0; code.row_bytes(x.len())];
+    match code {
+        Code::Int8 => {
+            let mut codes = vec![0; x.len()];
+            let scale = int8::quantize(cpus()[0], x, &mut codes);
+            bytes.iter_mut().zip(&codes).for_each(|(byte, code)| *byte = *code as u8);
+            (bytes, scale, codes.iter().map(|&x| i64::from(x)).collect())
+        }
+        Code::Nf4 => {
+            let codes: Vec<u8> = x.iter().map(|x| (x.to_bits() >> 7) as u8 & 15).collect();
+            for (i, c) in codes.iter().enumerate() {
+                bytes[i / 2] |= c << (4 - 4 * (i % 2));
+            }
+            let level = |c: &u8| (f64::from(LEVELS.0[usize::from(*c)]) * 127.0).round() as i64;
+            (bytes, x[0].abs(), codes.iter().map(level).collect())
+        }
+        Code::Binary => {
+            pack_bits(x, &mut bytes);
+            for (i, x) in x.iter().enumerate() {
+                assert_eq!(bytes[i / 8] >> (7 - i % 8) & 1 == 1, *x > 0.0);
+            }
+            (bytes, mean_magnitude(x), x.iter().map(|x| if *x > 0.0 { 1 } else { -1 }).collect())
+        }
+    }
+}
+
+/// A query's scale and integers.
+fn coded(code: Code, x: &[f32]) -> (f32, Vec<i64>) {
+    let mut codes = vec![0; x.len()];
+    let scale = int8::quantize(cpus()[0], x, &mut codes);
+    match code {
+        Code::Int8 => (scale, codes.iter().map(|&x| i64::from(x)).collect()),
+        Code::Nf4 => (scale / 127.0, codes.iter().map(|&x| i64::from(x)).collect()),
+        Code::Binary => (mean_magnitude(x), x.iter().map(|x| if *x > 0.0 { 1 } else { -1 }).collect()),
+    }
+}
+
+fn check_codes(code: Code, k: usize, (n, m): (usize, usize), random: &mut Random) {
+    let (x, queries) = (random.normal(n * k), random.normal(m * k));
+    let all: Vec<_> = x.chunks(k).map(|x| stored(code, x)).collect();
+    let rows: Vec<u8> = all.iter().flat_map(|row| row.0.clone()).collect();
+    let scales: Vec<f32> = all.iter().map(|row| row.1).collect();
+    let some: Vec<u32> = (0..n + 2).map(|_| random.below(n) as u32).collect();
+    for cpu in cpus() {
+        let (mut lines, mut room) = (vec![Line::ZERO; m * code.query_lines(k)], vec![0; k]);
+        let parts = lines.chunks_mut(code.query_lines(k)).zip(queries.chunks(k));
+        let made: Vec<QueryCodes> = parts
+            .map(|(lines, query)| {
+                let scale = QueryCodes::fill(cpu, code, query, &mut room, lines);
+                QueryCodes { lines, scale }
+            })
+            .collect();
+        for which in [Which::From(0, n), Which::From(n - 1, 1), Which::At(&some)] {
+            let mut out = vec![f32::NAN; m * which.len()];
+            Codes { code, k, rows: &rows, scales: &scales }.dots(cpu, which, &made, &mut out);
+            for (at, got) in out.iter().enumerate() {
+                let (q, row) = (at / which.len(), &all[which.get(at % which.len())]);
+                let (scale, query) = coded(code, &queries[q * k..][..k]);
+                let whole: i64 = row.2.iter().zip(&query).map(|(a, b)| a * b).sum();
+                let want = whole as f32 * (row.1 * scale);
+                assert_same(&[*got], &[want], format!("{cpu:?} {code:?} k {k}, {n} rows, {m} queries"));
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_are_exact_integers_scaled() {
+    let mut random = Random::new(4);
+    for code in [Code::Int8, Code::Nf4, Code::Binary] {
+        for k in 1..=67 {
+            check_codes(code, k, (7, 1 + 2 * (k % 2)), &mut random);
+        }
+        for k in [127, 128, 129, 384, 511, 512, 513] {
+            SHAPES.into_iter().for_each(|shape| check_codes(code, k, shape, &mut random));
+        }
+    }
+}
+
+/// The longest row of the largest codes: I is 127² · 2¹⁶ and has 30 bits.
+#[test]
+fn the_longest_rows_do_not_overflow() {
+    let k = 1 << 16;
+    for (code, byte, level) in [(Code::Int8, 127, 127), (Code::Nf4, 0xff, 127), (Code::Binary, 0xff, 1)] {
+        let rows = vec![byte; code.row_bytes(k)];
+        for sign in [1.0, -1.0] {
+            for cpu in cpus() {
+                let mut lines = vec![Line::ZERO; code.query_lines(k)];
+                let scale = QueryCodes::fill(cpu, code, &vec![sign; k], &mut vec![0; k], &mut lines);
+                let mut out = [0.0];
+                let query = QueryCodes { lines: &lines, scale };
+                Codes { code, k, rows: &rows, scales: &[1.0] }.dots(
+                    cpu,
+                    Which::From(0, 1),
+                    &[query],
+                    &mut out,
+                );
+                let largest = if code == Code::Binary { 1 } else { 127 };
+                let whole = (level * largest * k as i64) as f32 * sign;
+                assert_eq!(out[0], whole * scale, "{cpu:?} {code:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "output of 3 elements, 2 queries and 2 rows")]
+fn outputs_must_fit() {
+    dots(cpus()[0], FloatRows::F32(&[1.0; 4]), Which::From(0, 2), (&[1.0; 4], 2), &mut [0.0; 3]);
+}
