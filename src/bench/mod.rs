@@ -24,6 +24,7 @@ pub mod model;
 pub mod peak;
 pub mod report;
 pub mod rows;
+pub mod search;
 pub mod svg;
 pub mod train;
 

@@ -13,6 +13,7 @@ use crate::pool::{MAX_THREADS, Pool};
 use crate::{Cpu, cpu};
 
 mod model;
+mod search;
 mod train;
 
 pub const COMMAND: Command = Command {
@@ -35,6 +36,31 @@ pub const COMMAND: Command = Command {
             help: "a whole model: loading, pp512 and tg128, or texts/s",
         },
         Flag { name: "train", takes: Takes::One("DIR"), help: "steps of training a model" },
+        Flag {
+            name: "search",
+            takes: Takes::One("FILE"),
+            help: "searching vectors: a file of little-endian f32",
+        },
+        Flag {
+            name: "dim",
+            takes: Takes::One("N"),
+            help: "with --search: elements of a vector; 384 unless given",
+        },
+        Flag {
+            name: "type",
+            takes: Takes::One("T"),
+            help: "with --search: f32 (unless given), f16, int8, nf4 or binary",
+        },
+        Flag {
+            name: "candidates",
+            takes: Takes::One("N"),
+            help: "with --search: rows that codes find for each of the ten; 4 unless given",
+        },
+        Flag {
+            name: "graph",
+            takes: Takes::One("EF"),
+            help: "with --search: build a graph too; walks keep EF nodes",
+        },
         Flag {
             name: "method",
             takes: Takes::One("M"),
@@ -78,7 +104,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "turns",
             takes: Takes::One("N"),
-            help: "with --model or --train: how often each is measured; 5 unless given",
+            help: "with --model, --train or --search: how often each is measured; 5 unless given",
         },
         Flag { name: "cold", takes: Takes::Nothing, help: "empty the caches before each call" },
         Flag { name: "json", takes: Takes::Nothing, help: "the run as JSON, in the format below" },
@@ -108,6 +134,7 @@ Examples:
   samebits bench --weights model.safetensors --threads 2
   samebits bench --model all-MiniLM-L6-v2 --threads 2
   samebits bench --model llama.gguf --prompt 256 --prompt 512 --tokens 64 --turns 3
+  samebits bench --search vectors.f32 --type int8
   samebits bench --train Llama-3.2-1B --method qlora --batch 4 --seq-len 256
 
 --weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
@@ -123,6 +150,11 @@ blocks), in turns with the ceiling and with the step's matrix products alone, an
 process's memory. Its --json is {model, tier, threads, step: {ms, of_peak}, products: {ms, of_peak},
 share_of_products, peak_bytes}.
 
+--search measures searches for the ten closest of a file's rows (but its last 1,000, which are queries) under
+cosine, on each turn beside the reading of the same memory and the ceiling of multiply-adds. Its --json is
+{type, tier, threads, rows, bytes, read_gbs, one_ms, of_read, many_qps, of_fma, recall} and, with --graph,
+{build_s, graph_qps, graph_recall}; many are 64 queries at once.
+
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",
     include_str!("../bench/schema.txt")
@@ -134,6 +166,12 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     if let Some(path) = args.path("train") {
         return train::run(&path, args, console);
+    }
+    if let Some(path) = args.path("search") {
+        return search::run(&path, args, console);
+    }
+    if let Some(name) = ["dim", "type", "candidates", "graph"].into_iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("bench: --{name} goes with --search"), None));
     }
     let of_training = ["method", "batch", "seq-len", "recompute"];
     if let Some(name) = of_training.into_iter().find(|name| args.has(name)) {

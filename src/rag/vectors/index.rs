@@ -130,14 +130,20 @@ impl VectorIndex {
     /// # Errors
     /// Where the vectors are not (ids, dim), or one is what [this module](super) refuses.
     pub fn add(&mut self, cpu: Cpu, ids: &[&str], vectors: &[f32]) -> Result<()> {
-        let prepared = self.form.prepare(cpu, vectors, ids.len(), Role::Stored)?;
-        if self.len() + ids.len() > u32::MAX as usize {
-            return Err(Error::TooLarge { shape: vec![self.len() + ids.len(), self.form.dim] });
-        }
+        let prepared = self.check(cpu, ids, vectors)?;
         for (id, x) in ids.iter().zip(prepared.chunks_exact(self.form.dim)) {
             self.put(cpu, id, x);
         }
         Ok(())
+    }
+
+    /// The vectors as they are compared, if they can be added.
+    pub(super) fn check(&self, cpu: Cpu, ids: &[&str], vectors: &[f32]) -> Result<Vec<f32>> {
+        let count = self.len() + ids.len();
+        if count > u32::MAX as usize {
+            return Err(Error::TooLarge { shape: vec![count, self.form.dim] });
+        }
+        self.form.prepare(cpu, vectors, ids.len(), Role::Stored)
     }
 
     /// Stores a prepared vector.
@@ -217,18 +223,36 @@ impl VectorIndex {
         k: usize,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<Vec<Hit>>> {
-        let wanted = RowSet::new(self.len(), |row| wanted(&self.ids[row as usize]));
+        let wanted = self.wanted(wanted);
         self.search_in(run, queries, &Search { wanted: Some(&wanted), ..Search::new(k) })
     }
 
     fn search_in(&self, run: &Run<'_>, queries: &[f32], search: &Search<'_>) -> Result<Vec<Vec<Hit>>> {
         let found = self.view().search_ranked(run, queries, search, Some(self.rank()))?;
-        let hit =
-            |(row, score): (u32, f32)| Hit { id: self.ids[row as usize].to_string(), score: score.into() };
-        Ok(found.into_iter().map(|found| found.into_iter().map(hit).collect()).collect())
+        let hits = |found: Vec<(u32, f32)>| found.into_iter().map(|found| self.hit(found)).collect();
+        Ok(found.into_iter().map(hits).collect())
     }
 
-    fn rank(&self) -> &[u32] {
+    pub(super) fn hit(&self, (row, score): (u32, f32)) -> Hit {
+        Hit { id: self.ids[row as usize].to_string(), score: score.into() }
+    }
+
+    /// The rows whose ids are wanted.
+    pub(super) fn wanted(&self, wanted: &dyn Fn(&str) -> bool) -> RowSet {
+        RowSet::new(self.len(), |row| wanted(&self.ids[row as usize]))
+    }
+
+    pub(super) fn row_of(&self, id: &str) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The rows in the order of their ids.
+    pub(super) fn rows_by_id(&self) -> Vec<u32> {
+        self.by_id.values().copied().collect()
+    }
+
+    /// Of each row, which in that order it is.
+    pub(super) fn rank(&self) -> &[u32] {
         self.rank.get_or_init(|| {
             let mut rank = vec![0; self.ids.len()];
             self.by_id.values().zip(0..).for_each(|(&row, place)| rank[row as usize] = place);

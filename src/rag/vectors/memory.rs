@@ -50,6 +50,11 @@ impl Bytes {
         self.as_mut_slice()[r * row.len()..][..row.len()].copy_from_slice(row);
     }
 
+    /// Row `to` becomes what row `from` is.
+    pub fn copy_row(&mut self, from: usize, to: usize, width: usize) {
+        self.as_mut_slice().copy_within(from * width..(from + 1) * width, to * width);
+    }
+
     /// The last row of `width` bytes takes the place of row `r`.
     pub fn swap_remove(&mut self, r: usize, width: usize) {
         let last = self.len - width;

@@ -20,6 +20,7 @@
 
 mod encode;
 mod form;
+mod graph;
 mod index;
 mod memory;
 mod rows;
@@ -27,6 +28,7 @@ mod search;
 mod stored;
 
 pub use form::{Form, Full, Metric, VectorType};
+pub use graph::{Graph, GraphIndex, GraphOptions, GraphRef, GraphSearch};
 pub use index::VectorIndex;
 pub use rows::RowSet;
 pub use search::Search;

@@ -26,7 +26,7 @@ use std::io::{self, Write};
 const MAGIC: &[u8; 8] = b"sbvector";
 const VERSION: u32 = 1;
 /// Bytes of the header, and what sections are aligned to.
-const ALIGN: usize = 64;
+pub(super) const ALIGN: usize = 64;
 
 /// Vectors of one [`Form`], borrowed: row r is vector r.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +131,11 @@ impl<'a> VectorsRef<'a> {
         Stored { bytes, full, scale }.decode(&self.form, cpu, out);
     }
 
+    /// The memory that a search reads whole, as if it were floats.
+    pub(crate) fn scanned(&self) -> &'a [f32] {
+        numbers(self.rows).unwrap_or_default()
+    }
+
     pub(super) fn square(&self, r: u32) -> f32 {
         self.squares.get(r as usize).copied().unwrap_or(0.0)
     }
@@ -184,7 +189,7 @@ fn sizes(form: &Form, count: usize) -> [usize; 4] {
     [floats(form.has_squares()), floats(form.has_scales()), rows[0], rows[1]]
 }
 
-fn padded(len: usize) -> usize {
+pub(super) fn padded(len: usize) -> usize {
     len.next_multiple_of(ALIGN)
 }
 
