@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// What is measured, and how often.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Elements of a row.
     pub dim: usize,
@@ -28,8 +28,8 @@ pub struct Plan {
     pub kind: VectorType,
     /// Candidates for each of the ten that are wanted, of codes.
     pub candidates: usize,
-    /// Whether a graph is built, and how many nodes a walk keeps.
-    pub graph: Option<usize>,
+    /// Nodes that the walks of a graph keep, one measurement each; none: no graph is built.
+    pub graph: Vec<usize>,
     /// Turns after one that warms up.
     pub turns: usize,
 }
@@ -53,8 +53,21 @@ pub struct Measured {
     pub of_fma: Summary,
     /// The share of the ten closest, by the floats, that are found.
     pub recall: f64,
-    /// Seconds of building a graph, queries a second one by one, the share found.
-    pub graph: Option<(f64, Summary, f64)>,
+    /// Seconds of building a graph; 0 where none was.
+    pub build: f64,
+    /// Its walks.
+    pub walks: Vec<Walks>,
+}
+
+/// Queries that walk a graph one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Walks {
+    /// Nodes that a walk keeps.
+    pub ef: usize,
+    /// Queries a second.
+    pub rate: Summary,
+    /// The share of the ten closest that is found.
+    pub recall: f64,
 }
 
 /// Rows at the end of a file that are queries.
@@ -86,8 +99,13 @@ pub fn measure(path: &Path, plan: &Plan, cpu: Cpu, pool: &Pool) -> Result<Measur
     let mut measured = scans(&run, pool, &index, queries, plan)?;
     let search = Search { candidates: plan.candidates, ..Search::new(K) };
     measured.recall = share(&index.view().search(&run, queries, &search)?, &truth);
-    if let Some(ef) = plan.graph {
-        measured.graph = Some(walks(&run, index, queries, (ef, plan.turns), &truth)?);
+    if !plan.graph.is_empty() {
+        let start = Instant::now();
+        let index = GraphIndex::build(&run, index, GraphOptions::default())?;
+        measured.build = start.elapsed().as_secs_f64();
+        for &ef in &plan.graph {
+            measured.walks.push(walks(&run, &index, queries, (ef, plan.turns), &truth)?);
+        }
     }
     Ok(measured)
 }
@@ -136,7 +154,7 @@ fn scans(run: &Run<'_>, pool: &Pool, index: &VectorIndex, queries: &[f32], plan:
     }
     let [read, one, of_read, many, of_fma] = samples.map(|samples| Summary::of(&samples));
     let bytes = 4 * memory.len();
-    Ok(Measured { rows, bytes, read, one, of_read, many, of_fma, recall: 0.0, graph: None })
+    Ok(Measured { rows, bytes, read, one, of_read, many, of_fma, recall: 0.0, build: 0.0, walks: Vec::new() })
 }
 
 fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
@@ -144,18 +162,15 @@ fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     work().map(|_| start.elapsed().as_secs_f64())
 }
 
-/// Builds a graph and lets all queries walk it one by one.
+/// Lets all queries walk a graph one by one.
 fn walks(
     run: &Run<'_>,
-    index: VectorIndex,
+    index: &GraphIndex,
     queries: &[f32],
     (ef, turns): (usize, usize),
     truth: &Found,
-) -> Result<(f64, Summary, f64)> {
-    let (start, dim) = (Instant::now(), index.form().dim());
-    let index = GraphIndex::build(run, index, GraphOptions::default())?;
-    let build = start.elapsed().as_secs_f64();
-    let search = GraphSearch { ef, ..GraphSearch::new(K) };
+) -> Result<Walks> {
+    let (dim, search) = (index.index().form().dim(), GraphSearch { ef, ..GraphSearch::new(K) });
     let (mut rates, mut found) = (Vec::new(), Found::new());
     for _ in 0..turns {
         found.clear();
@@ -167,5 +182,5 @@ fn walks(
         }
         rates.push((queries.len() / dim) as f64 / start.elapsed().as_secs_f64());
     }
-    Ok((build, Summary::of(&rates), share(&found, truth)))
+    Ok(Walks { ef, rate: Summary::of(&rates), recall: share(&found, truth) })
 }

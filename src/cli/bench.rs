@@ -58,7 +58,7 @@ pub const COMMAND: Command = Command {
         },
         Flag {
             name: "graph",
-            takes: Takes::One("EF"),
+            takes: Takes::Many("EF"),
             help: "with --search: build a graph too; walks keep EF nodes",
         },
         Flag {
@@ -152,8 +152,8 @@ share_of_products, peak_bytes}.
 
 --search measures searches for the ten closest of a file's rows (but its last 1,000, which are queries) under
 cosine, on each turn beside the reading of the same memory and the ceiling of multiply-adds. Its --json is
-{type, tier, threads, rows, bytes, read_gbs, one_ms, of_read, many_qps, of_fma, recall} and, with --graph,
-{build_s, graph_qps, graph_recall}; many are 64 queries at once.
+{type, tier, threads, rows, bytes, read_gbs, one_ms, of_read, many_qps, of_fma, recall, build_s,
+walks: [{ef, qps, recall}]}; many are 64 queries at once, walks those of --graph.
 
 Fields of --json (`?` may be null; a summary has median, min, max and samples):
 ",

@@ -25,11 +25,16 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let name = args.text("type")?.unwrap_or(TYPES[0]);
     let unknown = || Failure::usage(format!("bench: --type {name:?}: {}", TYPES.join(", ")), None);
     let place = TYPES.iter().position(|known| *known == name).ok_or_else(unknown)?;
+    let count = |text: &std::ffi::OsStr| text.to_str().and_then(|text| text.parse().ok()).filter(|&n| n > 0);
+    let graph = args.all("graph").map(|text| {
+        let wrong = || Failure::usage(format!("bench: --graph {text:?}: a number of nodes from 1 on"), None);
+        count(text).ok_or_else(wrong)
+    });
     let plan = Plan {
         dim: args.count("dim", 1..=1 << 16)?.unwrap_or(384),
         kind: VectorType::ALL[place],
         candidates: args.count("candidates", 1..=1 << 20)?.unwrap_or(4),
-        graph: args.count("graph", 1..=1 << 20)?,
+        graph: graph.collect::<Result<_, _>>()?,
         turns: args.count("turns", 1..=1000)?.unwrap_or(5),
     };
     let (cpu, _) = cpu::choose(args.text("tier")?)?;
@@ -47,12 +52,9 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let (of_read, of_fma) = (100.0 * of_read.median, 100.0 * of_fma.median);
     writeln!(console, "one query    {:8.2} ms   {of_read:.0} % of read {:.1} GB/s", one.median, read.median)?;
     writeln!(console, "64 queries   {:8.1} /s   {of_fma:.0} % of fma   recall@10 {recall:.4}", many.median)?;
-    if let Some((build, rate, recall)) = &measured.graph {
-        writeln!(
-            console,
-            "graph        {:8.0} /s   recall@10 {recall:.4}   built in {build:.1} s",
-            rate.median
-        )?;
+    for walks in &measured.walks {
+        let (rate, ef, recall, build) = (walks.rate.median, walks.ef, walks.recall, measured.build);
+        writeln!(console, "graph, ef {ef:<4}{rate:8.0} /s   recall@10 {recall:.4}   built in {build:.1} s")?;
     }
     Ok(())
 }
@@ -71,11 +73,16 @@ fn json(kind: &str, tier: &str, threads: usize, measured: &Measured) -> String {
         measured.many.write(w.key("many_qps"));
         measured.of_fma.write(w.key("of_fma"));
         w.key("recall").number(measured.recall);
-        if let Some((build, rate, recall)) = &measured.graph {
-            w.key("build_s").number(*build);
-            rate.write(w.key("graph_qps"));
-            w.key("graph_recall").number(*recall);
-        }
+        w.key("build_s").number(measured.build);
+        w.key("walks").array(|w| {
+            for walks in &measured.walks {
+                w.object(|w| {
+                    w.key("ef").number(walks.ef);
+                    walks.rate.write(w.key("qps"));
+                    w.key("recall").number(walks.recall);
+                });
+            }
+        });
     });
     w.finish()
 }
