@@ -134,11 +134,16 @@ fn scans(run: &Run<'_>, pool: &Pool, index: &VectorIndex, queries: &[f32], plan:
     let (dim, rows, cpu) = (plan.dim, index.len(), run.cpu());
     let search = Search { candidates: plan.candidates, ..Search::new(K) };
     let (stored, memory) = (index.view(), index.view().scanned());
-    let read = || run.pieces(memory.chunks(1 << 18), |part, _| drop(black_box(vec![reduce::max(cpu, part)])));
+    let read = || {
+        run.pieces(memory.chunks(1 << 18), |part, _| {
+            black_box(reduce::max(cpu, part));
+        });
+        Ok(())
+    };
     let (mut ceilings, mut samples): (_, [Vec<f64>; 5]) = (Ceilings::default(), Default::default());
     for turn in 0..=plan.turns {
         let query = &queries[turn % QUERIES * dim..][..dim];
-        let read = seconds(|| Ok(read()))?;
+        let read = seconds(read)?;
         let one = seconds(|| stored.search(run, query, &search))?;
         let many = seconds(|| stored.search(run, &queries[..MANY * dim], &search))?;
         let fma = 1e9 * ceilings.sample(&rows::Run { cpu, pool }, Bound::Arithmetic, 0.02);

@@ -89,9 +89,9 @@ pub fn clustered(draw: &mut Random, (n, dim): (usize, usize), clusters: usize, n
 
 /// The share of each query's true k best rows that were found.
 pub fn recall(found: &[Vec<(u32, f32)>], truth: &[Vec<(u32, f32)>]) -> f64 {
-    let hit = |(found, truth): (&Vec<(u32, f32)>, &Vec<(u32, f32)>)| {
-        truth.iter().filter(|t| found.iter().any(|f| f.0 == t.0)).count()
-    };
-    let hits: usize = found.iter().zip(truth).map(hit).sum();
+    let mut hits = 0;
+    for (found, truth) in found.iter().zip(truth) {
+        hits += truth.iter().filter(|t| found.iter().any(|f| f.0 == t.0)).count();
+    }
     hits as f64 / truth.iter().map(Vec::len).sum::<usize>() as f64
 }

@@ -11,6 +11,8 @@
 //!
 //! **Registers.**  4 rows and 1 query: 4 sums, 2 or 4 half words; many queries: 16 sums on AVX-512, 4 elsewhere.
 
+#![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
+
 use super::floats::Which;
 use crate::cpu::{Cpu, Kernel};
 use crate::int8;

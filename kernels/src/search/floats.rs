@@ -5,6 +5,8 @@
 //!
 //! A tail is padded with −0 on the row's side and +0 on the query's, as in [`crate::dot`].
 
+#![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
+
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};
 use crate::simd::{Floats as Word, Simd};

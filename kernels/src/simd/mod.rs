@@ -355,10 +355,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
         for i in 0..LANES {
             x[i] = self.of_bits(rows[i]);
         }
-        let x = self.transpose(x);
-        let mut sum = self.bits(x[0]);
-        for i in 1..LANES {
-            sum = self.add_i(sum, self.bits(x[i]));
+        let mut sum = self.splat_i(0);
+        for column in self.transpose(x) {
+            sum = self.add_i(sum, self.bits(column));
         }
         sum
     }

@@ -203,7 +203,7 @@ impl Index {
     /// # Errors
     /// Where the vectors are damaged.
     pub fn dim(&self) -> Result<Option<usize>> {
-        Ok(self.vectors()?.map(|vectors| vectors.form().dim))
+        Ok(self.vectors()?.map(|vectors| vectors.form().dim()))
     }
 
     fn row(&self, document: usize) -> DocumentRow {

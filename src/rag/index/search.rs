@@ -134,7 +134,7 @@ impl Index {
             return Err(Error::invalid("the index has no vectors: it can be searched by words alone"));
         };
         let vector = vector.ok_or_else(|| Error::invalid("a search by meaning needs the query's vector"))?;
-        let (rows, dim) = (self.vector_rows()?, vectors.form().dim);
+        let (rows, dim) = (self.vector_rows()?, vectors.form().dim());
         if vector.len() != dim {
             return Err(Error::invalid(format!("a query of {} elements for vectors of {dim}", vector.len())));
         }
