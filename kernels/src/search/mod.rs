@@ -26,7 +26,7 @@
 //!
 //! **Error.**  Floats: that of `dot`.  Codes: I has none; then 3 roundings.  What codes leave out of a row: `int8.rs`, `nf4/`.
 //!
-//! **Parts.**  [`Floats`] and [`Codes`].  **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then [`crate::topk`].
+//! **Parts.**  [`dots`] and [`Codes`].  **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then [`crate::topk`].
 
 mod codes;
 mod floats;
