@@ -30,6 +30,8 @@ pub mod rag;
 pub mod random;
 pub mod run;
 #[cfg(feature = "std")]
+pub mod serve;
+#[cfg(feature = "std")]
 pub mod sys;
 pub mod tensor;
 pub mod train;

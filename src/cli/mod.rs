@@ -83,6 +83,7 @@ pub const COMMANDS: &[Command] = &[
     rag::index::COMMAND,
     rag::search::COMMAND,
     rag::ask::COMMAND,
+    rag::serve::COMMAND,
     rag::eval::COMMAND,
     help::COMMAND,
 ];

@@ -1,10 +1,12 @@
 //! Commands over documents: what `index`, `search`, `ask` and their kin have in common.
 
+mod api;
 pub mod ask;
 pub mod eval;
 pub mod index;
 mod llm;
 pub mod search;
+pub mod serve;
 
 use std::path::{Path, PathBuf};
 

@@ -7,6 +7,7 @@ use super::{FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, filter, mode, model
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure};
 use crate::io::json::Writer;
+use crate::rag::Index;
 use crate::rag::highlight::Terms;
 use crate::rag::index::{Excerpt, Found, Mode, Query};
 use crate::run::Run;
@@ -46,16 +47,13 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         _ => Some(model_for(args.path("model"), index.settings())?.embed_query(&run, text)?),
     };
     let k = args.count("k", 1..=1 << 20)?.unwrap_or(10);
-    let found =
-        index.search(&run, &Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref() })?;
-    let passages = found.iter().map(|found| index.excerpt(found.chunk)).collect::<Result<Vec<_>>>()?;
-    let terms = Terms::of(index.settings().analyzer, text);
-    index.check_unchanged()?;
-    let all: Vec<(&Found, &Excerpt<'_>)> = found.iter().zip(&passages).collect();
+    let query = Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref() };
     if args.has("json") {
-        writeln!(console, "{}", json(text, mode, &terms, &all))?;
+        writeln!(console, "{}", answer(&run, &index, &query)?)?;
         return Ok(());
     }
+    let all = look(&run, &index, &query)?;
+    let terms = Terms::of(index.settings().analyzer, text);
     let strong = if std::io::stdout().is_terminal() { ["\x1b[1m", "\x1b[0m"] } else { [""; 2] };
     for (i, (found, passage)) in all.iter().enumerate() {
         print(console, i + 1, found, passage, &terms, strong)?;
@@ -108,14 +106,26 @@ fn one_line(text: &str) -> String {
     printable(&line)
 }
 
-fn json(query: &str, mode: Mode, terms: &Terms, all: &[(&Found, &Excerpt<'_>)]) -> String {
+/// What is found, and where it stands.
+fn look<'i>(run: &Run<'_>, index: &'i Index, query: &Query<'_>) -> Result<Vec<(Found, Excerpt<'i>)>> {
+    let found = index.search(run, query)?;
+    let all = found.into_iter().map(|found| Ok((found, index.excerpt(found.chunk)?))).collect();
+    index.check_unchanged()?;
+    all
+}
+
+/// What is found, as an object.
+pub fn answer(run: &Run<'_>, index: &Index, query: &Query<'_>) -> Result<String> {
+    let all = look(run, index, query)?;
+    let terms = Terms::of(index.settings().analyzer, query.text);
+    let mode = Mode::ALL.iter().find(|(_, mode)| *mode == query.mode).map_or("", |(name, _)| name);
     let mut w = Writer::compact();
     w.object(|w| {
-        w.key("query").string(query);
-        w.key("mode").string(Mode::ALL.iter().find(|(_, m)| *m == mode).map_or("", |(name, _)| name));
-        w.key("hits").array(|w| all.iter().for_each(|(found, passage)| hit(w, found, passage, terms)));
+        w.key("query").string(query.text);
+        w.key("mode").string(mode);
+        w.key("hits").array(|w| all.iter().for_each(|(found, passage)| hit(w, found, passage, &terms)));
     });
-    w.finish()
+    Ok(w.finish())
 }
 
 /// A chunk with its scores and places; `highlights` are bytes of `text`.

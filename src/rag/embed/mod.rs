@@ -25,6 +25,7 @@ mod prompts;
 mod table;
 mod transformer;
 
+use super::Analyzer;
 use crate::io::json;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::model::read_config;
@@ -53,6 +54,16 @@ pub trait EmbeddingModel: Send + Sync {
     /// As [`EmbeddingModel::embed`].
     fn embed_query(&self, run: &Run<'_>, text: &str) -> Result<Vec<f32>> {
         self.embed(run, &[text])
+    }
+
+    /// Tokens of a text that its vector is made of: words, where the model knows no other.
+    ///
+    /// # Errors
+    /// As [`EmbeddingModel::embed`].
+    fn tokens(&self, text: &str) -> Result<usize> {
+        let mut words = 0;
+        Analyzer::words().each_term(text, &mut |_| words += 1);
+        Ok(words)
     }
 
     /// Which model it is: its kind, and a number made of its content. Vectors of models with different names are not to

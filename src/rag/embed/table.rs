@@ -137,26 +137,30 @@ impl StaticEmbedder {
         &self.tokenizer
     }
 
-    fn embed_one(&self, cpu: Cpu, text: &str, out: &mut [f32]) -> Result<()> {
-        let mut text = text;
+    /// The tokens that count.
+    fn ids(&self, mut text: &str) -> Result<Vec<u32>> {
         if let Some((_, chars)) = self.longest
             && text.len() > chars
         {
             text = text.char_indices().nth(chars).map_or(text, |(end, _)| &text[..end]);
         }
-        let ids = self.tokenizer.encode(text, &EncodeOptions::plain())?.ids;
-        let most = self.longest.map_or(usize::MAX, |(most, _)| most);
+        let mut ids = self.tokenizer.encode(text, &EncodeOptions::plain())?.ids;
+        ids.truncate(self.longest.map_or(usize::MAX, |(most, _)| most));
+        ids.retain(|&id| Some(id) != self.skipped);
+        Ok(ids)
+    }
+
+    fn embed_one(&self, cpu: Cpu, text: &str, out: &mut [f32]) -> Result<()> {
+        let ids = self.ids(text)?;
         let mut sum = vec![0.0f64; self.dim];
         let mut row = vec![0.0f32; self.width];
-        let mut count = 0u32;
-        for &id in ids.iter().take(most).filter(|&&id| Some(id) != self.skipped) {
+        for &id in &ids {
             let place = self.mapping.as_ref().map_or(id, |mapping| mapping[id as usize]);
             self.rows.decode(cpu, place as usize, &mut row);
             let weight = self.weights.as_ref().map_or(1.0, |weights| weights[id as usize]);
             sum.iter_mut().zip(&row).for_each(|(sum, &x)| *sum += f64::from(x) * weight);
-            count += 1;
         }
-        let n = f64::from(count.max(1));
+        let n = ids.len().max(1) as f64;
         out.iter_mut().zip(&sum).for_each(|(out, sum)| *out = (sum / n) as f32);
         if self.normalize {
             to_length_one(cpu, out);
@@ -178,6 +182,10 @@ impl EmbeddingModel for StaticEmbedder {
         run.pieces(texts.iter().zip(places), |(text, (out, done)), _| *done = self.embed_one(cpu, text, out));
         done.into_iter().collect::<Result<()>>()?;
         Ok(out)
+    }
+
+    fn tokens(&self, text: &str) -> Result<usize> {
+        Ok(self.ids(text)?.len())
     }
 
     fn name(&self) -> String {

@@ -15,6 +15,15 @@ const BATCH: usize = 512;
 /// A text of many kinds of characters, whose vector tells one model from another.
 const PROBE: &str = "The quick brown fox, 42 naïve cafés & a résumé: 漢字 (Δx = 0.5)!";
 
+/// Cut to the model's length, with its template, and nothing after it.
+const OPTIONS: EncodeOptions<'static> = EncodeOptions {
+    special_tokens: true,
+    pair: None,
+    truncation: Choice::File,
+    padding: Choice::Off,
+    special_text: Choice::File,
+};
+
 /// Embeds with an encoder. Texts are cut to the length that it was made for.
 pub struct TransformerEmbedder {
     tokenizer: Tokenizer,
@@ -63,8 +72,7 @@ impl TransformerEmbedder {
 
     /// Pooled rows of at most [`BATCH`] texts, (texts, features of the encoder).
     fn raw(&self, run: &Run<'_>, texts: &[&str]) -> Result<Vec<f32>> {
-        let options = EncodeOptions { padding: Choice::Off, ..EncodeOptions::default() };
-        let ids = token_ids(run, &self.tokenizer, texts, &options)?;
+        let ids = token_ids(run, &self.tokenizer, texts, &OPTIONS)?;
         // The longest first, so that no thread is left with one at the end.
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&i| (usize::MAX - ids[i].len(), i));
@@ -118,6 +126,11 @@ impl EmbeddingModel for TransformerEmbedder {
 
     fn embed_query(&self, run: &Run<'_>, text: &str) -> Result<Vec<f32>> {
         self.prompted(run, &self.prompts.query, &[text])
+    }
+
+    fn tokens(&self, text: &str) -> Result<usize> {
+        let text = self.prompts.passage.clone() + text;
+        Ok(self.tokenizer.encode(&text, &OPTIONS)?.ids.len())
     }
 
     fn name(&self) -> String {
