@@ -345,19 +345,29 @@ impl<F: Format> Kernel for Products<'_, F> {
 }
 
 impl<'a, F: Format> Products<'a, F> {
-    /// One query: sixteen rows to a word of results, four at a time.
+    /// One query: sixteen rows to a word of results. Rows side by side are taken one after the other, so that memory is
+    /// read in its order; others four at a time, asked for ahead.
     #[inline(always)]
     fn one<S: Simd>(&mut self, s: S) {
         let (n, query) = (self.which.len(), &self.queries[0]);
-        self.ask(s, 0);
-        self.ask(s, SIDE);
+        let apart = matches!(self.which, Which::At(_));
+        if apart {
+            self.ask(s, 0);
+            self.ask(s, SIDE);
+        }
         for start in (0..n).step_by(LANES) {
             let mut sums = [s.splat_i(0); LANES];
             let count = LANES.min(n - start);
-            for r in (0..count).step_by(SIDE) {
-                self.ask(s, start + r + 2 * SIDE);
-                let [four] = self.pairs(s, self.rows::<SIDE>(start + r), [query]);
-                sums[r..r + SIDE].copy_from_slice(&four);
+            if apart {
+                for r in (0..count).step_by(SIDE) {
+                    self.ask(s, start + r + 2 * SIDE);
+                    let [four] = self.pairs(s, self.rows::<SIDE>(start + r), [query]);
+                    sums[r..r + SIDE].copy_from_slice(&four);
+                }
+            } else {
+                for r in 0..count {
+                    [[sums[r]]] = self.pairs(s, [self.row(start + r)], [query]);
+                }
             }
             let mut scales = [0.0; LANES];
             for l in 0..count {

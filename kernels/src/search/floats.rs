@@ -229,24 +229,31 @@ fn pairs<S: Simd, T: Stored, const R: usize, const Q: usize>(
     sums
 }
 
-/// Rows asked for ahead where they are read once.
+/// Rows asked for ahead where they are not side by side.
 const AHEAD: usize = 4;
 
-/// One query: sixteen rows to a word of results, four at a time.
+/// One query: sixteen rows to a word of results. Rows side by side are taken one after the other, so that memory is
+/// read in its order: a row's one chain a lane is done before the next has come.
 #[inline(always)]
 fn one<S: Simd, T: Stored>(s: S, rows: Rows<T>, query: &[f32], out: &mut [f32]) {
     let n = out.len();
     for (b, out) in out.chunks_mut(LANES).enumerate() {
         let mut lanes = [s.splat(0.0); LANES];
-        for r in (0..out.len()).step_by(SIDE) {
-            let first = b * LANES + r;
-            rows.ask(s, first + AHEAD, 0, 1);
-            let mut four = [rows.data; SIDE];
-            for i in 0..SIDE {
-                four[i] = rows.row((first + i).min(n - 1));
+        if let Which::From(..) = rows.which {
+            for r in 0..out.len() {
+                [[lanes[r]]] = pairs(s, [rows.row(b * LANES + r)], [query]);
             }
-            let [sums] = pairs(s, four, [query]);
-            lanes[r..r + SIDE].copy_from_slice(&sums);
+        } else {
+            for r in (0..out.len()).step_by(SIDE) {
+                let first = b * LANES + r;
+                rows.ask(s, first + AHEAD, 0, 1);
+                let mut four = [rows.data; SIDE];
+                for i in 0..SIDE {
+                    four[i] = rows.row((first + i).min(n - 1));
+                }
+                let [sums] = pairs(s, four, [query]);
+                lanes[r..r + SIDE].copy_from_slice(&sums);
+            }
         }
         s.store_tail(out, s.sum_rows(lanes));
     }
