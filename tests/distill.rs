@@ -114,6 +114,25 @@ fn the_same_bits_on_any_threads_and_tier() {
     }
 }
 
+/// all-MiniLM-L6-v2's own file fills every text to 128 tokens.
+#[test]
+fn a_file_that_fills_texts_changes_nothing() {
+    let run = Run::here(Cpu::detect());
+    let plan = Plan { dim: 8, sif: Some(1e-4), ..Plan::default() };
+    let expected = table(&run, plan.clone());
+    let json = String::from_utf8(tokenizer_json()).unwrap();
+    let filled = r#""padding":{"strategy":{"Fixed":16},"direction":"Right","pad_to_multiple_of":null,"pad_id":0,"pad_type_id":0,"pad_token":"[PAD]"}"#;
+    let at = json.find("\"padding\":null").or_else(|| json.find("\"padding\": null")).unwrap();
+    let end = at + json[at..].find("null").unwrap() + 4;
+    let json = format!("{}{filled}{}", &json[..at], &json[end..]);
+    let tokenizer = Tokenizer::from_json(json.as_bytes()).unwrap();
+    assert_eq!(tokenizer.encode("a", &EncodeOptions::default()).unwrap().ids.len(), 16);
+    let model = SentenceEncoder::open(BERT, run.cpu()).unwrap();
+    let vocabulary = Vocabulary::of(json.as_bytes(), None).unwrap();
+    let found = distill(&run, (&model, &tokenizer), vocabulary, plan, &mut |_, _, _| Ok(())).unwrap();
+    common::assert_same(&found.table, &expected.table, "filled");
+}
+
 #[test]
 fn a_vocabulary_is_cut_and_renumbered() {
     let whole = Vocabulary::of(&tokenizer_json(), None).unwrap();

@@ -274,6 +274,31 @@ fn malformed_tables_are_refused_with_the_reason() {
     assert!(open("/nowhere", Cpu::detect(), Options::default()).is_err());
 }
 
+#[test]
+fn the_table_inside_is_small_and_quick_and_knows_english() {
+    let size = samebits::assets::TABLE.len() + samebits::assets::TABLE_TOKENS.len();
+    assert!(size <= 1_500_000, "{size} bytes");
+    let model = StaticEmbedder::builtin().unwrap();
+    let best = (0..5).map(|_| {
+        let start = std::time::Instant::now();
+        assert_eq!(StaticEmbedder::builtin().unwrap().name(), model.name());
+        start.elapsed()
+    });
+    let best = best.min().unwrap();
+    println!("{size} bytes, opened in {best:?}");
+    assert!(common::slow() || best.as_millis() < 60, "{best:?}");
+    let likeness = |a: &str, b: &str| -> f32 {
+        let rows = model.embed(&run(), &[a, b]).unwrap();
+        let (a, b) = rows.split_at(model.dim());
+        a.iter().zip(b).map(|(x, y)| x * y).sum()
+    };
+    let near = likeness("A kitten is sleeping on the sofa", "the cat naps on a couch");
+    let far = likeness("A kitten is sleeping on the sofa", "quarterly earnings of the bank rose");
+    assert!(near > far + 0.3, "{near} {far}");
+    let again = likeness("one two", "one two");
+    assert!((again - 1.0).abs() < 1e-6);
+}
+
 /// The best hundred documents for a vector, by their likeness.
 fn nearest(rows: &[f32], ids: &[&str], query: &[f32]) -> Vec<Hit> {
     let mut scores = vec![0.0; ids.len()];
@@ -318,6 +343,19 @@ fn measured(name: &str, model: &dyn EmbeddingModel, weight: f64) -> Option<[f64;
         model.name()
     );
     Some([lexical, dense, both])
+}
+
+/// What the table's ranking weighs beside that of words: chosen on made-up queries, not on these.
+const WEIGHT: f64 = 0.3;
+
+#[test]
+fn the_table_inside_helps_words_on_scifact_and_cranfield() {
+    let model = StaticEmbedder::builtin().unwrap();
+    for (name, gain) in [("scifact", 0.01), ("cranfield", 0.0)] {
+        if let Some([lexical, _, both]) = measured(name, &model, WEIGHT) {
+            assert!(both >= lexical + gain, "{name}: {both} {lexical}");
+        }
+    }
 }
 
 /// As long as it takes to encode 6,600 documents.

@@ -199,6 +199,9 @@ fn embed_keeps_order_and_bits_for_any_batch_and_format() {
     let ids: Vec<_> = out(&jsonl).lines().map(|l| l.split(',').next().unwrap()).collect();
     assert_eq!(ids, ["{\"id\":\"a\"", "{\"id\":1"]);
     // Vectors of length 1, if asked for.
+    let inside =
+        piped(&["embed", "--format", "f32", "--dim", "7"], b"by the table inside\nby it too\n").stdout;
+    assert_eq!(inside.len(), 2 * 7 * 4);
     let one = piped(&["embed", "--model", &bert, "--format", "f32", "--normalize"], b"abc\n").stdout;
     let sum: f32 = one.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x).powi(2)).sum();
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
@@ -268,7 +271,7 @@ fn the_type_of_the_cache_is_recorded_and_rounds_what_it_holds() {
 fn mistakes_are_named() {
     let (llama, bert, folder) = (model("llama"), model("bert"), Folder::new("model_mistakes"));
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["embed", "/dev/null"], 2, "--model DIR says which model"),
+        (&["embed", "--dim", "129", "/dev/null"], 1, "129 components of a model that has 128"),
         (&["generate", "--model", &bert], 1, "this model embeds texts, it does not continue them"),
         (&["embed", "--model", &llama, "/dev/null"], 1, "this model continues texts"),
         (&["embed", "--model", &bert, "--format", "npy", "-"], 2, "needs --output FILE"),

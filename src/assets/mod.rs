@@ -1,7 +1,7 @@
-//! What the program carries with it: a small model, pairs that it can learn from, and a book about itself. The feature
-//! `builtin` leaves them out where it is not asked for.
+//! What the program carries with it: a small model, pairs that it can learn from, a table of vectors of words, and a book
+//! about itself. The feature `builtin` leaves them out where it is not asked for.
 //!
-//! `inside/README.md` says what they were made from, by which commands, and under which licence.
+//! `inside/README.md` and `table/README.md` say what they were made from, by which commands, and under which licence.
 
 use crate::io::tokenizer::Tokenizer;
 use crate::model::Decoder;
@@ -32,6 +32,12 @@ pub fn tokenizer() -> Result<Tokenizer> {
 
 /// Pairs to learn from, and those to be judged by: lines of JSON with "prompt" and "completion".
 pub const PAIRS: [&str; 2] = [include_str!("inside/pairs.jsonl"), include_str!("inside/held-out.jsonl")];
+
+/// The vectors of tokens, in NF4, as `samebits distill --compact` writes them: `model.safetensors`.
+pub const TABLE: &[u8] = include_bytes!("table/model.safetensors");
+
+/// Their tokens, one a line: `vocab.txt`.
+pub const TABLE_TOKENS: &str = include_str!("table/vocab.txt");
 
 /// README and what stands at the top of every file of the kernels, each with its path: lines are those of the files.
 /// `python3 src/assets/book/make.py` collects the latter.

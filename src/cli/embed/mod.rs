@@ -10,8 +10,8 @@ use std::time::Instant;
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::Error;
 use crate::io::atomic;
-use crate::rag::EmbeddingModel;
 use crate::rag::embed::{Options, open};
+use crate::rag::{EmbeddingModel, StaticEmbedder};
 use crate::run::Run;
 use input::Input;
 use output::{Format, Output};
@@ -25,7 +25,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "model",
             takes: Takes::One("DIR"),
-            help: "a folder of an encoder, as on Hugging Face, or of model2vec",
+            help: "a folder of an encoder, or of model2vec; else the table inside",
         },
         Flag {
             name: "jsonl",
@@ -62,6 +62,7 @@ the same bits for any --batch, any --threads and any instruction set.
   npy     NumPy's format, (texts, features); needs --output
 
 Examples:
+  samebits embed sentences.txt > vectors.jsonl
   samebits embed --model all-MiniLM-L6-v2 sentences.txt > vectors.jsonl
   samebits embed --model bge-small --jsonl --format npy --output pages.npy pages.jsonl
 ",
@@ -77,12 +78,13 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
             None,
         ));
     }
-    let folder = args.path("model");
-    let folder = folder.ok_or_else(|| Failure::usage("embed: --model DIR says which model", None))?;
     let pool = args.pool()?;
     let options = Options { normalize: args.has("normalize"), dim: args.count("dim", 1..=1 << 20)? };
     let mut job = Job {
-        model: open(&folder, crate::cpu::default()?, options)?,
+        model: match args.path("model") {
+            Some(folder) => open(folder, crate::cpu::default()?, options)?,
+            None => Box::new(StaticEmbedder::builtin_with(options)?),
+        },
         queries: args.has("query"),
         input: Input::open(args.operands().first().map(PathBuf::from), args.has("jsonl"))?,
         batch: args.count("batch", 1..=4096)?.unwrap_or(32),

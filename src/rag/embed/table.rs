@@ -101,6 +101,23 @@ impl StaticEmbedder {
         embedder.map_err(|e| e.in_file(path.display()))
     }
 
+    /// The table inside the program: words of English, distilled from all-MiniLM-L6-v2. The model for whoever names none.
+    ///
+    /// # Errors
+    /// Where this build carries none (it was made without the feature `builtin`).
+    pub fn builtin() -> Result<StaticEmbedder> {
+        StaticEmbedder::builtin_with(Options::default())
+    }
+
+    /// The same, as `options` says.
+    ///
+    /// # Errors
+    /// As [`StaticEmbedder::builtin`]; where it has not so many components.
+    pub fn builtin_with(options: Options) -> Result<StaticEmbedder> {
+        let (tokenizer, file) = inside()?;
+        StaticEmbedder::new(tokenizer, &file, Config { normalize: true, max_length: None }, options)
+    }
+
     fn new(
         tokenizer: Tokenizer,
         file: &SafeTensors,
@@ -215,6 +232,17 @@ impl Config {
         }
         Ok(read)
     }
+}
+
+#[cfg(feature = "builtin")]
+fn inside() -> Result<(Tokenizer, SafeTensors)> {
+    use crate::assets::{TABLE, TABLE_TOKENS};
+    Ok((Tokenizer::from_vocab_txt(TABLE_TOKENS)?, SafeTensors::from_bytes(TABLE)?))
+}
+
+#[cfg(not(feature = "builtin"))]
+fn inside() -> Result<(Tokenizer, SafeTensors)> {
+    Err(Error::invalid("this build has no table of vectors inside"))
 }
 
 /// The table, and its shape.

@@ -14,7 +14,7 @@
 use super::Reranker;
 use crate::io::json;
 use crate::io::safetensors::Checkpoint;
-use crate::io::tokenizer::{EncodeOptions, Tokenizer};
+use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer};
 use crate::kernels::dot;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::model::{Encoder, EncoderConfig, Loader, Source, Workspace, read_config, to_length_one};
@@ -122,7 +122,8 @@ impl LateInteraction {
 
 /// Of questions and of texts.
 fn forms(folder: &Path, tokenizer: &Tokenizer, context: usize) -> Result<[Form; 2]> {
-    let around = tokenizer.encode("", &EncodeOptions::default())?.ids;
+    let alone = EncodeOptions { padding: Choice::Off, ..EncodeOptions::default() };
+    let around = tokenizer.encode("", &alone)?.ids;
     let (before, after) = around.split_at(around.len().min(1));
     let plain =
         Form { before: before.into(), after: after.into(), most: context, fill: None, silent: Vec::new() };

@@ -164,7 +164,9 @@ fn encode(
     ids: &[u32],
     step: &mut dyn FnMut(&str, usize, usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
-    let around = tokenizer.encode("", &EncodeOptions::default())?.ids;
+    // A file may say that texts are filled: a token alone is not.
+    let alone = EncodeOptions { padding: Choice::Off, ..EncodeOptions::default() };
+    let around = tokenizer.encode("", &alone)?.ids;
     let (before, after) = around.split_at(around.len().min(1));
     let features = model.encoder.config().dim;
     let (all, mut rows) = (ids.len(), vec![0.0; ids.len() * features]);
