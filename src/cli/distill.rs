@@ -47,7 +47,7 @@ are turned to their principal components, and frequent tokens are made to count 
 not at all, in the layout of model2vec; `samebits embed --model OUT` reads it, and so do model2vec and
 sentence-transformers (not --type nf4, nor --compact). The same bits for any --threads.
 
-Alone a word means what it means most; with --fit, some ten thousand sentences of the kind that will be embedded,
+Alone a word means what it means most; with --fit, some ten thousand sentences of the kind to be embedded,
 means of the table's vectors are brought near to what the encoder says of whole sentences.
 
 Examples:

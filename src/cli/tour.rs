@@ -34,8 +34,8 @@ pub const COMMAND: Command = Command {
     }],
     notes: "\
 Recomputes the committed hash of every golden case on every tier of this machine; a difference is a failure.
-Then measures each kernel on the tier that was chosen, one thread, as `samebits bench` does. At the end it answers
-a question from README and the heads of the kernels' files, which the program carries.
+Then measures each kernel on the tier that was chosen, one thread, as `samebits bench` does. In the end it
+answers a question from README and the heads of the kernels' files, which the program carries.
 
 Example:
   SAMEBITS_TIER=avx2 samebits tour --seconds 0.5

@@ -20,22 +20,42 @@ pub const COMMAND: Command = Command {
     operands: "FILE.sbi QUESTION",
     arity: (2, 2),
     flags: &[
-        Flag { name: "model", takes: Takes::One("DIR"), help: "a language model that writes the answer; else it is quoted" },
-        Flag { name: "chat", takes: Takes::One("T"), help: "how the model is talked to: chatml, llama2, llama3, …" },
+        Flag {
+            name: "model",
+            takes: Takes::One("DIR"),
+            help: "a language model that writes the answer; else it is quoted",
+        },
+        Flag {
+            name: "chat",
+            takes: Takes::One("T"),
+            help: "how the model is talked to: chatml, llama2, llama3, …",
+        },
         Flag { name: "max-tokens", takes: Takes::One("N"), help: "of the answer; 256 unless given" },
-        Flag { name: "embedder", takes: Takes::One("DIR"), help: "the embedding model; the one of the index unless given" },
+        Flag {
+            name: "embedder",
+            takes: Takes::One("DIR"),
+            help: "the embedding model; the one of the index unless given",
+        },
         Flag { name: "k", takes: Takes::One("N"), help: "chunks that are looked at; 20 unless given" },
-        Flag { name: "quotes", takes: Takes::One("N"), help: "quotes of an answer without a model; 5 unless given" },
+        Flag {
+            name: "quotes",
+            takes: Takes::One("N"),
+            help: "quotes of an answer without a model; 5 unless given",
+        },
         MODE,
         FILTER,
-        Flag { name: "trace", takes: Takes::Nothing, help: "what every stage looked at, with scores and times" },
+        Flag {
+            name: "trace",
+            takes: Takes::Nothing,
+            help: "what every stage looked at, with scores and times",
+        },
         RESIDENT,
         THREADS,
         JSON,
     ],
     notes: "\
 Chunks that answer the question are found, joined where they touch, and put into a prompt no longer than the
-model's context, each as [n]. The model's answer is then checked: every quotation is looked for in the sources,
+model's context, each as [n]. The model's answer is then checked: quotations are looked for in the sources,
 every [n] must be one of them, and support is the share of its runs of three words that stand there. Without
 --model the answer are the sentences that have most of what was asked, as they stand in the documents.
 

@@ -19,7 +19,11 @@ pub const COMMAND: Command = Command {
     operands: "BEIR_DIR",
     arity: (1, 1),
     flags: &[
-        Flag { name: "mode", takes: Takes::One("M"), help: "dense, lexical or hybrid; all three unless given" },
+        Flag {
+            name: "mode",
+            takes: Takes::One("M"),
+            help: "dense, lexical or hybrid; all three unless given",
+        },
         MODEL,
         Flag { name: "split", takes: Takes::One("NAME"), help: "qrels/NAME.tsv; test unless given" },
         Flag { name: "limit", takes: Takes::One("N"), help: "the first N queries alone" },
@@ -27,8 +31,8 @@ pub const COMMAND: Command = Command {
         JSON,
     ],
     notes: "\
-BEIR_DIR has corpus.jsonl, queries.jsonl and qrels/test.tsv, as the BEIR benchmark (or lines of TREC: query, 0,
-document, grade). A document is a chunk. The measures are those of trec_eval: nDCG, recall and precision at 10,
+BEIR_DIR has corpus.jsonl, queries.jsonl and qrels/test.tsv, as the BEIR benchmark (or TREC's lines: query, 0,
+document, grade). A document is a chunk. Measures are those of trec_eval: nDCG, recall and precision at 10,
 MRR at 10, MAP and recall at 100, means over all queries with a judgement.
 
 Examples:

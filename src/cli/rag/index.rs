@@ -26,10 +26,22 @@ pub const COMMAND: Command = Command {
         Flag { name: "update", takes: Takes::Nothing, help: "FILE exists: cut and embed only what changed" },
         Flag { name: "model", takes: Takes::One("DIR"), help: "a folder of an embedding model" },
         Flag { name: "lexical", takes: Takes::Nothing, help: "words alone, no vectors" },
-        Flag { name: "chunker", takes: Takes::One("S"), help: "auto fixed recursive markdown sentences semantic whole" },
-        Flag { name: "unit", takes: Takes::One("U"), help: "what sizes count: chars (unless given) bytes words tokens" },
+        Flag {
+            name: "chunker",
+            takes: Takes::One("S"),
+            help: "auto fixed recursive markdown sentences semantic whole",
+        },
+        Flag {
+            name: "unit",
+            takes: Takes::One("U"),
+            help: "what sizes count: chars (unless given) bytes words tokens",
+        },
         Flag { name: "size", takes: Takes::One("N"), help: "no chunk is longer; 1000 unless given" },
-        Flag { name: "overlap", takes: Takes::One("N"), help: "of a chunk in the next, at most; a tenth of N unless given" },
+        Flag {
+            name: "overlap",
+            takes: Takes::One("N"),
+            help: "of a chunk in the next, at most; a tenth of N unless given",
+        },
         Flag { name: "analyzer", takes: Takes::One("A"), help: "english (stems; unless given) or words" },
         Flag { name: "ignore", takes: Takes::Many("GLOB"), help: "files to pass over, as in .gitignore" },
         Flag { name: "field", takes: Takes::Many("NAME"), help: "fields or columns that make the text" },
@@ -38,12 +50,12 @@ pub const COMMAND: Command = Command {
         JSON,
     ],
     notes: "\
-PATH is a file or a folder: plain text, Markdown, HTML, JSON lines, CSV, TSV, source code, by their endings. In
+PATH is a file or a folder: plain text, Markdown, HTML, JSON lines, CSV, TSV, source code, by their ending. In
 a folder hidden files and what its .gitignore and .ignore say are passed over; files that cannot be read are
 listed. With --update FILE afterwards is, byte for byte, what it would be if it were made anew; settings that
 are not given are those of FILE. It is replaced at the end: who reads it goes on with the old one.
 
-merge joins indexes that were made with the same settings, as of the parts of a large collection: the result is,
+merge joins indexes that were made with the same settings, as of parts of a large collection: the result is,
 byte for byte, the index of all their documents; a document that is the same in several is there once.
 
 auto cuts Markdown at headings, code at items, everything else at paragraphs, lines, sentences; semantic where
