@@ -26,5 +26,7 @@ pub mod fine_tuning {
 /// Retrieval-augmented generation.
 #[cfg(feature = "std")]
 pub mod rag {
-    pub use crate::rag::{Chunk, ContextAssembler, EmbeddingModel, Reranker, TextChunker};
+    pub use crate::rag::{
+        Chunk, ContextAssembler, Document, EmbeddingModel, Index, RagPipeline, Reranker, Retriever, TextChunker,
+    };
 }
