@@ -27,6 +27,7 @@ pub mod fine_tuning {
 #[cfg(feature = "std")]
 pub mod rag {
     pub use crate::rag::{
-        Chunk, ContextAssembler, Document, EmbeddingModel, Index, RagPipeline, Reranker, Retriever, TextChunker,
+        Chunk, ContextAssembler, Document, EmbeddingModel, Index, RagPipeline, Reranker, Retriever,
+        TextChunker,
     };
 }

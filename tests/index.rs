@@ -3,79 +3,12 @@
 mod common;
 
 use common::Random;
-use samebits::io::bytes::Access;
-use samebits::io::checksum::xxh64;
+use common::collection::{built, built_with, document, documents, embedder, run, search, settings, text};
 use samebits::rag::document::Value;
-use samebits::rag::index::{Aids, Builder, Chunking, Count, Found, Mode, Query, Settings, Strategy};
+use samebits::rag::index::{Aids, Builder, Chunking, Count, Found, Mode, Query, Settings};
+use samebits::rag::vectors::VectorType;
 use samebits::rag::{Analyzer, Bm25, Bm25Options, Document, EmbeddingModel, Filter, HashingEmbedder, Index};
 use samebits::run::Run;
-use samebits::{Cpu, Result};
-
-const WORDS: [&str; 24] = [
-    "river", "stone", "lantern", "the", "of", "harbour", "cat", "running", "ships", "salt", "morning",
-    "letter", "old", "captain", "sea", "and", "glass", "tower", "bread", "winter", "song", "dust", "map",
-    "silver",
-];
-
-fn text(random: &mut Random, words: usize) -> String {
-    let mut text = String::new();
-    for i in 0..words {
-        text.push_str(WORDS[random.below(WORDS.len())]);
-        text.push_str(match random.below(9) {
-            0 => ". ",
-            1 if i % 3 == 0 => ".\n\n",
-            2 => ",\n",
-            _ => " ",
-        });
-    }
-    text
-}
-
-fn document(random: &mut Random, id: usize) -> Document {
-    let words = random.below(120);
-    let mut document = Document::new(format!("notes/{id}.md"), text(random, words));
-    document.metadata.insert("year".into(), Value::Number(2000.0 + random.below(20) as f64));
-    document.metadata.insert("open".into(), Value::Flag(random.below(2) == 0));
-    if random.below(3) > 0 {
-        document.metadata.insert("author".into(), Value::Text(WORDS[random.below(5)].into()));
-    }
-    document
-}
-
-fn settings() -> Settings {
-    let chunking = Chunking { strategy: Strategy::Auto, unit: Count::Chars, size: 120, overlap: 20 };
-    Settings { chunking, ..Settings::default() }
-}
-
-fn built(documents: &[Document], embedder: Option<&HashingEmbedder>) -> Builder {
-    let mut builder = Builder::new(settings());
-    for document in documents {
-        builder.add(document.clone(), Aids::default()).unwrap();
-    }
-    if let Some(embedder) = embedder {
-        builder.embed(&run(), embedder, &mut |_, _| Ok(())).unwrap();
-    }
-    builder
-}
-
-fn run() -> Run<'static> {
-    Run::here(Cpu::detect())
-}
-
-fn embedder() -> HashingEmbedder {
-    HashingEmbedder::new(Analyzer::english(), 64).unwrap()
-}
-
-fn documents(n: usize, seed: u64) -> Vec<Document> {
-    let mut random = Random::new(seed);
-    (0..n).map(|id| document(&mut random, id)).collect()
-}
-
-fn search(index: &Index, text: &str, k: usize, mode: Mode, filter: Option<&Filter>) -> Result<Vec<Found>> {
-    let run = run();
-    let vector = embedder().embed_query(&run, text)?;
-    index.search(&run, &Query { text, vector: Some(&vector), k, mode, filter })
-}
 
 /// Ids, places and scores to the last bit.
 fn shown(index: &Index, found: &[Found]) -> Vec<(String, usize, u64)> {
@@ -89,10 +22,18 @@ fn shown(index: &Index, found: &[Found]) -> Vec<(String, usize, u64)> {
 #[test]
 fn any_history_gives_the_bytes_of_a_fresh_build() {
     let mut random = Random::new(5);
-    for embedder in [None, Some(&embedder())] {
-        let mut builder = Builder::new(settings());
+    let embedder = &embedder();
+    let stored = |vectors, graph| Settings { vectors, graph, ..settings() };
+    for (settings, embedder) in [
+        (settings(), None),
+        (settings(), Some(embedder)),
+        (stored(VectorType::Int8, true), Some(embedder)),
+        (stored(VectorType::Nf4, false), Some(embedder)),
+        (stored(VectorType::F16, true), Some(embedder)),
+    ] {
+        let mut builder = Builder::new(settings.clone());
         let mut now: std::collections::BTreeMap<String, Document> = Default::default();
-        for step in 0..60 {
+        for step in 0..30 {
             for _ in 0..random.below(6) {
                 let id = random.below(25);
                 if random.below(3) == 0 {
@@ -107,11 +48,13 @@ fn any_history_gives_the_bytes_of_a_fresh_build() {
             if let Some(embedder) = embedder {
                 builder.embed(&run(), embedder, &mut |_, _| Ok(())).unwrap();
             }
+            builder.link(&run()).unwrap();
             let bytes = builder.to_bytes();
             let fresh: Vec<Document> = now.values().rev().cloned().collect();
-            assert!(bytes == built(&fresh, embedder).to_bytes(), "step {step}");
+            assert!(bytes == built_with(settings.clone(), &fresh, embedder).to_bytes(), "step {step}");
             // What a file holds can be changed on.
             builder = Builder::from_index(&Index::from_bytes(&bytes).unwrap()).unwrap();
+            builder.link(&run()).unwrap();
             assert!(bytes == builder.to_bytes(), "step {step}: read again");
         }
     }
@@ -340,102 +283,22 @@ fn the_same_id_is_one_document() {
     assert!(index.lexical("first", 5, None).unwrap().is_empty());
 }
 
-/// All that a reader of an index may ask; errors are answers too.
-fn ask_everything(index: &Index) -> Result<Vec<Found>> {
-    for d in 0..index.documents() {
-        index.id(d)?;
-        index.text(d)?;
-        index.metadata(d)?;
-    }
-    for chunk in 0..index.chunks() {
-        index.excerpt(chunk)?;
-    }
-    let filter = Filter::parse("year > 2005 or open = true")?;
-    let mut all = Vec::new();
-    for mode in [Mode::Dense, Mode::Lexical, Mode::Hybrid] {
-        all.extend(search(index, "the old captain", 9, mode, None)?);
-        all.extend(search(index, "salt river", 9, mode, Some(&filter))?);
-    }
-    Builder::from_index(index)?;
-    Ok(all)
-}
-
 #[test]
-fn damage_is_an_error_or_changes_nothing() {
-    let bytes = built(&documents(12, 17), Some(&embedder())).to_bytes();
-    let expected = ask_everything(&Index::from_bytes(&bytes).unwrap()).unwrap();
-    for len in (0..bytes.len()).step_by(97) {
-        assert!(Index::from_bytes(&bytes[..len]).is_err(), "cut to {len}");
-    }
-    assert!(Index::from_bytes(&[&bytes[..], &[0]].concat()).is_err(), "a byte more");
-    let mut random = Random::new(1);
-    let later = (0..4000).map(|_| random.below(8 * bytes.len()));
-    for bit in (0..4096).chain(later) {
-        let mut damaged = bytes.clone();
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        let answers = Index::from_bytes(&damaged).and_then(|index| ask_everything(&index));
-        assert!(answers.is_err() || answers.unwrap() == expected, "bit {bit}");
-    }
-}
-
-/// The checksums of a file put right.
-fn with_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
-    let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-    let sections = number(&bytes, 8) >> 32;
-    let end = 32 + 32 * sections;
-    for row in (32..end).step_by(32) {
-        let (start, len) = (number(&bytes, row + 8), number(&bytes, row + 16));
-        if let Some(section) = start.checked_add(len).and_then(|end| bytes.get(start..end)) {
-            let sum = xxh64(section);
-            bytes[row + 24..row + 32].copy_from_slice(&sum.to_le_bytes());
+fn codes_and_graphs_find_what_vectors_find() {
+    let documents = documents(400, 37);
+    let find = |settings: Settings, text: &str| {
+        let index =
+            Index::from_bytes(&built_with(settings, &documents, Some(&embedder())).to_bytes()).unwrap();
+        assert!(index.chunks() > 1000, "as many as a graph is for");
+        let found = search(&index, text, 10, Mode::Dense, None).unwrap();
+        found.into_iter().map(|found| found.chunk).collect::<Vec<_>>()
+    };
+    let exact = find(settings(), "winter song of the old captain");
+    for vectors in [VectorType::F16, VectorType::Int8, VectorType::Nf4] {
+        for graph in [false, true] {
+            let found = find(Settings { vectors, graph, ..settings() }, "winter song of the old captain");
+            let common = found.iter().filter(|chunk| exact.contains(chunk)).count();
+            assert!(common >= 9 && found.len() == 10, "{vectors:?}, graph {graph}: {common} of 10");
         }
     }
-    let head = [&bytes[..24], &bytes[32..end]].concat();
-    bytes[24..32].copy_from_slice(&xxh64(&head).to_le_bytes());
-    bytes
-}
-
-#[test]
-fn no_number_of_a_file_is_trusted() {
-    // As an attacker would: something changed, and the checksums to it. Whatever comes, no panic and no endless work.
-    let bytes = built(&documents(6, 19), Some(&embedder())).to_bytes();
-    let mut random = Random::new(3);
-    let mut opened = 0;
-    for _ in 0..6000 {
-        let mut changed = bytes.clone();
-        for _ in 0..1 + random.below(3) {
-            let at = if random.below(3) == 0 {
-                32 + random.below(700)
-            } else {
-                32 + random.below(bytes.len() - 32)
-            };
-            changed[at] = if random.below(2) == 0 { 0xff } else { random.bits() as u8 };
-        }
-        if let Ok(index) = Index::from_bytes(&with_checksums(changed)) {
-            opened += 1;
-            let _ = ask_everything(&index);
-        }
-    }
-    assert!(opened > 1000, "{opened}: most changes should reach what is behind the checksums");
-}
-
-#[test]
-fn a_reader_goes_on_while_the_file_is_replaced() {
-    let folder = common::program::Folder::new("index_replaced");
-    let path = folder.path("notes.sbi");
-    built(&documents(20, 23), Some(&embedder())).save(&path).unwrap();
-    for access in [Access::Map, Access::Read] {
-        let index = Index::open(&path, access).unwrap();
-        index.verify().unwrap();
-        let before = ask_everything(&index).unwrap();
-        built(&documents(25, 29), Some(&embedder())).save(&path).unwrap();
-        assert_eq!(ask_everything(&index).unwrap(), before, "{access:?}");
-        assert_eq!(Index::open(&path, access).unwrap().documents(), 25);
-        built(&documents(20, 23), Some(&embedder())).save(&path).unwrap();
-    }
-    let error = Index::open(&folder.path("none.sbi"), Access::Map).err().unwrap();
-    assert!(error.to_string().contains("none.sbi"));
-    std::fs::write(folder.path("text.sbi"), "not an index, but long enough to have a head").unwrap();
-    let error = Index::open(&folder.path("text.sbi"), Access::Map).err().unwrap();
-    assert!(error.to_string().contains("text.sbi: byte 0: not an index"), "{error}");
 }

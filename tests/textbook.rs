@@ -72,7 +72,8 @@ fn retrieval_augmented_generation() -> Result<()> {
 
     // Any function may be the embedding model; here: which letters a text has.
     let letters = |text: &str| ('a'..='z').map(|c| text.to_lowercase().matches(c).count() as f32).collect();
-    let model = EmbeddingModel::from_fn(26, |texts: &[&str]| Ok(texts.iter().map(|text| letters(text)).collect()));
+    let model =
+        EmbeddingModel::from_fn(26, |texts: &[&str]| Ok(texts.iter().map(|text| letters(text)).collect()));
     let mut builder = Builder::new(Settings::default());
     for document in documents {
         builder.add(document, Aids::default())?;
@@ -88,7 +89,8 @@ fn retrieval_augmented_generation() -> Result<()> {
 
     let words = |text: &str| text.split_whitespace().count();
     let pipeline = || {
-        RagPipeline::new(retriever, ContextAssembler::new(60, &words)).with_reranker(&reranker as &dyn Reranker)
+        RagPipeline::new(retriever, ContextAssembler::new(60, &words))
+            .with_reranker(&reranker as &dyn Reranker)
     };
     // Without a language model a pipeline stops at the context, or quotes.
     let context = pipeline().context(&run, "What pulls the sea?")?;
@@ -96,7 +98,8 @@ fn retrieval_augmented_generation() -> Result<()> {
     let answer = pipeline().ask(&run, "What pulls the sea?")?;
     assert!(answer.quotes[0].text.starts_with("The moon pulls the sea."));
     // With one, what it quotes is looked up.
-    let answer = pipeline().with_llm(|_| Ok("“The moon pulls the sea.” [1]".into())).ask(&run, "What pulls it?")?;
+    let answer =
+        pipeline().with_llm(|_| Ok("“The moon pulls the sea.” [1]".into())).ask(&run, "What pulls it?")?;
     assert!(answer.quotes[0].source.is_some() && answer.unknown_marks.is_empty());
     let failed = pipeline().with_llm(|_| Err(Error::invalid("no"))).ask(&run, "What pulls it?");
     assert!(failed.is_err());

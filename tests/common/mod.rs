@@ -4,6 +4,7 @@
 #[cfg(target_os = "linux")]
 pub mod cases;
 pub mod chains;
+pub mod collection;
 pub mod differences;
 pub mod elementary;
 #[cfg(target_os = "linux")]

@@ -43,6 +43,8 @@ pub const COMMAND: Command = Command {
             help: "of a chunk in the next, at most; a tenth of N unless given",
         },
         Flag { name: "analyzer", takes: Takes::One("A"), help: "english (stems; unless given) or words" },
+        Flag { name: "vectors", takes: Takes::One("T"), help: "stored as f32 (unless given), f16, int8, nf4 or binary" },
+        Flag { name: "graph", takes: Takes::Nothing, help: "find near vectors by a graph: of hundreds of thousands" },
         Flag { name: "ignore", takes: Takes::Many("GLOB"), help: "files to pass over, as in .gitignore" },
         Flag { name: "field", takes: Takes::Many("NAME"), help: "fields or columns that make the text" },
         Flag { name: "id", takes: Takes::One("NAME"), help: "the field or column that is the id" },
@@ -54,6 +56,10 @@ PATH is a file or a folder: plain text, Markdown, HTML, JSON lines, CSV, TSV, so
 a folder hidden files and what its .gitignore and .ignore say are passed over; files that cannot be read are
 listed. With --update FILE afterwards is, byte for byte, what it would be if it were made anew; settings that
 are not given are those of FILE. It is replaced at the end: who reads it goes on with the old one.
+
+Vectors of int8, nf4 and binary are searched by their codes; of the closest four times as many as are wanted the
+cosine is taken with the vector itself, which is kept in halves. A graph looks at some hundreds of all; with a
+--filter that few documents fulfil, and in small indexes, all are looked at.
 
 merge joins indexes that were made with the same settings, as of parts of a large collection: the result is,
 byte for byte, the index of all their documents; a document that is the same in several is there once.
@@ -111,6 +117,8 @@ fn merge(args: &Args, output: &Path, console: &mut Console) -> Result<(), Failur
         builder.absorb(&index).map_err(|e| e.in_file(path.display()))?;
         index.check_unchanged()?;
     }
+    let pool = args.pool()?;
+    builder.link(&Run::on(cpu::default()?, &pool))?;
     progress.clear();
     builder.save(output)?;
     let changed = Changed { added: builder.len(), removed: 0 };
@@ -151,7 +159,8 @@ fn settings(args: &Args, known: Settings) -> Result<Settings, Failure> {
     }
     let analyzer = choice(args, "analyzer", &ANALYZERS)?.unwrap_or(known.analyzer);
     let folder = args.path("model").map(|folder| folder.display().to_string()).or(known.folder);
-    Ok(Settings { chunking, analyzer, folder, ..known })
+    let vectors = choice(args, "vectors", &Settings::VECTORS)?.unwrap_or(known.vectors);
+    Ok(Settings { chunking, analyzer, folder, vectors, graph: known.graph || args.has("graph"), ..known })
 }
 
 struct Job {
@@ -234,6 +243,8 @@ impl Job {
             }
             embedded?;
         }
+        self.progress.show("linking near vectors");
+        self.builder.link(run)?;
         Ok(changed)
     }
 }

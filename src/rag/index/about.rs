@@ -4,6 +4,7 @@ use super::chunking::{Chunking, name_of, named};
 use crate::io::json::{self, Writer};
 use crate::rag::Analyzer;
 use crate::rag::retrieve::{Bm25Options, Variant};
+use crate::rag::vectors::{Form, Full, Metric, VectorType};
 use crate::{Error, Result};
 
 /// What an index was made with: the same settings and documents give the same bytes.
@@ -17,6 +18,10 @@ pub struct Settings {
     pub bm25: Bm25Options,
     /// The name of the embedding model; none of an index without vectors.
     pub model: Option<String>,
+    /// How vectors are stored; codes with the vectors as halves beside them.
+    pub vectors: VectorType,
+    /// Whether near vectors are found by a graph: for hundreds of thousands of them.
+    pub graph: bool,
     /// The folder that the model was read from, if it was: where to look for it again.
     pub folder: Option<String>,
 }
@@ -24,7 +29,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (chunking, analyzer, bm25) = (Chunking::default(), Analyzer::english(), Bm25Options::default());
-        Settings { chunking, analyzer, bm25, model: None, folder: None }
+        let (vectors, graph) = (VectorType::F32, false);
+        Settings { chunking, analyzer, bm25, model: None, vectors, graph, folder: None }
     }
 }
 
@@ -38,6 +44,20 @@ const VARIANTS: [(&str, Variant); 5] = [
 ];
 
 impl Settings {
+    /// Ways to store vectors, by name.
+    pub const VECTORS: [(&'static str, VectorType); 5] = [
+        ("f32", VectorType::F32),
+        ("f16", VectorType::F16),
+        ("int8", VectorType::Int8),
+        ("nf4", VectorType::Nf4),
+        ("binary", VectorType::Binary),
+    ];
+
+    /// What vectors of `dim` elements are, in an index of these settings.
+    pub(super) fn form(&self, dim: usize) -> Result<Form> {
+        Ok(Form::new(dim, Metric::Cosine)?.stored(self.vectors, Full::F16))
+    }
+
     /// With the number of terms of all chunks.
     pub(super) fn write(&self, terms: u64) -> String {
         let mut w = Writer::compact();
@@ -51,6 +71,8 @@ impl Settings {
                 w.key("delta").number(self.bm25.delta);
             });
             w.key("terms").number(terms);
+            w.key("vectors").string(name_of(&Settings::VECTORS, self.vectors));
+            w.key("graph").boolean(self.graph);
             for (key, value) in [("model", &self.model), ("folder", &self.folder)] {
                 if let Some(value) = value {
                     w.key(key).string(value);
@@ -81,6 +103,10 @@ impl Settings {
             analyzer: analyzer.ok_or_else(|| wrong("terms"))?,
             bm25: bm25.ok_or_else(|| wrong("scores"))?,
             model: text(root.get("model")),
+            vectors: text(root.get("vectors"))
+                .and_then(|name| named(&Settings::VECTORS, &name))
+                .ok_or_else(|| wrong("vectors"))?,
+            graph: root.get("graph").and_then(|graph| graph.as_bool()).ok_or_else(|| wrong("graph"))?,
             folder: text(root.get("folder")),
         };
         let terms = root.get("terms").and_then(|value| value.as_u64());

@@ -10,8 +10,9 @@ use crate::io::atomic;
 use crate::io::checksum::xxh64;
 use crate::rag::EmbeddingModel;
 use crate::rag::document::{Document, Format, Value};
-use crate::rag::vectors::{Form, Metric, VectorIndex};
+use crate::rag::vectors::{Graph, GraphOptions, VectorIndex, VectorsRef};
 use crate::run::Run;
+use crate::tensor::Buffer;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -36,6 +37,8 @@ pub struct Builder {
     documents: BTreeMap<String, Entry>,
     /// Of chunks that have one, by [`key`].
     vectors: Option<VectorIndex>,
+    /// The graph over them as it is written, where it was built since they changed.
+    graph: Option<Vec<u8>>,
 }
 
 /// A document with its chunks.
@@ -70,7 +73,7 @@ const BATCH: usize = 256;
 impl Builder {
     /// An empty index.
     pub fn new(settings: Settings) -> Builder {
-        Builder { settings, documents: BTreeMap::new(), vectors: None }
+        Builder { settings, documents: BTreeMap::new(), vectors: None, graph: None }
     }
 
     /// What an index holds, to be changed.
@@ -121,6 +124,7 @@ impl Builder {
             }
             entries.push((id.to_owned(), entry));
         }
+        self.graph = None;
         if let Some(vectors) = index.vectors()? {
             let keys: Vec<String> = (0..vectors.len()).map(|r| index.key_of_row(r)).collect::<Result<_>>()?;
             let ids: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -219,6 +223,7 @@ impl Builder {
         let metadata = metadata::write(&document.metadata);
         let hash = hash(&document, &metadata);
         self.remove(&document.id);
+        self.graph = None;
         let entry = Entry { text: document.text, metadata, hash, chunks, embedded: false };
         self.documents.insert(document.id, entry);
         Ok(true)
@@ -227,6 +232,7 @@ impl Builder {
     /// Removes a document, as if it had never been there; whether it was.
     pub fn remove(&mut self, id: &str) -> bool {
         let Some(entry) = self.documents.remove(id) else { return false };
+        self.graph = None;
         if let Some(vectors) = &mut self.vectors {
             (0..entry.chunks.len()).for_each(|c| _ = vectors.remove(&key(id, c)));
         }
@@ -253,7 +259,7 @@ impl Builder {
         }
         let vectors = match self.vectors.take() {
             Some(vectors) => vectors,
-            None => VectorIndex::new(Form::new(model.dim(), Metric::Cosine)?),
+            None => VectorIndex::new(self.settings.form(model.dim())?),
         };
         let known = self.settings.model.replace(name);
         let vectors = self.vectors.insert(vectors);
@@ -275,10 +281,28 @@ impl Builder {
         Ok(())
     }
 
+    /// Builds the graph over all vectors, where [`Settings::graph`] asks for one: after the last change, before it is
+    /// written.
+    ///
+    /// # Errors
+    /// Where there are too many vectors.
+    pub fn link(&mut self, run: &Run<'_>) -> Result<()> {
+        let Some(vectors) = self.vectors.as_ref().filter(|_| self.settings.graph && self.graph.is_none())
+        else {
+            return Ok(());
+        };
+        // In the order in which they are written: then the graph depends on them alone.
+        let written = Buffer::from(&vectors.to_bytes()[..]);
+        let vectors = VectorsRef::parse(written.elements())?;
+        let graph = Graph::build(run, &vectors, GraphOptions::default())?;
+        self.graph = Some(graph.to_bytes());
+        Ok(())
+    }
+
     /// Writes the index to `path`: whole, or not at all. Those who have the old one open go on with it.
     ///
     /// # Errors
-    /// Where the file cannot be written, or chunks wait for vectors that others have.
+    /// Where the file cannot be written, chunks wait for vectors that others have, or the graph waits to be built.
     pub fn save(&self, path: &Path) -> Result<()> {
         self.check()?;
         atomic::write(path, |out| self.write(out))
@@ -287,7 +311,7 @@ impl Builder {
     /// The bytes that [`Builder::save`] writes.
     ///
     /// # Panics
-    /// Where chunks wait for vectors that others have.
+    /// Where chunks wait for vectors that others have, or the graph waits to be built.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.check().unwrap_or_else(|e| panic!("{e}"));
         let mut bytes = Vec::new();
@@ -297,6 +321,9 @@ impl Builder {
 
     fn check(&self) -> Result<()> {
         let waits = self.vectors.is_some() && self.documents.values().any(|entry| !entry.embedded);
+        if self.settings.graph && self.vectors.is_some() && self.graph.is_none() {
+            return Err(Error::invalid("the graph waits to be built"));
+        }
         if waits { Err(Error::invalid("some chunks have vectors and some wait for theirs")) } else { Ok(()) }
     }
 
@@ -326,6 +353,9 @@ impl Builder {
         if let Some((vectors, rows)) = &vectors {
             sections.push(("rows", rows));
             sections.push(("vectors", vectors));
+            if let Some(graph) = &self.graph {
+                sections.push(("graph", graph));
+            }
         }
         sections::write(out, &sections)
     }

@@ -25,7 +25,7 @@ mod tables;
 
 use crate::io::bytes::{self, Access};
 use crate::rag::document::Value;
-use crate::rag::vectors::VectorsRef;
+use crate::rag::vectors::{GraphRef, VectorsRef};
 use crate::tensor::Buffer;
 use crate::{Error, Result};
 use core::ops::Range;
@@ -346,6 +346,12 @@ impl Index {
     fn vectors(&self) -> Result<Option<VectorsRef<'_>>> {
         let Some(section) = self.sections.maybe("vectors") else { return Ok(None) };
         VectorsRef::parse(&self.bytes()[section]).map(Some)
+    }
+
+    /// The graph over them.
+    fn graph(&self) -> Result<Option<GraphRef<'_>>> {
+        let Some(section) = self.sections.maybe("graph") else { return Ok(None) };
+        GraphRef::parse(&self.bytes()[section]).map(Some)
     }
 
     fn vector_rows(&self) -> Result<Numbers<'_, 4>> {

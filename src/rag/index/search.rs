@@ -3,7 +3,7 @@
 use super::Index;
 use crate::rag::Filter;
 use crate::rag::retrieve::{Fusion, Hit, Lexicon, fuse};
-use crate::rag::vectors::{RowSet, Search};
+use crate::rag::vectors::{GraphSearch, RowSet, Search};
 use crate::run::Run;
 use crate::{Error, Result};
 use core::cmp::Ordering;
@@ -142,7 +142,13 @@ impl Index {
         let set = wanted.map(|wanted| {
             RowSet::new(vectors.len(), |row| self.document_of(chunk(row)).is_ok_and(|d| wanted[d]))
         });
-        let found = vectors.search(run, vector, &Search { wanted: set.as_ref(), ..Search::new(k) })?;
+        let wanted = set.as_ref();
+        let found = match self.graph()? {
+            Some(graph) => {
+                graph.search(run, &vectors, vector, &GraphSearch { wanted, ..GraphSearch::new(k) })?
+            }
+            None => vectors.search(run, vector, &Search { wanted, ..Search::new(k) })?,
+        };
         let found = found.into_iter().flatten().map(|(row, score)| {
             let score = f64::from(score);
             Found { chunk: chunk(row), score, dense: Some(score), lexical: None }

@@ -313,6 +313,14 @@ impl Links for GraphRef<'_> {
 }
 
 impl Graph {
+    /// The graph as [`GraphRef::parse`] reads it, over vectors in the order of their rows.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let order: Vec<u32> = (0..self.len() as u32).collect();
+        let mut bytes = Vec::new();
+        self.write(&order, &mut bytes).expect("memory takes what is written to it");
+        bytes
+    }
+
     /// Writes the graph as [`GraphRef::parse`] reads it, its nodes in the order of `order`, which has each once.
     ///
     /// # Errors
