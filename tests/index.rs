@@ -212,7 +212,8 @@ fn the_same_bits_for_any_threads_and_tier() {
             let index = Index::from_bytes(&builder.to_bytes()).unwrap();
             let text = "winter bread and salt";
             let vector = embedder().embed_query(&run, text).unwrap();
-            let query = Query { text, vector: Some(&vector), k: 20, mode: Mode::Hybrid, filter: None };
+            let query =
+                Query { text, vector: Some(&vector), k: 20, mode: Mode::Hybrid, filter: None, weight: 1.0 };
             assert_eq!(shown(&index, &index.search(&run, &query).unwrap()), expected, "{threads} on {cpu:?}");
         }
     }
@@ -266,7 +267,8 @@ fn what_would_spoil_it_is_refused_and_nothing_changes() {
     builder.add(Document::new("a", "text"), Aids::default()).unwrap_err();
     // Questions of another length, or of an index without vectors.
     let index = Index::from_bytes(&before).unwrap();
-    let query = Query { text: "sea", vector: Some(&[1.0; 63]), k: 1, mode: Mode::Dense, filter: None };
+    let query =
+        Query { text: "sea", vector: Some(&[1.0; 63]), k: 1, mode: Mode::Dense, filter: None, weight: 1.0 };
     index.search(&run(), &query).unwrap_err();
     let index = Index::from_bytes(&built(&documents(3, 1), None).to_bytes()).unwrap();
     index.search(&run(), &Query { vector: Some(&[1.0; 64]), ..query }).unwrap_err();

@@ -73,6 +73,7 @@ impl<'r> Retriever<'r> {
             (_, None) => return Err(Error::invalid("a search by meaning needs the model of the index")),
         };
         let Retriever { k, mode, filter, .. } = *self;
-        self.index.search(run, &Query { text: question, vector: vector.as_deref(), k, mode, filter })
+        let weight = self.model.map_or(1.0, EmbeddingModel::weight);
+        self.index.search(run, &Query { text: question, vector: vector.as_deref(), k, mode, filter, weight })
     }
 }

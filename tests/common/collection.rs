@@ -81,5 +81,5 @@ pub fn search(
 ) -> Result<Vec<Found>> {
     let run = run();
     let vector = embedder().embed_query(&run, text)?;
-    index.search(&run, &Query { text, vector: Some(&vector), k, mode, filter })
+    index.search(&run, &Query { text, vector: Some(&vector), k, mode, filter, weight: 1.0 })
 }

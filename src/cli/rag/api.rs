@@ -108,7 +108,8 @@ impl Api<'_> {
         let k = asked.count("k", 1..=1000)?.unwrap_or(10);
         let embed = |model: &dyn EmbeddingModel| model.embed_query(&self.run, text);
         let vector = self.embedder(mode).map(embed).transpose()?;
-        let query = Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref() };
+        let weight = self.embedder(mode).map_or(1.0, EmbeddingModel::weight);
+        let query = Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref(), weight };
         Ok(search::answer(&self.run, self.index, &query)?)
     }
 

@@ -8,8 +8,8 @@ use super::{JSON, MODEL, THREADS, choice, model_at};
 use crate::cli::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes, read_text};
 use crate::io::json::Writer;
 use crate::rag::evaluate::{self, Measures, Relevant};
-use crate::rag::index::{Aids, Builder, Chunking, Mode, Query, Settings, Strategy};
-use crate::rag::{Document, EmbeddingModel, Index};
+use crate::rag::index::{Aids, Builder, Chunking, Mode, Settings, Strategy};
+use crate::rag::{Document, EmbeddingModel, Index, Retriever};
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -59,16 +59,12 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut progress = Progress::new();
     for (name, mode) in modes {
+        let retriever = Retriever::new(&index, model.as_deref())?.with_mode(mode).with_k(100);
         let mut each = Vec::new();
         for (i, (text, relevant)) in collection.queries.iter().enumerate() {
             console.check_interrupt()?;
             progress.show(format_args!("{name}: query {} of {}", i + 1, collection.queries.len()));
-            let vector = match (&model, mode) {
-                (Some(model), Mode::Dense | Mode::Hybrid) => Some(model.embed_query(&run, text)?),
-                _ => None,
-            };
-            let found =
-                index.search(&run, &Query { text, vector: vector.as_deref(), k: 100, mode, filter: None })?;
+            let found = retriever.retrieve(&run, text)?;
             let ids = found.iter().map(|found| index.excerpt(found.chunk).map(|p| p.document));
             let ids = ids.collect::<crate::Result<Vec<&str>>>()?;
             each.push([10, 100].map(|k| evaluate::at(&ids, relevant, k)));

@@ -222,7 +222,10 @@ impl Job {
             let rows = model.embed(run, texts)?;
             Ok(rows.chunks(model.dim()).map(<[f32]>::to_vec).collect())
         };
-        let aids = Aids { tokens: None, embed: model.as_ref().map(|_| &embed as _) };
+        let tokens =
+            |text: &str| model.as_ref().map_or(usize::MAX, |model| model.tokens(text).unwrap_or(usize::MAX));
+        let aids =
+            Aids { tokens: model.as_ref().map(|_| &tokens as _), embed: model.as_ref().map(|_| &embed as _) };
         let all = documents.len();
         for (i, document) in documents.into_iter().enumerate() {
             console.check_interrupt()?;

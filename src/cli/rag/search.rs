@@ -42,12 +42,14 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     };
     let (mode, filter, pool) = (mode(args, index.settings())?, filter(args)?, args.pool()?);
     let run = Run::on(cpu::default()?, &pool);
-    let vector = match mode {
+    let model = match mode {
         Mode::Lexical => None,
-        _ => Some(model_for(args.path("model"), index.settings())?.embed_query(&run, text)?),
+        _ => Some(model_for(args.path("model"), index.settings())?),
     };
     let k = args.count("k", 1..=1 << 20)?.unwrap_or(10);
-    let query = Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref() };
+    let (filter, weight) = (filter.as_ref(), model.as_ref().map_or(1.0, |model| model.weight()));
+    let vector = model.map(|model| model.embed_query(&run, text)).transpose()?;
+    let query = Query { text, vector: vector.as_deref(), k, mode, filter, weight };
     if args.has("json") {
         writeln!(console, "{}", answer(&run, &index, &query)?)?;
         return Ok(());

@@ -66,6 +66,11 @@ pub trait EmbeddingModel: Send + Sync {
         Ok(words)
     }
 
+    /// How much a ranking by its vectors counts beside one by words, which counts 1.
+    fn weight(&self) -> f64 {
+        1.0
+    }
+
     /// Which model it is: its kind, and a number made of its content. Vectors of models with different names are not to
     /// be compared.
     fn name(&self) -> String;

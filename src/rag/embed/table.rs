@@ -202,7 +202,12 @@ impl EmbeddingModel for StaticEmbedder {
     }
 
     fn tokens(&self, text: &str) -> Result<usize> {
-        Ok(self.ids(text)?.len())
+        Ok(self.tokenizer.encode(text, &EncodeOptions::plain())?.ids.len())
+    }
+
+    /// Less than an encoder's: chosen on queries made for it, none of a collection with judgements.
+    fn weight(&self) -> f64 {
+        0.3
     }
 
     fn name(&self) -> String {

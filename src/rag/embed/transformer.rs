@@ -130,7 +130,7 @@ impl EmbeddingModel for TransformerEmbedder {
 
     fn tokens(&self, text: &str) -> Result<usize> {
         let text = self.prompts.passage.clone() + text;
-        Ok(self.tokenizer.encode(&text, &OPTIONS)?.ids.len())
+        Ok(self.tokenizer.encode(&text, &EncodeOptions::default())?.ids.len())
     }
 
     fn name(&self) -> String {

@@ -38,6 +38,9 @@ pub struct Query<'q> {
     pub mode: Mode,
     /// Which documents count.
     pub filter: Option<&'q Filter>,
+    /// What the ranking by meaning counts in [`Mode::Hybrid`], that by words counting 1: see
+    /// [`EmbeddingModel::weight`](crate::rag::EmbeddingModel::weight).
+    pub weight: f64,
 }
 
 /// A chunk that was found.
@@ -55,8 +58,6 @@ pub struct Found {
 
 /// How the rankings of [`Mode::Hybrid`] are fused: each list's scores from 0 to 1, weighted.
 const FUSION: Fusion = Fusion::Relative;
-/// The weights of words and of meaning.
-const WEIGHTS: [f64; 2] = [0.5, 0.5];
 /// Chunks of each ranking that are fused, at least.
 const POOL: usize = 100;
 
@@ -75,7 +76,7 @@ impl Index {
                 let pool = query.k.max(POOL);
                 let lexical = self.by_words(query.text, pool, wanted)?;
                 let dense = self.by_meaning(run, query.vector, pool, wanted)?;
-                Ok(join(&lexical, &dense, query.k))
+                Ok(join(&lexical, &dense, query))
             }
         }
     }
@@ -162,13 +163,15 @@ fn order(a: &Found, b: &Found) -> Ordering {
     b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk))
 }
 
-fn join(lexical: &[Found], dense: &[Found], k: usize) -> Vec<Found> {
+fn join(lexical: &[Found], dense: &[Found], query: &Query<'_>) -> Vec<Found> {
     // Numbers as ids of one length have the order of numbers.
     let hits = |found: &[Found]| -> Vec<Hit> {
         found.iter().map(|found| Hit { id: format!("{:010}", found.chunk), score: found.score }).collect()
     };
     let rankings = [hits(lexical), hits(dense)];
-    let fused = fuse(&[(WEIGHTS[0], &rankings[0]), (WEIGHTS[1], &rankings[1])], FUSION, k);
+    // Weights that sum to 1: so scores go from 0 to 1.
+    let all = 1.0 + query.weight;
+    let fused = fuse(&[(1.0 / all, &rankings[0]), (query.weight / all, &rankings[1])], FUSION, query.k);
     let score_in = |found: &[Found], chunk: usize| found.iter().find(|f| f.chunk == chunk).map(|f| f.score);
     let found = fused.into_iter().map(|Hit { id, score }| {
         let chunk = id.parse().unwrap_or(0);
