@@ -9,7 +9,7 @@
 //! Every stage is a part that works alone; a pipeline is the order in which they are called, and the trace of it.
 
 use super::context::{Citation, Context, ContextAssembler, Passage};
-use super::extract::{Candidate, Question};
+use super::extract::{Candidate, Extract, Question};
 use super::index::{Excerpt, Found};
 use super::{Reranker, Retriever, verify};
 use crate::Result;
@@ -143,7 +143,7 @@ impl<'p> RagPipeline<'p> {
             }
             None => {
                 let (quotes, scores) =
-                    trace.stage("extract", || self.extract(question, &context.citations))?;
+                    trace.stage("extract", || self.extract(question, &found, &context.citations));
                 let place = |quote: &Quote| {
                     quote.source.as_ref().map_or(String::new(), |s| format!("[{}]", s.citation))
                 };
@@ -189,22 +189,40 @@ impl<'p> RagPipeline<'p> {
         self.assembler.assemble(question, &passages)
     }
 
-    /// The sentences that answer best, and their scores.
-    fn extract(&self, question: &str, citations: &[Citation]) -> Result<(Vec<Quote>, Vec<f64>)> {
+    /// The sentences that answer best, of the chunks that are cited, and their scores.
+    fn extract(
+        &self,
+        question: &str,
+        found: &[(Excerpt<'_>, f64)],
+        citations: &[Citation],
+    ) -> (Vec<Quote>, Vec<f64>) {
         let index = self.retriever.index();
         let idf = |term: &str| index.idf(term).unwrap_or(0.0);
-        let candidates: Vec<Candidate<'_>> = citations
-            .iter()
-            .map(|citation| Candidate { text: &citation.text, headings: "", score: citation.score })
-            .collect();
+        let cited = |excerpt: &Excerpt<'_>| {
+            let (document, bytes) = (excerpt.document, &excerpt.bytes);
+            citations
+                .iter()
+                .find(|c| c.document == document && c.bytes.start <= bytes.start && bytes.end <= c.bytes.end)
+        };
+        let (mut candidates, mut places) = (Vec::new(), Vec::new());
+        for (excerpt, score) in found {
+            if let Some(citation) = cited(excerpt) {
+                candidates.push(Candidate {
+                    text: excerpt.text(),
+                    headings: excerpt.headings,
+                    score: *score,
+                });
+                places.push((citation, excerpt.bytes.start - citation.bytes.start));
+            }
+        }
         let extracts =
             Question::new(index.settings().analyzer, question, &idf).answers(&candidates, self.quotes);
-        let quote = |extract: &super::extract::Extract| {
-            let citation = &citations[extract.candidate];
-            let text = citation.text[extract.bytes.clone()].to_owned();
-            Quote { source: Some(source_of(citation, extract.bytes.clone())), text }
+        let quote = |extract: &Extract| {
+            let (citation, at) = places[extract.candidate];
+            let bytes = at + extract.bytes.start..at + extract.bytes.end;
+            Quote { text: citation.text[bytes.clone()].to_owned(), source: Some(source_of(citation, bytes)) }
         };
-        Ok((extracts.iter().map(quote).collect(), extracts.iter().map(|extract| extract.score).collect()))
+        (extracts.iter().map(quote).collect(), extracts.iter().map(|extract| extract.score).collect())
     }
 }
 
