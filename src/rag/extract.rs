@@ -17,7 +17,7 @@ use core::ops::Range;
 use std::collections::BTreeSet;
 
 /// Bytes of a quoted run, at most.
-pub const LONGEST: usize = 800;
+pub const LONGEST: usize = 900;
 
 /// Where an answer may stand.
 #[derive(Clone, Copy, Debug)]
