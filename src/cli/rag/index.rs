@@ -43,8 +43,16 @@ pub const COMMAND: Command = Command {
             help: "of a chunk in the next, at most; a tenth of N unless given",
         },
         Flag { name: "analyzer", takes: Takes::One("A"), help: "english (stems; unless given) or words" },
-        Flag { name: "vectors", takes: Takes::One("T"), help: "stored as f32 (else f16 int8 nf4 binary)" },
-        Flag { name: "graph", takes: Takes::Nothing, help: "find near vectors by a graph: for many" },
+        Flag {
+            name: "vectors",
+            takes: Takes::One("T"),
+            help: "stored as f32 (unless given), f16, int8, nf4 or binary",
+        },
+        Flag {
+            name: "graph",
+            takes: Takes::Nothing,
+            help: "find near vectors by a graph: of hundreds of thousands",
+        },
         Flag { name: "ignore", takes: Takes::Many("GLOB"), help: "files to pass over, as in .gitignore" },
         Flag { name: "field", takes: Takes::Many("NAME"), help: "fields or columns that make the text" },
         Flag { name: "id", takes: Takes::One("NAME"), help: "the field or column that is the id" },
@@ -57,8 +65,8 @@ a folder hidden files and what its .gitignore and .ignore say are passed over; f
 listed. With --update FILE afterwards is, byte for byte, what it would be if it were made anew; settings that
 are not given are those of FILE. It is replaced at the end: who reads it goes on with the old one.
 
-Vectors of int8, nf4 and binary are searched by their codes; of the closest four times as many as are wanted the
-cosine is taken with the vector itself, which is kept in halves. A graph looks at some hundreds of all; with a
+Vectors of int8, nf4 and binary are searched by their codes; of the closest, four times as many as are wanted,
+the cosine is taken with the vector itself, kept in halves. A graph looks at some hundreds of all; with a
 --filter that few documents fulfil, and in small indexes, all are looked at.
 
 merge joins indexes that were made with the same settings, as of parts of a large collection: the result is,
