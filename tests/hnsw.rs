@@ -362,3 +362,40 @@ fn every_type_of_vector_has_graphs() {
         .is_empty()
     );
 }
+
+/// 5,000 real descriptors, whose distances are integers that `f32` holds: 200 are held out as queries.
+#[test]
+fn real_descriptors_are_found() {
+    let Some(data) = std::env::var_os("SAMEBITS_DATA").map(std::path::PathBuf::from) else {
+        eprintln!("skipped: SAMEBITS_DATA is not set");
+        return;
+    };
+    let text = std::fs::read_to_string(data.join("ann/sift-5k/sift-dataset-5k.tsv")).expect("the data");
+    let (dim, n) = (128, 4800);
+    let numbers = text.lines().flat_map(|line| line.split('\t').take(dim)); // a name follows them
+    let x: Vec<f32> = numbers.map(|x| x.parse().expect("a number")).collect();
+    assert_eq!(x.len(), 5000 * dim);
+    let (x, queries) = x.split_at(n * dim);
+    let names = names(n);
+    let form = Form::new(dim, Metric::L2).expect("a dimension");
+    let exact = built(form, &strs(&names), x);
+    let truth = exact.search(&here(), queries, 10).expect("finite");
+    for (q, hits) in queries.chunks(dim).zip(&truth) {
+        let square =
+            |row: &[f32]| row.iter().zip(q).map(|(a, b)| (*a as i64 - *b as i64).pow(2)).sum::<i64>();
+        let mut all: Vec<(i64, &str)> = x.chunks(dim).map(square).zip(strs(&names)).collect();
+        all.sort_unstable();
+        let found: Vec<(i64, &str)> = hits.iter().map(|hit| (-hit.score as i64, hit.id.as_str())).collect();
+        assert_eq!(found, all[..10]);
+    }
+    let graph = graph_of(exact);
+    all_are_reached(&graph);
+    let by_graph = recall_of(&graph, queries, 64);
+    assert!(by_graph >= 0.98, "graph: {by_graph}");
+    for (kind, floor) in [(VectorType::Int8, 0.999), (VectorType::Nf4, 0.98)] {
+        let coded = built(form.stored(kind, Full::F32), &strs(&names), x);
+        let by_codes = share(&coded.search(&here(), queries, 10).expect("finite"), &truth);
+        assert!(by_codes >= floor, "{kind:?}: {by_codes}");
+        println!("graph {by_graph}, {kind:?} {by_codes}");
+    }
+}
