@@ -106,6 +106,21 @@ fn an_update_gives_the_bytes_of_a_new_index() {
 }
 
 #[test]
+fn without_a_model_the_table_inside_serves() {
+    let folder = Folder::new("index_inside");
+    let (notes, file) = (notes(&folder), folder.path("notes.sbi"));
+    let file = text(&file);
+    for more in [&[][..], &["--vectors", "int8", "--graph"], &["--unit", "tokens", "--size", "16"]] {
+        let done = run([&["index", &notes, "-o", file], more].concat());
+        assert!(done.status.success(), "{done:?}");
+        // No word of the question stands there.
+        let found = search(file, "recipe dough oven", &["--mode", "dense", "-k", "1"]);
+        assert_eq!(found[0].0, format!("{notes}/deep/bread.txt"), "{more:?}");
+        assert_eq!(search(file, "harbour", &[])[0].0, "r1", "{more:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_listed() {
     let folder = Folder::new("index_unreadable");
     let (notes, file) = (notes(&folder), folder.path("notes.sbi"));

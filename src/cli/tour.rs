@@ -12,7 +12,7 @@ use crate::golden::{self, Golden};
 use crate::pool::Pool;
 #[cfg(feature = "builtin")]
 use crate::rag::{
-    ContextAssembler, Document, Index, RagPipeline, Retriever,
+    ContextAssembler, Document, Index, RagPipeline, Retriever, StaticEmbedder,
     document::Value,
     index::{Aids, Builder, Settings},
     pipeline::Quote,
@@ -70,9 +70,11 @@ fn book(cpu: Cpu, console: &mut Console) -> Result<(), Failure> {
         }
         builder.add(document, Aids::default())?;
     }
+    let embedder = StaticEmbedder::builtin()?;
+    builder.embed(&run, &embedder, &mut |_, _| Ok(()))?;
     let index = Index::from_bytes(&builder.to_bytes())?;
     let one = |_: &str| 1;
-    let retriever = Retriever::new(&index, None)?;
+    let retriever = Retriever::new(&index, Some(&embedder))?;
     let pipeline = RagPipeline::new(retriever, ContextAssembler::new(1, &one)).with_quotes(2);
     let answer = pipeline.ask(&run, QUESTION)?;
     let (documents, chunks) = (index.documents(), index.chunks());

@@ -24,7 +24,11 @@ pub const COMMAND: Command = Command {
     flags: &[
         Flag { name: "output", takes: Takes::One("FILE"), help: "the index, FILE.sbi; also -o" },
         Flag { name: "update", takes: Takes::Nothing, help: "FILE exists: cut and embed only what changed" },
-        Flag { name: "model", takes: Takes::One("DIR"), help: "a folder of an embedding model" },
+        Flag {
+            name: "model",
+            takes: Takes::One("DIR"),
+            help: "a folder of an embedding model; else the table inside",
+        },
         Flag { name: "lexical", takes: Takes::Nothing, help: "words alone, no vectors" },
         Flag {
             name: "chunker",

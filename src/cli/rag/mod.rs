@@ -14,7 +14,7 @@ use super::{Args, Failure, Flag, Takes};
 use crate::io::bytes::Access;
 use crate::rag::embed::{Options, open};
 use crate::rag::index::{Mode, Settings};
-use crate::rag::{EmbeddingModel, Filter, Index};
+use crate::rag::{EmbeddingModel, Filter, Index, StaticEmbedder};
 use crate::{Error, cpu};
 
 /// Flags of all that search.
@@ -70,12 +70,12 @@ fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn Emb
     Err(Failure::usage(what, Some("--help says which flag names the folder of the model".into())))
 }
 
-/// The model in a folder.
+/// The model in a folder; without one, the table inside.
 fn model_at(folder: Option<&Path>) -> Result<Box<dyn EmbeddingModel>, Failure> {
-    let Some(folder) = folder else {
-        return Err(Failure::usage("--model DIR says which embedding model", None));
-    };
-    Ok(open(folder, cpu::default()?, Options { normalize: true, dim: None })?)
+    Ok(match folder {
+        Some(folder) => open(folder, cpu::default()?, Options { normalize: true, dim: None })?,
+        None => Box::new(StaticEmbedder::builtin()?),
+    })
 }
 
 /// What `--mode` says, or what the index can do.

@@ -207,7 +207,7 @@ impl EmbeddingModel for StaticEmbedder {
 
     /// Less than an encoder's: chosen on queries made for it, none of a collection with judgements.
     fn weight(&self) -> f64 {
-        0.3
+        0.15
     }
 
     fn name(&self) -> String {
