@@ -63,8 +63,16 @@ fn any_history_gives_the_bytes_of_a_fresh_build() {
 #[test]
 fn shards_join_to_the_bytes_of_the_whole() {
     let all = documents(40, 31);
-    for embedder in [None, Some(&embedder())] {
-        let whole = built(&all, embedder).to_bytes();
+    let embedder = &embedder();
+    let stored = |vectors, graph| Settings { vectors, graph, ..settings() };
+    for (settings, embedder) in [
+        (settings(), None),
+        (settings(), Some(embedder)),
+        (stored(VectorType::Int8, true), Some(embedder)),
+        (stored(VectorType::Nf4, false), Some(embedder)),
+        (stored(VectorType::F16, false), Some(embedder)),
+    ] {
+        let whole = built_with(settings.clone(), &all, embedder).to_bytes();
         let mut random = Random::new(8);
         for parts in [1, 2, 5] {
             let mut shards = vec![Vec::new(); parts];
@@ -76,14 +84,16 @@ fn shards_join_to_the_bytes_of_the_whole() {
             }
             let mut builder = Builder::new(Settings::default());
             for shard in &shards {
-                builder.absorb(&Index::from_bytes(&built(shard, embedder).to_bytes()).unwrap()).unwrap();
+                let shard = built_with(settings.clone(), shard, embedder).to_bytes();
+                builder.absorb(&Index::from_bytes(&shard).unwrap()).unwrap();
             }
+            builder.link(&run()).unwrap();
             assert!(builder.to_bytes() == whole, "{parts} parts");
         }
     }
     let mut builder = built(&all, None);
     let before = builder.to_bytes();
-    let other = Index::from_bytes(&built(&all, Some(&embedder())).to_bytes()).unwrap();
+    let other = Index::from_bytes(&built(&all, Some(embedder)).to_bytes()).unwrap();
     builder.absorb(&other).unwrap_err();
     let mut changed = all[..1].to_vec();
     changed[0].text.push_str("more");

@@ -66,16 +66,7 @@ impl VectorIndex {
             return Err(Error::invalid(format!("{} ids of {} vectors", ids.len(), vectors.len())));
         }
         let mut index = VectorIndex::new(vectors.form());
-        index.rows.extend(vectors.rows);
-        index.full.extend(vectors.full);
-        index.squares.extend(vectors.squares);
-        index.scales.extend(vectors.scales);
-        index.ids.extend(ids.iter().map(|&id| Arc::from(id)));
-        for (row, id) in (0..).zip(&index.ids) {
-            if index.by_id.insert(id.clone(), row).is_some() {
-                return Err(Error::invalid(format!("two vectors of the id {id:?}")));
-            }
-        }
+        index.append(ids.iter().map(|&id| Arc::from(id)), vectors)?;
         Ok(index)
     }
 
@@ -87,14 +78,24 @@ impl VectorIndex {
         if other.form != self.form {
             return Err(Error::invalid(format!("{:?} cannot join {:?}", other.form, self.form)));
         }
-        if let Some(id) = other.ids.iter().find(|id| self.by_id.contains_key(*id)) {
-            return Err(Error::invalid(format!("two vectors of the id {id:?}")));
+        self.append(other.ids.iter().cloned(), &other.view())
+    }
+
+    /// Adds stored vectors of this form, row by row with their ids. All or, where there is an error, none.
+    fn append(&mut self, ids: impl Iterator<Item = Arc<str>>, vectors: &VectorsRef<'_>) -> Result<()> {
+        let known = self.ids.len();
+        for (row, id) in (known as u32..).zip(ids) {
+            if self.by_id.contains_key(&id) {
+                self.ids.drain(known..).for_each(|id| _ = self.by_id.remove(&id));
+                return Err(Error::invalid(format!("two vectors of the id {id:?}")));
+            }
+            self.by_id.insert(id.clone(), row);
+            self.ids.push(id);
         }
-        let rows = self.ids.len() as u32..;
-        self.by_id.extend(other.ids.iter().cloned().zip(rows));
-        self.ids.extend(other.ids.iter().cloned());
-        self.rows.extend(other.rows.as_slice());
-        self.squares.extend(&other.squares);
+        self.rows.extend(vectors.rows);
+        self.full.extend(vectors.full);
+        self.squares.extend(vectors.squares);
+        self.scales.extend(vectors.scales);
         self.rank.take();
         Ok(())
     }
