@@ -1,11 +1,12 @@
 //! What a subcommand prints with: standard output, progress on a terminal, tables, numbers for people.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::Failure;
-use crate::sys;
+use crate::{Error, sys};
 
 /// Where a subcommand prints its results. It is an [`io::Write`]; errors are those of standard output.
 pub struct Console<'a> {
@@ -22,6 +23,19 @@ impl<'a> Console<'a> {
     /// does not ask is ended all the same, a little later.)
     pub fn check_interrupt(&self) -> Result<(), Failure> {
         if sys::interrupted() { Err(Failure::Interrupted) } else { Ok(()) }
+    }
+
+    /// Does long work that calls back at every turn, and ends it in good order if Ctrl-C was pressed meanwhile.
+    pub fn interruptible<T>(
+        &self,
+        work: impl FnOnce(&dyn Fn() -> crate::Result<()>) -> crate::Result<T>,
+    ) -> Result<T, Failure> {
+        let pressed = Cell::new(false);
+        let done = work(&|| {
+            pressed.set(sys::interrupted());
+            if pressed.get() { Err(Error::invalid("interrupted")) } else { Ok(()) }
+        });
+        if pressed.get() { Err(Failure::Interrupted) } else { Ok(done?) }
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::console::printable;
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
+use crate::cpu;
 use crate::model::{Conversion, ElementType, FileKind, Vocabulary, convert};
-use crate::{Error, cpu};
 
 pub const COMMAND: Command = Command {
     name: "convert",
@@ -52,18 +52,14 @@ Examples:
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let job = job(args)?;
-    let mut progress = Progress::new();
-    let mut interrupted = false;
-    let converted = convert(&job, cpu::default()?, &mut |name| {
-        progress.show(format_args!("converting {}", printable(name)));
-        interrupted = console.check_interrupt().is_err();
-        if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
-    });
+    let (mut progress, cpu) = (Progress::new(), cpu::default()?);
+    let converted = console.interruptible(|go_on| {
+        convert(&job, cpu, &mut |name| {
+            progress.show(format_args!("converting {}", printable(name)));
+            go_on()
+        })
+    })?;
     progress.clear();
-    if interrupted {
-        return Err(Failure::Interrupted);
-    }
-    let converted = converted?;
     let output = printable(&job.output.to_string_lossy());
     writeln!(console, "{} tensors in {output}, {}", converted.tensors, converted.kind.name())?;
     for note in &converted.notes {

@@ -82,28 +82,22 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let file = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
     let in_file = |e: Error| e.in_file(path.display());
     let tokenizer = Tokenizer::from_json(&file).map_err(in_file)?;
-    let (tokens, rows) = (tokenizer.vocab_len(), model.encoder.config().vocab);
-    if tokens > rows {
-        let what = format!("the tokenizer has {tokens} tokens, the model {rows}");
-        return Err(Error::invalid(what).in_file(folder.display()).into());
-    }
+    let config = model.encoder.config();
+    config.check_tokenizer(&tokenizer).map_err(|e| e.in_file(folder.display()))?;
     let vocabulary = Vocabulary::of(&file, most).map_err(in_file)?;
     if layout.compact {
         vocabulary.vocab_txt().map_err(in_file)?;
     }
-    let (mut progress, mut interrupted) = (Progress::new(), false);
+    let mut progress = Progress::new();
     let counts = args.path("corpus").map(|corpus| count(&vocabulary, &corpus)).transpose()?;
     let plan = Plan { counts, ..plan };
-    let made = distill(&run, (&model, &tokenizer), vocabulary, plan, &mut |what, done, of| {
-        progress.show(format_args!("{what}: {done} of {of}"));
-        interrupted = console.check_interrupt().is_err();
-        if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
-    });
+    let made = console.interruptible(|go_on| {
+        distill(&run, (&model, &tokenizer), vocabulary, plan, &mut |what, done, of| {
+            progress.show(format_args!("{what}: {done} of {of}"));
+            go_on()
+        })
+    })?;
     progress.clear();
-    if interrupted {
-        return Err(Failure::Interrupted);
-    }
-    let made = made?;
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
     made.save(run.cpu(), &out, &name, layout)?;
     report(&made, &out, args.has("json"), console)

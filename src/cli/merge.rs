@@ -77,17 +77,15 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         adapters.push((Adapter::open_for(run.cpu(), &path, &config)?, weight));
     }
     let job = Export { model, adapters, output, nf4 };
-    let (mut progress, mut interrupted) = (Progress::new(), false);
-    let exported = export(&run, &job, &mut |name| {
-        progress.show(format_args!("merging {}", printable(name)));
-        interrupted = console.check_interrupt().is_err();
-        if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
-    });
+    let mut progress = Progress::new();
+    let exported = console.interruptible(|go_on| {
+        export(&run, &job, &mut |name| {
+            progress.show(format_args!("merging {}", printable(name)));
+            go_on()
+        })
+    })?;
     progress.clear();
-    if interrupted {
-        return Err(Failure::Interrupted);
-    }
-    report(&exported?, &job, args.has("json"), console)
+    report(&exported, &job, args.has("json"), console)
 }
 
 fn report(done: &Exported, job: &Export, json: bool, console: &mut Console) -> Result<(), Failure> {

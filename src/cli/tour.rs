@@ -65,9 +65,7 @@ fn book(cpu: Cpu, console: &mut Console) -> Result<(), Failure> {
     for (path, text) in assets::book() {
         // The heads of the kernels' files are Markdown, as README is.
         let mut document = Document::new(path, text);
-        for (key, value) in [("path", "book.md"), ("format", "markdown")] {
-            document.metadata.insert(key.into(), Value::Text(value.into()));
-        }
+        document.metadata.insert("format".into(), Value::Text("markdown".into()));
         builder.add(document, Aids::default())?;
     }
     let embedder = StaticEmbedder::builtin()?;

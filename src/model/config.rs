@@ -2,8 +2,11 @@
 
 mod hf;
 
+use crate::io::tokenizer::Tokenizer;
 use crate::kernels::activation::Activation;
 use crate::nn::rotary::RotaryConfig;
+use crate::{Error, Result};
+use alloc::format;
 use alloc::vec::Vec;
 
 /// Families of models, by the `model_type` of their configuration.
@@ -141,5 +144,17 @@ impl EncoderConfig {
     /// Tokens of the longest text.
     pub const fn context(&self) -> usize {
         self.positions - self.first_position
+    }
+
+    /// Looks whether there is a row for every token.
+    ///
+    /// # Errors
+    /// Where there is not.
+    pub fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<()> {
+        let (tokens, rows) = (tokenizer.vocab_len(), self.vocab);
+        if tokens > rows {
+            return Err(Error::invalid(format!("the tokenizer has {tokens} tokens, the model {rows}")));
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,6 @@
 //! A run is as many whole sentences as fit in [`LONGEST`] bytes: a reader needs what stands around an answer. The terms of
 //! headings above it count half: they say what it is about.
 
-use super::highlight::Terms;
 use super::{Analyzer, segment};
 use core::cmp::Ordering;
 use core::ops::Range;
@@ -42,13 +41,12 @@ pub struct Extract {
 }
 
 /// The terms of a question, and what they are worth.
-pub struct Question<'q> {
+pub struct Question {
     analyzer: Analyzer,
     terms: Vec<(String, f64)>,
     /// Of all terms.
     total: f64,
     kind: Kind,
-    text: &'q str,
 }
 
 /// What a question asks for.
@@ -108,9 +106,9 @@ const TIMES: &str = "january february march april may june july august september
 const PLACES: &str = "in at near from to on into behind under by";
 const REASONS: &str = "because for since so therefore that lest to";
 
-impl<'q> Question<'q> {
+impl Question {
     /// What a question's terms are worth is what `idf` says.
-    pub fn new(analyzer: Analyzer, text: &'q str, idf: &dyn Fn(&str) -> f64) -> Question<'q> {
+    pub fn new(analyzer: Analyzer, text: &str, idf: &dyn Fn(&str) -> f64) -> Question {
         let mut terms = BTreeSet::new();
         analyzer.each_term(text, &mut |term| {
             if !ASKING.contains(&term) {
@@ -119,12 +117,7 @@ impl<'q> Question<'q> {
         });
         let terms: Vec<(String, f64)> = terms.into_iter().map(|term| (term.clone(), idf(&term))).collect();
         let total = terms.iter().map(|(_, worth)| worth).sum::<f64>();
-        Question { analyzer, terms, total, kind: Kind::of(text), text }
-    }
-
-    /// The question's words, for [`Terms::places`].
-    pub fn highlights(&self) -> Terms {
-        Terms::of(self.analyzer, self.text)
+        Question { analyzer, terms, total, kind: Kind::of(text) }
     }
 
     /// The worth of those terms that are in `text`, of 1.

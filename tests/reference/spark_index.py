@@ -6,8 +6,8 @@
     cargo build --release
     python3 tests/reference/spark_index.py target/release/samebits WORK_DIR --passages 100000 [--model DIR] [--fail 2]
 
-A local cluster of Spark, two worker processes, gives every partition to a task. A task writes its passages to
-`samebits index` and renames what it made to the partition's name when it is whole: so a task that is killed and run again
+A local cluster of Spark, two worker processes, gives every partition to a task. A task has `samebits index` write the
+partition's file, which is there as a whole or not at all: so a task that is killed and run again
 by Spark leaves one index, not two, and loses nothing. `--fail N` ends the first try of N partitions half way. Then
 `samebits index merge` joins the parts; the result must be, byte for byte, the index that one machine makes of all passages.
 """
@@ -50,13 +50,11 @@ def lines(passages):
 
 def index(passages, file, threads):
     """Indexes passages; the file is there as a whole or not at all."""
-    source = f"{file}.{os.getpid()}.jsonl"
-    with open(source, "w") as out:
-        out.write(lines(passages))
     # What an index knows of a document is part of it: the source is called the same everywhere.
     folder = f"{file}.{os.getpid()}.dir"
     os.makedirs(folder, exist_ok=True)
-    os.replace(source, os.path.join(folder, "passages.jsonl"))
+    with open(os.path.join(folder, "passages.jsonl"), "w") as out:
+        out.write(lines(passages))
     command = [args.program, "index", "passages.jsonl", "--output", file, "--chunker", "whole", "--threads", str(threads)]
     command += ["--model", os.path.abspath(args.model)] if args.model else []
     command += ["--lexical"] if args.lexical else []

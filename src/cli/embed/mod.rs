@@ -10,8 +10,8 @@ use std::time::Instant;
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::Error;
 use crate::io::atomic;
-use crate::rag::embed::{Options, open};
-use crate::rag::{EmbeddingModel, StaticEmbedder};
+use crate::rag::EmbeddingModel;
+use crate::rag::embed::{Options, open_or_inside};
 use crate::run::Run;
 use input::Input;
 use output::{Format, Output};
@@ -81,10 +81,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let pool = args.pool()?;
     let options = Options { normalize: args.has("normalize"), dim: args.count("dim", 1..=1 << 20)? };
     let mut job = Job {
-        model: match args.path("model") {
-            Some(folder) => open(folder, crate::cpu::default()?, options)?,
-            None => Box::new(StaticEmbedder::builtin_with(options)?),
-        },
+        model: open_or_inside(args.path("model").as_deref(), crate::cpu::default()?, options)?,
         queries: args.has("query"),
         input: Input::open(args.operands().first().map(PathBuf::from), args.has("jsonl"))?,
         batch: args.count("batch", 1..=4096)?.unwrap_or(32),
@@ -129,8 +126,7 @@ impl Job<'_> {
             }
             let texts: Vec<&str> = items.iter().map(|item| &*item.text).collect();
             let vectors = if self.queries {
-                let one = |text: &&str| self.model.embed_query(&self.run, text);
-                texts.iter().map(one).collect::<crate::Result<Vec<_>>>()?.concat()
+                self.model.embed_queries(&self.run, &texts)?
             } else {
                 self.model.embed(&self.run, &texts)?
             };

@@ -153,17 +153,14 @@ pub fn q8(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let element = Some(ElementType::Q8_0);
     let job = Conversion { input, output, element, version: 0, vocabulary: Vocabulary::Own };
-    let (mut progress, mut interrupted) = (Progress::new(), false);
-    let converted = convert(&job, cpu::default()?, &mut |name| {
-        progress.show(format_args!("quantising {}", printable(name)));
-        interrupted = console.check_interrupt().is_err();
-        if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
-    });
+    let (mut progress, cpu) = (Progress::new(), cpu::default()?);
+    let converted = console.interruptible(|go_on| {
+        convert(&job, cpu, &mut |name| {
+            progress.show(format_args!("quantising {}", printable(name)));
+            go_on()
+        })
+    })?;
     progress.clear();
-    if interrupted {
-        return Err(Failure::Interrupted);
-    }
-    let converted = converted?;
     let written = std::fs::metadata(&job.output).map_err(|e| Error::io(&job.output, "read", e))?;
     let output = printable(&job.output.to_string_lossy());
     writeln!(console, "{} tensors in Q8_0; {output} holds {}", converted.tensors, bytes(written.len()))?;

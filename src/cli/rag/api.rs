@@ -7,9 +7,7 @@ use super::llm::Llm;
 use super::{ask, search};
 use crate::Error;
 use crate::io::json::{self, Value, Writer};
-use crate::rag::context::ContextAssembler;
 use crate::rag::index::{Mode, Query};
-use crate::rag::pipeline::RagPipeline;
 use crate::rag::{EmbeddingModel, Filter, Index, Retriever};
 use crate::run::Run;
 use crate::serve::http::{Refusal, Request};
@@ -125,14 +123,7 @@ impl Api<'_> {
         if let Some(filter) = &filter {
             retriever = retriever.with_filter(filter);
         }
-        let count = |text: &str| self.llm.as_ref().map_or(1, |llm| llm.count(text));
-        let assembler = ContextAssembler::new(self.llm.as_ref().map_or(1, Llm::budget), &count);
-        let mut pipeline = RagPipeline::new(retriever, assembler).with_quotes(quotes);
-        if let Some(llm) = &self.llm {
-            pipeline = pipeline.with_llm(|prompt| llm.answer(&self.run, prompt));
-        }
-        let answer = pipeline.ask(&self.run, &question)?;
-        self.index.check_unchanged()?;
+        let answer = ask::answer(&self.run, retriever, self.llm.as_ref(), quotes, &question)?;
         Ok(ask::json(&answer, trace))
     }
 
@@ -155,10 +146,7 @@ impl Api<'_> {
         }
         let rows = match asked.text("input_type", QUESTION)?.as_deref() {
             None | Some("document" | "passage") => model.embed(&self.run, &texts)?,
-            Some("query") => {
-                let rows = texts.iter().map(|text| model.embed_query(&self.run, text));
-                rows.collect::<crate::Result<Vec<_>>>()?.concat()
-            }
+            Some("query") => model.embed_queries(&self.run, &texts)?,
             Some(_) => return Err(wrong("\"input_type\" is document or query")),
         };
         let tokens = texts.iter().map(|text| model.tokens(text)).sum::<crate::Result<usize>>()?;

@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::llm::Llm;
-use super::{FILTER, JSON, MODE, RESIDENT, THREADS, filter, mode, model_for, open_index};
+use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
+use super::{EMBEDDER, FILTER, JSON, MODE, RESIDENT, THREADS, filter, mode, model_for, open_index};
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes};
 use crate::cpu;
@@ -20,22 +20,10 @@ pub const COMMAND: Command = Command {
     operands: "FILE.sbi QUESTION",
     arity: (2, 2),
     flags: &[
-        Flag {
-            name: "model",
-            takes: Takes::One("DIR"),
-            help: "a language model that writes the answer; else it is quoted",
-        },
-        Flag {
-            name: "chat",
-            takes: Takes::One("T"),
-            help: "how the model is talked to: chatml, llama2, llama3, …",
-        },
-        Flag { name: "max-tokens", takes: Takes::One("N"), help: "of the answer; 256 unless given" },
-        Flag {
-            name: "embedder",
-            takes: Takes::One("DIR"),
-            help: "the embedding model; the one of the index unless given",
-        },
+        LLM,
+        CHAT,
+        MAX_TOKENS,
+        EMBEDDER,
         Flag { name: "k", takes: Takes::One("N"), help: "chunks that are looked at; 20 unless given" },
         Flag {
             name: "quotes",
@@ -83,22 +71,34 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if let Some(filter) = &filter {
         retriever = retriever.with_filter(filter);
     }
-    // Without a model nothing limits the prompt: all that was found may be quoted.
-    let count = |text: &str| llm.as_ref().map_or(1, |llm| llm.count(text));
-    let assembler = ContextAssembler::new(llm.as_ref().map_or(1, Llm::budget), &count);
     let quotes = args.count("quotes", 1..=100)?.unwrap_or(5);
-    let mut pipeline = RagPipeline::new(retriever, assembler).with_quotes(quotes);
-    if let Some(llm) = &llm {
-        pipeline = pipeline.with_llm(|prompt| llm.answer(&run, prompt));
-    }
-    let answer = pipeline.ask(&run, question)?;
-    index.check_unchanged()?;
+    let answer = answer(&run, retriever, llm.as_ref(), quotes, question)?;
     if args.has("json") {
         writeln!(console, "{}", json(&answer, args.has("trace")))?;
         return Ok(());
     }
     print(console, &answer, llm.is_some())?;
     if args.has("trace") { print_trace(console, &answer) } else { Ok(()) }
+}
+
+/// The answer of a language model, or at most so many quotes.
+pub fn answer(
+    run: &Run<'_>,
+    retriever: Retriever<'_>,
+    llm: Option<&Llm>,
+    quotes: usize,
+    question: &str,
+) -> crate::Result<Answer> {
+    // Without a model nothing limits the prompt: all that was found may be quoted.
+    let count = |text: &str| llm.map_or(1, |llm| llm.count(text));
+    let assembler = ContextAssembler::new(llm.map_or(1, Llm::budget), &count);
+    let mut pipeline = RagPipeline::new(retriever, assembler).with_quotes(quotes);
+    if let Some(llm) = llm {
+        pipeline = pipeline.with_llm(|prompt| llm.answer(run, prompt));
+    }
+    let answer = pipeline.ask(run, question)?;
+    retriever.index().check_unchanged()?;
+    Ok(answer)
 }
 
 fn print(console: &mut Console, answer: &Answer, written: bool) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use super::{JSON, MODEL, THREADS, choice, model_at};
+use super::{JSON, NEW_MODEL, THREADS, choice, embed_chunks, model_at};
 use crate::cli::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes, read_text};
 use crate::io::json::Writer;
 use crate::rag::evaluate::{self, Measures, Relevant};
@@ -24,7 +24,7 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("M"),
             help: "dense, lexical or hybrid; all three unless given",
         },
-        MODEL,
+        NEW_MODEL,
         Flag { name: "split", takes: Takes::One("NAME"), help: "qrels/NAME.tsv; test unless given" },
         Flag { name: "limit", takes: Takes::One("N"), help: "the first N queries alone" },
         THREADS,
@@ -117,13 +117,7 @@ fn index_of(
         builder.add(Document::new(id, text), Aids::default())?;
     }
     if let Some(model) = model {
-        let mut progress = Progress::new();
-        let embedded = builder.embed(run, model, &mut |done, of| {
-            progress.show(format_args!("vector {done} of {of}"));
-            if crate::sys::interrupted() { Err(Error::invalid("interrupted")) } else { Ok(()) }
-        });
-        console.check_interrupt()?;
-        embedded?;
+        embed_chunks(&mut builder, run, model, (&mut Progress::new(), console))?;
     }
     Ok(Index::from_bytes(&builder.to_bytes())?)
 }

@@ -5,14 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{JSON, THREADS, choice, model_at};
+use super::{JSON, NEW_MODEL, THREADS, choice, embed_chunks, model_at};
 use crate::cli::console::{bytes, printable};
 use crate::cli::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::bytes::Access;
 use crate::io::json::Writer;
+use crate::rag::Index;
 use crate::rag::document::{self, Ignore, Reading};
 use crate::rag::index::{Aids, Builder, Chunking, Count, Settings, Strategy};
-use crate::rag::{Analyzer, Index};
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -24,11 +24,7 @@ pub const COMMAND: Command = Command {
     flags: &[
         Flag { name: "output", takes: Takes::One("FILE"), help: "the index, FILE.sbi; also -o" },
         Flag { name: "update", takes: Takes::Nothing, help: "FILE exists: cut and embed only what changed" },
-        Flag {
-            name: "model",
-            takes: Takes::One("DIR"),
-            help: "a folder of an embedding model; else the table inside",
-        },
+        NEW_MODEL,
         Flag { name: "lexical", takes: Takes::Nothing, help: "words alone, no vectors" },
         Flag {
             name: "chunker",
@@ -156,7 +152,6 @@ fn begin(args: &Args, output: &Path) -> Result<Builder, Failure> {
 }
 
 fn settings(args: &Args, known: Settings) -> Result<Settings, Failure> {
-    const ANALYZERS: [(&str, Analyzer); 2] = [("english", Analyzer::english()), ("words", Analyzer::words())];
     let before = known.chunking;
     let size = args.count("size", 1..=1 << 20)?.unwrap_or(before.size);
     let chunking = Chunking {
@@ -169,7 +164,7 @@ fn settings(args: &Args, known: Settings) -> Result<Settings, Failure> {
         let what = format!("an overlap of {} in chunks of {}", chunking.overlap, chunking.size);
         return Err(Failure::usage(format!("{what}: it must be smaller"), None));
     }
-    let analyzer = choice(args, "analyzer", &ANALYZERS)?.unwrap_or(known.analyzer);
+    let analyzer = choice(args, "analyzer", &Settings::ANALYZERS)?.unwrap_or(known.analyzer);
     let folder = args.path("model").map(|folder| folder.display().to_string()).or(known.folder);
     let vectors = choice(args, "vectors", &Settings::VECTORS)?.unwrap_or(known.vectors);
     Ok(Settings { chunking, analyzer, folder, vectors, graph: known.graph || args.has("graph"), ..known })
@@ -245,18 +240,7 @@ impl Job {
             changed.added += usize::from(self.builder.add(document, aids)?);
         }
         if let Some(model) = &model {
-            let start = Instant::now();
-            let mut interrupted = false;
-            let embedded = self.builder.embed(run, &**model, &mut |done, of| {
-                interrupted = console.check_interrupt().is_err();
-                let rate = done as f64 / start.elapsed().as_secs_f64().max(1e-3);
-                self.progress.show(format_args!("vector {done} of {of}, {rate:.0} a second"));
-                if interrupted { Err(Error::invalid("interrupted")) } else { Ok(()) }
-            });
-            if interrupted {
-                return Err(Failure::Interrupted);
-            }
-            embedded?;
+            embed_chunks(&mut self.builder, run, &**model, (&mut self.progress, console))?;
         }
         self.progress.show("linking near vectors");
         self.builder.link(run)?;

@@ -3,11 +3,25 @@
 use std::path::PathBuf;
 
 use crate::cli::generate::text::{self, Why, Writing};
-use crate::cli::{Args, Failure};
+use crate::cli::{Args, Failure, Flag, Takes};
 use crate::io::tokenizer::Tokenizer;
 use crate::model::{ChatTemplate, Decoder, Generator, Opening, Role, Sampler, Settings};
 use crate::run::Run;
 use crate::{Result, cpu};
+
+/// Flags of all that let one answer.
+pub const LLM: Flag = Flag {
+    name: "model",
+    takes: Takes::One("LLM"),
+    help: "a language model that writes answers; else they are quoted",
+};
+pub const CHAT: Flag = Flag {
+    name: "chat",
+    takes: Takes::One("T"),
+    help: "how the model is talked to: chatml, llama2, llama3, …",
+};
+pub const MAX_TOKENS: Flag =
+    Flag { name: "max-tokens", takes: Takes::One("N"), help: "of an answer; 256 unless given" };
 
 /// A decoder with its tokenizer, and how it is asked.
 pub struct Llm {

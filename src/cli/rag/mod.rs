@@ -9,12 +9,14 @@ pub mod search;
 pub mod serve;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use super::{Args, Failure, Flag, Takes};
+use super::{Args, Console, Failure, Flag, Progress, Takes};
 use crate::io::bytes::Access;
-use crate::rag::embed::{Options, open};
-use crate::rag::index::{Mode, Settings};
-use crate::rag::{EmbeddingModel, Filter, Index, StaticEmbedder};
+use crate::rag::embed::{Options, open_or_inside};
+use crate::rag::index::{Builder, Mode, Settings};
+use crate::rag::{EmbeddingModel, Filter, Index};
+use crate::run::Run;
 use crate::{Error, cpu};
 
 /// Flags of all that search.
@@ -31,6 +33,12 @@ const MODEL: Flag = Flag {
     takes: Takes::One("DIR"),
     help: "the embedding model; the one of the index unless given",
 };
+const NEW_MODEL: Flag = Flag {
+    name: "model",
+    takes: Takes::One("DIR"),
+    help: "a folder of an embedding model; else the table inside",
+};
+const EMBEDDER: Flag = Flag { name: "embedder", ..MODEL };
 const RESIDENT: Flag = Flag {
     name: "resident",
     takes: Takes::Nothing,
@@ -72,9 +80,23 @@ fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn Emb
 
 /// The model in a folder; without one, the table inside.
 fn model_at(folder: Option<&Path>) -> Result<Box<dyn EmbeddingModel>, Failure> {
-    Ok(match folder {
-        Some(folder) => open(folder, cpu::default()?, Options { normalize: true, dim: None })?,
-        None => Box::new(StaticEmbedder::builtin()?),
+    Ok(open_or_inside(folder, cpu::default()?, Options { normalize: true, dim: None })?)
+}
+
+/// Computes the vectors that an index still lacks.
+fn embed_chunks(
+    builder: &mut Builder,
+    run: &Run<'_>,
+    model: &dyn EmbeddingModel,
+    (progress, console): (&mut Progress, &Console),
+) -> Result<(), Failure> {
+    let start = Instant::now();
+    console.interruptible(|go_on| {
+        builder.embed(run, model, &mut |done, of| {
+            let rate = done as f64 / start.elapsed().as_secs_f64().max(1e-3);
+            progress.show(format_args!("vector {done} of {of}, {rate:.0} a second"));
+            go_on()
+        })
     })
 }
 

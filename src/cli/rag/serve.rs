@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::api::Api;
-use super::llm::Llm;
-use super::{RESIDENT, THREADS, model_at, model_for, open_index};
+use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
+use super::{EMBEDDER, RESIDENT, THREADS, model_at, model_for, open_index};
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes, read_text};
 use crate::run::Run;
 use crate::serve::response::Response;
@@ -31,22 +31,10 @@ pub const COMMAND: Command = Command {
             help: "what requests must carry; others can see it in ps",
         },
         Flag { name: "token-file", takes: Takes::One("FILE"), help: "the same, from a file" },
-        Flag {
-            name: "model",
-            takes: Takes::One("LLM"),
-            help: "a language model that writes answers; else they are quoted",
-        },
-        Flag {
-            name: "chat",
-            takes: Takes::One("T"),
-            help: "how the model is talked to: chatml, llama2, llama3, …",
-        },
-        Flag { name: "max-tokens", takes: Takes::One("N"), help: "of an answer; 256 unless given" },
-        Flag {
-            name: "embedder",
-            takes: Takes::One("DIR"),
-            help: "the embedding model; the one of the index unless given",
-        },
+        LLM,
+        CHAT,
+        MAX_TOKENS,
+        EMBEDDER,
         RESIDENT,
         THREADS,
     ],

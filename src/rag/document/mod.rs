@@ -68,6 +68,16 @@ impl Document {
     pub fn new(id: impl Into<String>, text: impl Into<String>) -> Document {
         Document { id: id.into(), text: text.into(), metadata: BTreeMap::new() }
     }
+
+    /// How its text is written, as `format` of its metadata says; of code, the ending of `path` says the language.
+    pub fn format(&self) -> Format {
+        let said = |key: &str| self.metadata.get(key).and_then(Value::as_text).unwrap_or_default();
+        match said("format") {
+            "markdown" => Format::Markdown,
+            "code" => Format::of_name(said("path")),
+            _ => Format::Plain,
+        }
+    }
 }
 
 /// How the text of a file is written.

@@ -56,6 +56,15 @@ pub trait EmbeddingModel: Send + Sync {
         self.embed(run, &[text])
     }
 
+    /// The vectors of texts that search, row by row: (texts, dim).
+    ///
+    /// # Errors
+    /// As [`EmbeddingModel::embed`].
+    fn embed_queries(&self, run: &Run<'_>, texts: &[&str]) -> Result<Vec<f32>> {
+        let rows: Result<Vec<Vec<f32>>> = texts.iter().map(|text| self.embed_query(run, text)).collect();
+        Ok(rows?.concat())
+    }
+
     /// Tokens of a text that its vector is made of: words, where the model knows no other.
     ///
     /// # Errors
@@ -169,6 +178,17 @@ pub fn open(folder: impl AsRef<Path>, cpu: Cpu, options: Options) -> Result<Box<
     } else {
         Box::new(TransformerEmbedder::open(folder, cpu, options)?)
     })
+}
+
+/// [`open`]; without a folder, the table inside the program.
+///
+/// # Errors
+/// As [`open`] and [`StaticEmbedder::builtin_with`].
+pub fn open_or_inside(folder: Option<&Path>, cpu: Cpu, options: Options) -> Result<Box<dyn EmbeddingModel>> {
+    match folder {
+        Some(folder) => open(folder, cpu, options),
+        None => Ok(Box::new(StaticEmbedder::builtin_with(options)?)),
+    }
 }
 
 /// Whether a folder says that its model is a table: by the name of model2vec, or as a list of modules.

@@ -18,6 +18,7 @@
 
 use super::{EmbeddingModel, Options};
 use crate::io::bitsandbytes::Nf4;
+use crate::io::checksum::xxh64;
 use crate::io::json;
 use crate::io::safetensors::{Dtype, SafeTensors, TensorView};
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
@@ -134,13 +135,13 @@ impl StaticEmbedder {
         if mapping.is_none() && count != tokens {
             return Err(Error::invalid(format!("{count} rows for the {tokens} tokens of the tokenizer")));
         }
-        let fingerprint = file.tensors().fold(0, |hash, tensor| fingerprint(hash, tensor.bytes));
+        let sums: Vec<u8> = file.tensors().flat_map(|tensor| xxh64(tensor.bytes).to_le_bytes()).collect();
         Ok(StaticEmbedder {
             dim: options.dim_of(width)?,
             longest: config.max_length.map(|most| (most, most.saturating_mul(median_length(&tokenizer)))),
             skipped: tokenizer.unk_id().filter(|_| !theirs),
             normalize: config.normalize || options.normalize,
-            fingerprint,
+            fingerprint: xxh64(&sums),
             tokenizer,
             rows,
             width,
@@ -338,18 +339,6 @@ fn read_mapping(tensor: &TensorView<'_>, tokens: usize, rows: usize) -> Result<V
         known.ok_or_else(|| Error::invalid(format!("mapping: token {i} has row {row} of {rows}")))
     };
     places.into_iter().enumerate().map(place).collect()
-}
-
-/// Takes bytes into a hash, eight at a time: a table has millions.
-fn fingerprint(hash: u64, bytes: &[u8]) -> u64 {
-    let step = |hash: u64, word: u64| {
-        let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ mixed >> 32
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    let hash = words.iter().fold(hash, |hash, word| step(hash, u64::from_le_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, &byte| step(hash, byte.into()));
-    step(hash, bytes.len() as u64)
 }
 
 /// The median of the tokens' characters, rounded down: model2vec reckons the longest text with it.

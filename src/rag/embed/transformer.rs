@@ -43,10 +43,7 @@ impl TransformerEmbedder {
         let here = |e: Error| e.in_file(folder.display());
         let model = SentenceEncoder::open(folder, cpu)?;
         let mut tokenizer = Tokenizer::open(folder)?;
-        let (tokens, rows) = (tokenizer.vocab_len(), model.encoder.config().vocab);
-        if tokens > rows {
-            return Err(here(Error::invalid(format!("the tokenizer has {tokens} tokens, the model {rows}"))));
-        }
+        model.encoder.config().check_tokenizer(&tokenizer).map_err(here)?;
         tokenizer.set_truncation(Some(Truncation::to(model.max_tokens)));
         let dim = options.dim_of(model.encoder.config().dim).map_err(here)?;
         let prompts = Prompts::read(folder)?;

@@ -34,7 +34,6 @@ impl Default for Settings {
     }
 }
 
-const ANALYZERS: [(&str, Analyzer); 2] = [("english", Analyzer::english()), ("words", Analyzer::words())];
 const VARIANTS: [(&str, Variant); 5] = [
     ("lucene", Variant::Lucene),
     ("robertson", Variant::Robertson),
@@ -44,6 +43,9 @@ const VARIANTS: [(&str, Variant); 5] = [
 ];
 
 impl Settings {
+    /// Ways to make terms of texts, by name.
+    pub const ANALYZERS: [(&'static str, Analyzer); 2] =
+        [("english", Analyzer::english()), ("words", Analyzer::words())];
     /// Ways to store vectors, by name.
     pub const VECTORS: [(&'static str, VectorType); 5] = [
         ("f32", VectorType::F32),
@@ -63,7 +65,7 @@ impl Settings {
         let mut w = Writer::compact();
         w.object(|w| {
             self.chunking.write(w.key("chunking"));
-            w.key("analyzer").string(name_of(&ANALYZERS, self.analyzer));
+            w.key("analyzer").string(name_of(&Settings::ANALYZERS, self.analyzer));
             w.key("bm25").object(|w| {
                 w.key("variant").string(name_of(&VARIANTS, self.bm25.variant));
                 w.key("k1").number(self.bm25.k1);
@@ -88,7 +90,7 @@ impl Settings {
         let wrong =
             |what: &str| Error::invalid(format!("the index says nothing that is known of its {what}"));
         let text = |value: Option<json::Value<'_>>| value.and_then(|v| v.as_str()).map(String::from);
-        let analyzer = text(root.get("analyzer")).and_then(|name| named(&ANALYZERS, &name));
+        let analyzer = text(root.get("analyzer")).and_then(|name| named(&Settings::ANALYZERS, &name));
         let bm25 = root.get("bm25").and_then(|bm25| {
             let number = |key: &str| bm25.get(key)?.as_f64();
             Some(Bm25Options {

@@ -9,7 +9,7 @@ use super::{Index, metadata};
 use crate::io::atomic;
 use crate::io::checksum::xxh64;
 use crate::rag::EmbeddingModel;
-use crate::rag::document::{Document, Format, Value};
+use crate::rag::document::Document;
 use crate::rag::vectors::{Graph, GraphOptions, VectorIndex, VectorsRef};
 use crate::run::Run;
 use crate::tensor::Buffer;
@@ -60,7 +60,7 @@ struct Part {
 }
 
 /// What a chunk's vector goes by: keys have the order of documents and chunks.
-fn key(id: &str, chunk: usize) -> String {
+pub(super) fn key(id: &str, chunk: usize) -> String {
     format!("{id}\0{chunk:010}")
 }
 
@@ -145,11 +145,6 @@ impl Builder {
         Ok(())
     }
 
-    /// The key of chunk number `chunk` of a document: for [`Builder::from_index`].
-    pub(super) fn key(id: &str, chunk: usize) -> String {
-        key(id, chunk)
-    }
-
     /// Documents in it.
     pub fn len(&self) -> usize {
         self.documents.len()
@@ -202,11 +197,7 @@ impl Builder {
             let what = format!("a text of {} bytes: less than 4 GiB go into an index", document.text.len());
             return Err(Error::invalid(what).in_file(&document.id));
         }
-        let format = match document.metadata.get("format").and_then(Value::as_text) {
-            Some(_) => Format::of_name(document.metadata.get("path").and_then(Value::as_text).unwrap_or("")),
-            None => Format::Plain,
-        };
-        let chunks = self.settings.chunking.chunk(format, &document.text, aids)?;
+        let chunks = self.settings.chunking.chunk(document.format(), &document.text, aids)?;
         let part = |chunk: crate::rag::Chunk<'_>| Part {
             headings: chunk.headings.join(BETWEEN_HEADINGS),
             row: ChunkRow {

@@ -31,6 +31,7 @@ use crate::{Error, Result};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 pub use about::Settings;
 pub use build::Builder;
@@ -55,6 +56,8 @@ pub struct Index {
     chunks: Range<usize>,
     names: Range<usize>,
     texts: Range<usize>,
+    /// Whether the graph's links were looked at.
+    linked: OnceLock<()>,
 }
 
 /// A chunk, and where it stands.
@@ -109,7 +112,17 @@ impl Index {
         let [documents, chunks, names, texts] =
             ["document", "chunks", "names", "texts"].map(|name| sections.find(name));
         let (documents, chunks, names, texts) = (documents?, chunks?, names?, texts?);
-        let index = Index { file, sections, settings, terms, documents, chunks, names, texts };
+        let index = Index {
+            file,
+            sections,
+            settings,
+            terms,
+            documents,
+            chunks,
+            names,
+            texts,
+            linked: OnceLock::new(),
+        };
         index.check()?;
         Ok(index)
     }
@@ -351,7 +364,14 @@ impl Index {
     /// The graph over them.
     fn graph(&self) -> Result<Option<GraphRef<'_>>> {
         let Some(section) = self.sections.maybe("graph") else { return Ok(None) };
-        GraphRef::parse(&self.bytes()[section]).map(Some)
+        let bytes = &self.bytes()[section];
+        // All links are looked at before the first walk, not before every one.
+        if self.linked.get().is_some() {
+            return GraphRef::parse_again(bytes).map(Some);
+        }
+        let graph = GraphRef::parse(bytes)?;
+        self.linked.get_or_init(|| ());
+        Ok(Some(graph))
     }
 
     fn vector_rows(&self) -> Result<Numbers<'_, 4>> {
@@ -362,6 +382,6 @@ impl Index {
     fn key_of_row(&self, row: usize) -> Result<String> {
         let chunk = self.vector_rows()?.at(row) as usize;
         let document = self.document_of(chunk)?;
-        Ok(Builder::key(self.id(document)?, chunk - self.row(document).first_chunk))
+        Ok(build::key(self.id(document)?, chunk - self.row(document).first_chunk))
     }
 }

@@ -40,11 +40,7 @@ impl CrossEncoder {
             return Err(Error::invalid(what).in_file(folder.display()));
         }
         let mut tokenizer = Tokenizer::open(folder)?;
-        if tokenizer.vocab_len() > model.encoder.config().vocab {
-            return Err(
-                Error::invalid("the tokenizer has more tokens than the model").in_file(folder.display())
-            );
-        }
+        model.encoder.config().check_tokenizer(&tokenizer).map_err(|e| e.in_file(folder.display()))?;
         tokenizer.set_truncation(Some(Truncation::to(model.encoder.config().context())));
         Ok(CrossEncoder { tokenizer, model, sigmoid })
     }

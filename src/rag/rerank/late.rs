@@ -84,11 +84,7 @@ impl LateInteraction {
             None
         };
         let tokenizer = Tokenizer::open(folder)?;
-        if tokenizer.vocab_len() > encoder.config().vocab {
-            return Err(
-                Error::invalid("the tokenizer has more tokens than the model").in_file(folder.display())
-            );
-        }
+        encoder.config().check_tokenizer(&tokenizer).map_err(|e| e.in_file(folder.display()))?;
         let [question, text] = forms(folder, &tokenizer, encoder.config().context())?;
         Ok(LateInteraction { tokenizer, encoder, projection, question, text })
     }

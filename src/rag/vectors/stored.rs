@@ -18,6 +18,7 @@
 
 use super::encode::Stored;
 use super::form::{Form, Full, Metric, Role, VectorType};
+use crate::io::checksum::xxh64;
 use crate::kernels::line::numbers;
 use crate::kernels::search::{Codes, FloatRows, Which, dots};
 use crate::{Cpu, Error, Result};
@@ -216,17 +217,13 @@ fn header(form: &Form, count: usize, all: usize) -> [u8; ALIGN] {
     for (at, number) in [(16, form.dim), (24, count), (32, all)] {
         header[at..at + 8].copy_from_slice(&(number as u64).to_le_bytes());
     }
-    let sum = fnv(&header[..SUM]);
+    let sum = xxh64(&header[..SUM]);
     header[SUM..].copy_from_slice(&sum.to_le_bytes());
     header
 }
 
 /// Where the header's checksum is.
 const SUM: usize = 56;
-
-pub(super) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
-}
 
 /// What the vectors are and how many, where all sections lie inside `bytes`.
 fn parse_header(bytes: &[u8]) -> Result<(Form, usize)> {
@@ -244,7 +241,7 @@ fn parse_header(bytes: &[u8]) -> Result<(Form, usize)> {
     if version != VERSION {
         return Err(Error::malformed(8, format!("vectors of version {version}, {VERSION} is known")));
     }
-    if number(SUM) != fnv(&header[..SUM]) {
+    if number(SUM) != xxh64(&header[..SUM]) {
         return Err(Error::malformed(SUM as u64, "the checksum of the header is another: it was changed"));
     }
     let unknown =

@@ -17,10 +17,11 @@ use super::find::{Finder, GraphSearch};
 use super::space::{CODE, MAX_NODES, Space};
 use super::walk::Links;
 use super::{Graph, GraphOptions, MAX_LEVEL, NONE};
+use crate::io::checksum::xxh64;
 use crate::kernels::line::numbers;
 use crate::kernels::search::Codes;
 use crate::rag::vectors::form::Metric;
-use crate::rag::vectors::stored::{ALIGN, fnv, padded};
+use crate::rag::vectors::stored::{ALIGN, padded};
 use crate::rag::vectors::{Form, VectorsRef};
 use crate::run::Run;
 use crate::{Error, Result};
@@ -87,7 +88,7 @@ impl Head {
         for (at, number) in (16..).step_by(8).zip(numbers) {
             bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }
-        let sum = fnv(&bytes[..56]);
+        let sum = xxh64(&bytes[..56]);
         bytes[56..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
@@ -105,7 +106,7 @@ impl Head {
             let what = format!("a graph of version {}, {VERSION} is known", number(8) as u32);
             return Err(Error::malformed(8, what));
         }
-        if number(56) != fnv(&head[..56]) {
+        if number(56) != xxh64(&head[..56]) {
             return Err(Error::malformed(56, "the checksum of the header is another: it was changed"));
         }
         let metric = Metric::ALL.get(usize::from(head[12]));
@@ -130,6 +131,13 @@ impl<'a> GraphRef<'a> {
     /// # Errors
     /// Where it is none, of a version that is not known, not as long as it says, or a link leads nowhere.
     pub fn parse(bytes: &'a [u8]) -> Result<GraphRef<'a>> {
+        let graph = GraphRef::parse_again(bytes)?;
+        graph.check()?;
+        Ok(graph)
+    }
+
+    /// [`GraphRef::parse`] of bytes that were parsed before: links are not looked at again.
+    pub(in crate::rag) fn parse_again(bytes: &'a [u8]) -> Result<GraphRef<'a>> {
         let (mut head, stated) = Head::parse(bytes)?;
         let levels = bytes.get(ALIGN..ALIGN + head.nodes);
         let levels =
@@ -159,7 +167,7 @@ impl<'a> GraphRef<'a> {
             Some((node, start))
         });
         let highest = (0..head.nodes).max_by_key(|&node| (levels[node], std::cmp::Reverse(node)));
-        let graph = GraphRef {
+        Ok(GraphRef {
             head,
             entry: highest.map_or(NONE, |node| node as u32),
             levels,
@@ -170,9 +178,7 @@ impl<'a> GraphRef<'a> {
             scales: float(scales)?,
             squares: float(squares)?,
             codes,
-        };
-        graph.check()?;
-        Ok(graph)
+        })
     }
 
     /// Whether every link leads to a node that has its level, and every parent is one.
