@@ -11,7 +11,7 @@
 use super::context::{Citation, Context, ContextAssembler, Passage};
 use super::extract::{Candidate, Extract, Question};
 use super::index::{Excerpt, Found};
-use super::{Reranker, Retriever, verify};
+use super::{Reranker, Retriever, rerank, verify};
 use crate::Result;
 use crate::run::Run;
 use core::ops::Range;
@@ -20,12 +20,15 @@ use std::time::Instant;
 /// A function from a text to a text that may fail.
 type Write<'p> = dyn Fn(&str) -> Result<String> + 'p;
 
+/// Passages that a reranker looks at, unless told: all are read, so they cost, and what is not among them is lost.
+pub const RERANKED: usize = 50;
+
 /// Question in, cited answer out.
 pub struct RagPipeline<'p> {
     retriever: Retriever<'p>,
     assembler: ContextAssembler<'p>,
     rewrite: Option<Box<Write<'p>>>,
-    reranker: Option<&'p dyn Reranker>,
+    reranker: Option<(&'p dyn Reranker, usize)>,
     llm: Option<Box<Write<'p>>>,
     quotes: usize,
 }
@@ -94,10 +97,16 @@ impl<'p> RagPipeline<'p> {
         RagPipeline { rewrite: Some(Box::new(rewrite)), ..self }
     }
 
-    /// With a second look at what was found.
+    /// With a second look, at the best [`RERANKED`]: the retriever's k are those that `reranker` puts first.
     #[must_use]
     pub fn with_reranker(self, reranker: &'p dyn Reranker) -> Self {
-        RagPipeline { reranker: Some(reranker), ..self }
+        self.with_reranker_of(reranker, RERANKED)
+    }
+
+    /// [`RagPipeline::with_reranker`] that looks at the best `from`, at no fewer than the retriever's k.
+    #[must_use]
+    pub fn with_reranker_of(self, reranker: &'p dyn Reranker, from: usize) -> Self {
+        RagPipeline { reranker: Some((reranker, from)), ..self }
     }
 
     /// With a language model: from a prompt to an answer.
@@ -167,18 +176,20 @@ impl<'p> RagPipeline<'p> {
 
     /// What was found, the best first.
     fn find(&self, run: &Run<'_>, question: &str, trace: &mut Trace) -> Result<Vec<(Excerpt<'p>, f64)>> {
-        let index = self.retriever.index();
-        let found = trace.stage("retrieve", || self.retriever.retrieve(run, question))?;
+        let (index, k) = (self.retriever.index(), self.retriever.k());
+        let from = self.reranker.map_or(k, |(_, from)| from.max(k));
+        let found = trace.stage("retrieve", || self.retriever.with_k(from).retrieve(run, question))?;
         let excerpt = |found: &Found| Ok((index.excerpt(found.chunk)?, found.score));
         let mut found = found.iter().map(excerpt).collect::<Result<Vec<_>>>()?;
         trace.items(found.iter().map(|(excerpt, score)| (place(excerpt), *score)));
-        if let Some(reranker) = self.reranker {
-            let texts: Vec<&str> = found.iter().map(|(excerpt, _)| excerpt.text()).collect();
-            let scores = trace.stage("rerank", || reranker.scores(run, question, &texts))?;
-            found.iter_mut().zip(scores).for_each(|((_, score), new)| *score = f64::from(new));
-            // Stable: of equals, the one that was found first.
-            found.sort_by(|a, b| b.1.total_cmp(&a.1));
+        if let Some((reranker, _)) = self.reranker {
+            let excerpts = found.into_iter().map(|(excerpt, _)| excerpt).collect();
+            let ranked = || {
+                rerank::reranked(run, reranker, question, excerpts, |excerpt: &Excerpt<'_>| excerpt.text())
+            };
+            found = trace.stage("rerank", ranked)?;
             trace.items(found.iter().map(|(excerpt, score)| (place(excerpt), *score)));
+            found.truncate(k);
         }
         Ok(found)
     }
@@ -204,13 +215,18 @@ impl<'p> RagPipeline<'p> {
                 .iter()
                 .find(|c| c.document == document && c.bytes.start <= bytes.start && bytes.end <= c.bytes.end)
         };
+        // What a reranker says may be a logit: what counts is where it is between its worst and its best.
+        let (low, width) = match (self.reranker, found) {
+            (Some(_), [(_, best), .., (_, worst)]) if worst < best => (*worst, best - worst),
+            _ => (0.0, 1.0),
+        };
         let (mut candidates, mut places) = (Vec::new(), Vec::new());
         for (excerpt, score) in found {
             if let Some(citation) = cited(excerpt) {
                 candidates.push(Candidate {
                     text: excerpt.text(),
                     headings: excerpt.headings,
-                    score: *score,
+                    score: (score - low) / width,
                 });
                 places.push((citation, excerpt.bytes.start - citation.bytes.start));
             }

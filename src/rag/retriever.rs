@@ -57,6 +57,11 @@ impl<'r> Retriever<'r> {
         self.index
     }
 
+    /// How many chunks are found.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
     /// What is looked at.
     pub fn mode(&self) -> Mode {
         self.mode

@@ -73,6 +73,21 @@ fn a_language_model_answers_as_in_the_command() {
 }
 
 #[test]
+fn a_second_look_is_that_of_the_command() {
+    let rerank = ["--rerank", "tests/data/rerank/bert", "--rerank-from", "4"];
+    let (program, file) = serve("serve_rerank", &["--lexical"], &rerank);
+    let command = printed(&[&["search", &file, "sun moon sea", "--json", "-k", "2"], &rerank[..]].concat());
+    assert!(command.contains("\"retrieved\""));
+    assert_eq!(body(&program, "/search", r#"{"query":"sun moon sea","k":2}"#), command);
+    let question = "When do sun and moon pull together?";
+    let command = printed(&[&["ask", &file, question, "--json", "-k", "2"], &rerank[..]].concat());
+    assert_eq!(body(&program, "/ask", &format!(r#"{{"question":"{question}","k":2}}"#)), command);
+    let traced = body(&program, "/ask", &format!(r#"{{"question":"{question}","trace":true}}"#));
+    assert!(traced.contains(r#"{"name":"rerank","ms":"#), "{traced}");
+    assert!(get(program.address, "/info", "").body.contains(r#""reranks":true"#));
+}
+
+#[test]
 fn vectors_are_those_of_the_command_in_openai_s_shape() {
     let (program, _) = serve("serve_embed", &["--lexical"], &["--embedder", BERT]);
     let texts = Folder::new("serve_embed_texts");

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
+use super::ask::{self, Stages};
 use super::llm::Llm;
-use super::{ask, search};
+use super::rerank::Second;
+use super::search;
 use crate::Error;
 use crate::io::json::{self, Value, Writer};
 use crate::rag::index::{Mode, Query};
@@ -23,6 +25,8 @@ pub struct Api<'a> {
     pub index: &'a Index,
     /// The one of the index; of an index without vectors, another.
     pub embedder: Option<Box<dyn EmbeddingModel>>,
+    /// A second look at what is found.
+    pub second: Option<Second>,
     pub llm: Option<Llm>,
     pub run: Run<'a>,
 }
@@ -72,6 +76,7 @@ impl Api<'_> {
             }
             w.key("modes").array(|w| self.modes().iter().for_each(|(name, _)| w.string(name)));
             w.key("embeds").boolean(self.embedder.is_some());
+            w.key("reranks").boolean(self.second.is_some());
             w.key("llm").boolean(self.llm.is_some());
         });
         Ok(w.finish())
@@ -108,7 +113,7 @@ impl Api<'_> {
         let vector = self.embedder(mode).map(embed).transpose()?;
         let weight = self.embedder(mode).map_or(1.0, EmbeddingModel::weight);
         let query = Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref(), weight };
-        Ok(search::answer(&self.run, self.index, &query)?)
+        Ok(search::answer(&self.run, self.index, &query, self.second.as_ref())?)
     }
 
     /// `{"question", "k", "mode", "filter", "quotes", "trace"}`: what `samebits ask --json` prints.
@@ -123,7 +128,8 @@ impl Api<'_> {
         if let Some(filter) = &filter {
             retriever = retriever.with_filter(filter);
         }
-        let answer = ask::answer(&self.run, retriever, self.llm.as_ref(), quotes, &question)?;
+        let stages = Stages { retriever, second: self.second.as_ref(), llm: self.llm.as_ref(), quotes };
+        let answer = ask::answer(&self.run, &stages, &question)?;
         Ok(ask::json(&answer, trace))
     }
 

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
+use super::rerank::{RERANK, RERANK_FROM, Second};
 use super::{EMBEDDER, FILTER, JSON, MODE, RESIDENT, THREADS, filter, mode, model_for, open_index};
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes};
@@ -32,6 +33,8 @@ pub const COMMAND: Command = Command {
         },
         MODE,
         FILTER,
+        RERANK,
+        RERANK_FROM,
         Flag {
             name: "trace",
             takes: Takes::Nothing,
@@ -46,10 +49,12 @@ Chunks that answer the question are found, joined where they touch, and put into
 model's context, each as [n]. The model's answer is then checked: quotations are looked for in the sources,
 every [n] must be one of them, and support is the share of its runs of three words that stand there. Without
 --model the answer are the sentences that have most of what was asked, as they stand in the documents.
+--rerank DIR reads more passages than k closely, and puts the best first before the prompt is made.
 
 Examples:
   samebits ask notes.sbi 'Why are blocks of 256 used?'
   samebits ask notes.sbi 'Who is the tenant?' --model qwen2-0.5b --chat chatml --trace
+  samebits ask notes.sbi 'Who is the tenant?' --rerank ms-marco-MiniLM-L6-v2
 ",
     run,
 };
@@ -64,7 +69,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Mode::Lexical => None,
         _ => Some(model_for(args.path("embedder"), index.settings())?),
     };
-    let llm = Llm::of(args)?;
+    let (llm, second) = (Llm::of(args)?, Second::of(args, index.settings())?);
     let run = Run::on(cpu::default()?, &pool);
     let k = args.count("k", 1..=1 << 16)?.unwrap_or(20);
     let mut retriever = Retriever::new(&index, embedder.as_deref())?.with_mode(mode).with_k(k);
@@ -72,7 +77,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         retriever = retriever.with_filter(filter);
     }
     let quotes = args.count("quotes", 1..=100)?.unwrap_or(5);
-    let answer = answer(&run, retriever, llm.as_ref(), quotes, question)?;
+    let stages = Stages { retriever, second: second.as_ref(), llm: llm.as_ref(), quotes };
+    let answer = answer(&run, &stages, question)?;
     if args.has("json") {
         writeln!(console, "{}", json(&answer, args.has("trace")))?;
         return Ok(());
@@ -81,18 +87,25 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if args.has("trace") { print_trace(console, &answer) } else { Ok(()) }
 }
 
-/// The answer of a language model, or at most so many quotes.
-pub fn answer(
-    run: &Run<'_>,
-    retriever: Retriever<'_>,
-    llm: Option<&Llm>,
-    quotes: usize,
-    question: &str,
-) -> crate::Result<Answer> {
+/// What a question goes through.
+pub struct Stages<'s> {
+    pub retriever: Retriever<'s>,
+    pub second: Option<&'s Second>,
+    pub llm: Option<&'s Llm>,
+    /// Of an answer without a language model, at most.
+    pub quotes: usize,
+}
+
+/// The answer to a question.
+pub fn answer(run: &Run<'_>, stages: &Stages<'_>, question: &str) -> crate::Result<Answer> {
+    let &Stages { retriever, second, llm, quotes } = stages;
     // Without a model nothing limits the prompt: all that was found may be quoted.
     let count = |text: &str| llm.map_or(1, |llm| llm.count(text));
     let assembler = ContextAssembler::new(llm.map_or(1, Llm::budget), &count);
     let mut pipeline = RagPipeline::new(retriever, assembler).with_quotes(quotes);
+    if let Some(second) = second {
+        pipeline = pipeline.with_reranker_of(&*second.reranker, second.from);
+    }
     if let Some(llm) = llm {
         pipeline = pipeline.with_llm(|prompt| llm.answer(run, prompt));
     }

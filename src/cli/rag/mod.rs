@@ -5,6 +5,7 @@ pub mod ask;
 pub mod eval;
 pub mod index;
 mod llm;
+mod rerank;
 pub mod search;
 pub mod serve;
 

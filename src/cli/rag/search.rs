@@ -3,13 +3,14 @@
 use core::ops::Range;
 use std::io::{IsTerminal, Write};
 
+use super::rerank::{RERANK, RERANK_FROM, Second};
 use super::{FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, filter, mode, model_for, open_index};
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure};
 use crate::io::json::Writer;
-use crate::rag::Index;
 use crate::rag::highlight::Terms;
 use crate::rag::index::{Excerpt, Found, Mode, Query};
+use crate::rag::{Index, rerank};
 use crate::run::Run;
 use crate::{Result, cpu};
 
@@ -18,11 +19,12 @@ pub const COMMAND: Command = Command {
     summary: "the parts of documents that answer a question best",
     operands: "FILE.sbi QUERY",
     arity: (2, 2),
-    flags: &[K, MODE, FILTER, MODEL, RESIDENT, THREADS, JSON],
+    flags: &[K, MODE, FILTER, MODEL, RERANK, RERANK_FROM, RESIDENT, THREADS, JSON],
     notes: "\
 FILE.sbi was made by `samebits index`. dense compares vectors (the cosine), lexical words (BM25); hybrid fuses
 both rankings, each with scores from 0 to 1. What is shown is the part of a chunk with most of the query's
-words, and file:line of it. The same file and query give the same bytes, on every machine.
+words, and file:line of it. --rerank DIR looks at more than k closely: scores are its own then, and --json has
+`retrieved` beside them. The same file and query give the same bytes, on every machine.
 
 COND is FIELD op VALUE, op being = != < <= > >= ^= (begins with) or *= (contains); or FIELD in (A, B); or
 has FIELD; joined by and, or, not and parentheses. Fields are id, path, format, and those of JSON lines and
@@ -46,19 +48,20 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Mode::Lexical => None,
         _ => Some(model_for(args.path("model"), index.settings())?),
     };
+    let second = Second::of(args, index.settings())?;
     let k = args.count("k", 1..=1 << 20)?.unwrap_or(10);
     let (filter, weight) = (filter.as_ref(), model.as_ref().map_or(1.0, |model| model.weight()));
     let vector = model.map(|model| model.embed_query(&run, text)).transpose()?;
     let query = Query { text, vector: vector.as_deref(), k, mode, filter, weight };
     if args.has("json") {
-        writeln!(console, "{}", answer(&run, &index, &query)?)?;
+        writeln!(console, "{}", answer(&run, &index, &query, second.as_ref())?)?;
         return Ok(());
     }
-    let all = look(&run, &index, &query)?;
+    let all = look(&run, &index, &query, second.as_ref())?;
     let terms = Terms::of(index.settings().analyzer, text);
     let strong = if std::io::stdout().is_terminal() { ["\x1b[1m", "\x1b[0m"] } else { [""; 2] };
-    for (i, (found, passage)) in all.iter().enumerate() {
-        print(console, i + 1, found, passage, &terms, strong)?;
+    for (i, hit) in all.iter().enumerate() {
+        print(console, i + 1, hit, &terms, strong)?;
     }
     Ok(())
 }
@@ -69,17 +72,17 @@ const SNIPPET: usize = 320;
 fn print(
     console: &mut Console,
     rank: usize,
-    found: &Found,
-    passage: &Excerpt<'_>,
+    hit: &Hit<'_>,
     terms: &Terms,
     [strong, plain]: [&str; 2],
 ) -> Result<(), Failure> {
+    let (passage, score) = (&hit.passage, hit.score());
     let text = passage.text();
     let part = terms.snippet(text, SNIPPET);
     let line = passage.start.line + text[..part.start].matches('\n').count();
     let place = printable(&format!("{}:{line}", passage.document));
     let headings = if passage.headings.is_empty() { "" } else { "  " };
-    writeln!(console, "{rank:>2}  {:.4}  {place}{headings}{}", found.score, printable(passage.headings))?;
+    writeln!(console, "{rank:>2}  {score:.4}  {place}{headings}{}", printable(passage.headings))?;
     let shown = &text[part.clone()];
     let mut at = 0;
     write!(console, "    ")?;
@@ -109,33 +112,61 @@ fn one_line(text: &str) -> String {
 }
 
 /// What is found, and where it stands.
-fn look<'i>(run: &Run<'_>, index: &'i Index, query: &Query<'_>) -> Result<Vec<(Found, Excerpt<'i>)>> {
-    let found = index.search(run, query)?;
-    let all = found.into_iter().map(|found| Ok((found, index.excerpt(found.chunk)?))).collect();
+struct Hit<'i> {
+    found: Found,
+    passage: Excerpt<'i>,
+    /// What the reranker says.
+    reranked: Option<f64>,
+}
+
+impl Hit<'_> {
+    /// By which it stands where it stands.
+    fn score(&self) -> f64 {
+        self.reranked.unwrap_or(self.found.score)
+    }
+}
+
+fn look<'i>(
+    run: &Run<'_>,
+    index: &'i Index,
+    query: &Query<'_>,
+    second: Option<&Second>,
+) -> Result<Vec<Hit<'i>>> {
+    let from = second.map_or(query.k, |second| second.from.max(query.k));
+    let found = index.search(run, &Query { k: from, ..*query })?;
+    let hit = |found: Found| Ok(Hit { found, passage: index.excerpt(found.chunk)?, reranked: None });
+    let mut all = found.into_iter().map(hit).collect::<Result<Vec<_>>>()?;
     index.check_unchanged()?;
-    all
+    if let Some(Second { reranker, .. }) = second {
+        let ranked = rerank::reranked(run, &**reranker, query.text, all, |hit| hit.passage.text())?;
+        let scored = |(hit, score)| Hit { reranked: Some(score), ..hit };
+        all = ranked.into_iter().take(query.k).map(scored).collect();
+    }
+    Ok(all)
 }
 
 /// What is found, as an object.
-pub fn answer(run: &Run<'_>, index: &Index, query: &Query<'_>) -> Result<String> {
-    let all = look(run, index, query)?;
+pub fn answer(run: &Run<'_>, index: &Index, query: &Query<'_>, second: Option<&Second>) -> Result<String> {
+    let all = look(run, index, query, second)?;
     let terms = Terms::of(index.settings().analyzer, query.text);
     let mode = Mode::ALL.iter().find(|(_, mode)| *mode == query.mode).map_or("", |(name, _)| name);
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("query").string(query.text);
         w.key("mode").string(mode);
-        w.key("hits").array(|w| all.iter().for_each(|(found, passage)| hit(w, found, passage, &terms)));
+        w.key("hits").array(|w| all.iter().for_each(|hit| write(w, hit, &terms)));
     });
     Ok(w.finish())
 }
 
 /// A chunk with its scores and places; `highlights` are bytes of `text`.
-pub fn hit(w: &mut Writer, found: &Found, passage: &Excerpt<'_>, terms: &Terms) {
+fn write(w: &mut Writer, hit: &Hit<'_>, terms: &Terms) {
+    let Hit { found, passage, .. } = hit;
     w.object(|w| {
         w.key("document").string(passage.document);
-        w.key("score").number(found.score);
-        for (key, score) in [("dense", found.dense), ("lexical", found.lexical)] {
+        w.key("score").number(hit.score());
+        let retrieved = hit.reranked.map(|_| found.score);
+        for (key, score) in [("retrieved", retrieved), ("dense", found.dense), ("lexical", found.lexical)] {
             if let Some(score) = score {
                 w.key(key).number(score);
             }

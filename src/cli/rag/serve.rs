@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::api::Api;
 use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
+use super::rerank::{RERANK, RERANK_FROM, Second};
 use super::{EMBEDDER, RESIDENT, THREADS, model_at, model_for, open_index};
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes, read_text};
 use crate::run::Run;
@@ -35,6 +36,8 @@ pub const COMMAND: Command = Command {
         CHAT,
         MAX_TOKENS,
         EMBEDDER,
+        RERANK,
+        RERANK_FROM,
         RESIDENT,
         THREADS,
     ],
@@ -68,8 +71,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Some(_) => Some(model_for(folder, index.settings())?),
         None => folder.map(|folder| model_at(Some(&folder))).transpose()?,
     };
-    let (llm, pool) = (Llm::of(args)?, args.pool()?);
-    let api = Api { index: &index, embedder, llm, run: Run::on(cpu::default()?, &pool) };
+    let (second, llm, pool) = (Second::of(args, index.settings())?, Llm::of(args)?, args.pool()?);
+    let api = Api { index: &index, embedder, second, llm, run: Run::on(cpu::default()?, &pool) };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let server = Server::bind(address, token, site(&api, &name)?, Limits::default())?;
     writeln!(console, "http://{}", server.address())?;

@@ -20,8 +20,12 @@ mod cross;
 mod late;
 mod lexical;
 
-use crate::Result;
+use super::Analyzer;
+use crate::io::safetensors::Checkpoint;
+use crate::model::Source;
 use crate::run::Run;
+use crate::{Cpu, Result};
+use std::path::Path;
 
 pub use cross::CrossEncoder;
 pub use late::LateInteraction;
@@ -34,6 +38,40 @@ pub trait Reranker: Send + Sync {
     /// # Errors
     /// Where a text cannot be judged.
     fn scores(&self, run: &Run<'_>, question: &str, texts: &[&str]) -> Result<Vec<f32>>;
+}
+
+/// What `name` names: `lexical` a [`LexicalReranker`] of the terms of `analyzer`; else a folder, of an encoder with a head
+/// a [`CrossEncoder`], without one a [`LateInteraction`].
+///
+/// # Errors
+/// Where the folder has no such model.
+pub fn open(name: &Path, cpu: Cpu, analyzer: Analyzer) -> Result<Box<dyn Reranker>> {
+    if name == Path::new("lexical") {
+        return Ok(Box::new(LexicalReranker::new(analyzer)));
+    }
+    let headed = Source::names(&Checkpoint::open(name)?).iter().any(|name| name.starts_with("classifier."));
+    Ok(if headed {
+        Box::new(CrossEncoder::open(name, cpu)?)
+    } else {
+        Box::new(LateInteraction::open(name, cpu)?)
+    })
+}
+
+/// All that was found, as a reranker ranks it, with its scores; of equals, what was found first.
+///
+/// # Errors
+/// Where a text cannot be judged.
+pub fn reranked<T>(
+    run: &Run<'_>,
+    reranker: &dyn Reranker,
+    question: &str,
+    found: Vec<T>,
+    text: impl Fn(&T) -> &str,
+) -> Result<Vec<(T, f64)>> {
+    let scores = reranker.scores(run, question, &found.iter().map(text).collect::<Vec<_>>())?;
+    let ranking = ranking(&scores);
+    let mut found: Vec<Option<T>> = found.into_iter().map(Some).collect();
+    Ok(ranking.into_iter().filter_map(|i| Some((found[i].take()?, f64::from(scores[i])))).collect())
 }
 
 /// The places of `scores`, the best first; of equals, the earlier. A score that is no number comes last.
