@@ -245,7 +245,7 @@ fn few_vectors_are_all_looked_at() {
             index.search(&here(), &queries, &GraphSearch { ef: 1, ..GraphSearch::new(25) }).expect("finite");
         let mut expected = Vec::new();
         for query in queries.chunks(dim) {
-            let all = Search { candidates: n, ..Search::new(25) };
+            let all = Search { candidates: Some(n), ..Search::new(25) };
             let found = index.index().view().search(&here(), query, &all).expect("finite").remove(0);
             let hit = |(row, score): (u32, f32)| Hit { id: names[row as usize].clone(), score: score.into() };
             expected.push(found.into_iter().map(hit).collect::<Vec<_>>());
@@ -341,7 +341,7 @@ fn every_type_of_vector_has_graphs() {
     let names = names(n);
     for form in forms(dim, Metric::Cosine) {
         let index = graph_of(built(form, &strs(&names), &x));
-        let all = Search { candidates: n, ..Search::new(10) };
+        let all = Search { candidates: Some(n), ..Search::new(10) };
         let truth = index.index().view().search(&here(), &queries, &all).expect("finite");
         let found = index
             .search(&here(), &queries, &GraphSearch { ef: 100, ..GraphSearch::new(10) })

@@ -22,7 +22,7 @@ fn codes_are_scored_by_what_they_stand_for_or_what_is_kept() {
         let rows = decoded(&index, &names);
         for cpu in Cpu::all() {
             // With every row a candidate the result is the brute force over the rows' decoded vectors.
-            let all = Search { candidates: n, ..Search::new(9) };
+            let all = Search { candidates: Some(n), ..Search::new(9) };
             let found = index.view().search(&Run::here(cpu), &queries, &all).expect("finite");
             let few = index.view().search(&Run::here(cpu), &queries, &Search::new(9)).expect("finite");
             for (i, q) in queries.chunks(dim).enumerate() {
@@ -83,7 +83,7 @@ fn candidates_by_codes_miss_hardly_any() {
     let pool = Pool::new(2);
     let find = |form: Form, candidates| {
         let index = built(form, &strs(&names), x);
-        let search = Search { candidates, ..Search::new(10) };
+        let search = Search { candidates: Some(candidates), ..Search::new(10) };
         index.view().search(&Run::on(Cpu::detect(), &pool), q, &search).expect("finite")
     };
     for metric in METRICS {
@@ -100,6 +100,37 @@ fn candidates_by_codes_miss_hardly_any() {
         for (kind, full, candidates, floor) in floors {
             let share = recall(&find(form.stored(kind, full), candidates), &truth);
             assert!(share >= floor, "{metric:?} {kind:?} {full:?}, {candidates} candidates: {share}");
+        }
+    }
+}
+
+#[test]
+fn the_usual_candidates_find_what_is_there() {
+    let (n, dim, queries) = (20_000, 384, 200);
+    let names = names(n);
+    let pool = Pool::new(2);
+    let run = Run::on(Cpu::detect(), &pool);
+    for clusters in [200, 0] {
+        let draw = &mut Random::new(17);
+        let x = match clusters {
+            0 => draw.normal((n + queries) * dim),
+            _ => clustered(draw, (n + queries, dim), clusters, 0.6),
+        };
+        let (x, q) = x.split_at(n * dim);
+        let form = Form::new(dim, Metric::Cosine).expect("a dimension");
+        let find = |form: Form, k| {
+            let index = built(form, &strs(&names), x);
+            index.view().search(&run, q, &Search::new(k)).expect("finite")
+        };
+        for k in [1, 10] {
+            let truth = find(form, k);
+            for kind in [VectorType::Int8, VectorType::Nf4, VectorType::Binary] {
+                let share = recall(&find(form.stored(kind, Full::F32), k), &truth);
+                println!("{clusters} clusters, {k} closest, {kind:?}: {share}");
+                // Signs tell clusters apart, and little more.
+                let floor = if kind == VectorType::Binary && clusters == 0 { 0.6 } else { 0.99 };
+                assert!(share >= floor, "{clusters} clusters, {k} closest, {kind:?}: {share}");
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--turns", type=int, default=3, help="of a round")
 parser.add_argument("--types", default="f32,f16,int8,nf4,binary")
 parser.add_argument("--core", type=int, default=0)
-parser.add_argument("--candidates", default="nf4=10,binary=40", help="where not 4")
+parser.add_argument("--candidates", default="", help="nf4=20, say; else what the type says")
 args = parser.parse_args()
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 os.sched_setaffinity(0, {args.core})
@@ -105,7 +105,8 @@ def exact():
     own = {kind: [] for kind in args.types.split(",")}
     for _ in range(args.rounds):
         for kind, runs in own.items():
-            runs.append(ours(path, "--type", kind, "--candidates", candidates.get(kind, "4")))
+            own_choice = ["--candidates", candidates[kind]] if kind in candidates else []
+            runs.append(ours(path, "--type", kind, *own_choice))
         for name, search in peers.items():
             for turn in range(args.turns):
                 times[name][0].append(1e3 * seconds(lambda: search(queries[turn:turn + 1])))

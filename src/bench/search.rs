@@ -26,8 +26,8 @@ pub struct Plan {
     pub dim: usize,
     /// How rows are stored, the floats kept beside codes.
     pub kind: VectorType,
-    /// Candidates for each of the ten that are wanted, of codes.
-    pub candidates: usize,
+    /// Candidates for each of the ten that are wanted, of codes; none: what the type says.
+    pub candidates: Option<usize>,
     /// Nodes that the walks of a graph keep, one measurement each; none: no graph is built.
     pub graph: Vec<usize>,
     /// Turns after one that warms up.

@@ -54,7 +54,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "candidates",
             takes: Takes::One("N"),
-            help: "with --search: rows that codes find for each of the ten; 4 unless given",
+            help: "with --search: what codes find for each row; int8 4, nf4 10, binary 40",
         },
         Flag {
             name: "graph",

@@ -33,7 +33,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let plan = Plan {
         dim: args.count("dim", 1..=1 << 16)?.unwrap_or(384),
         kind: VectorType::ALL[place],
-        candidates: args.count("candidates", 1..=1 << 20)?.unwrap_or(4),
+        candidates: args.count("candidates", 1..=1 << 20)?,
         graph: graph.collect::<Result<_, _>>()?,
         turns: args.count("turns", 1..=1000)?.unwrap_or(5),
     };

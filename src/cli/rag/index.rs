@@ -65,8 +65,8 @@ a folder hidden files and what its .gitignore and .ignore say are passed over; f
 listed. With --update FILE afterwards is, byte for byte, what it would be if it were made anew; settings that
 are not given are those of FILE. It is replaced at the end: who reads it goes on with the old one.
 
-Vectors of int8, nf4 and binary are searched by their codes; of the closest, four times as many as are wanted,
-the cosine is taken with the vector itself, kept in halves. A graph looks at some hundreds of all; with a
+Vectors of int8, nf4 and binary are searched by their codes; of the closest, 4, 10 and 40 times as many as are
+wanted, the cosine is taken with the vector itself, kept in halves. A graph looks at some hundreds; with a
 --filter that few documents fulfil, and in small indexes, all are looked at.
 
 merge joins indexes that were made with the same settings, as of parts of a large collection: the result is,

@@ -62,6 +62,26 @@ impl VectorType {
     pub const ALL: [VectorType; 5] =
         [VectorType::F32, VectorType::F16, VectorType::Int8, VectorType::Nf4, VectorType::Binary];
 
+    /// How many of the closest by codes are looked at, unless told, to find the `k` closest:
+    ///
+    /// | type | for each | at least | recall@10 of 100,000 × 384 in 1,000 clusters | in 100 | 29,417 sentences by MiniLM |
+    /// |---|---|---|---|---|---|
+    /// | int8 | 4 | | 1 | 1 | 1 |
+    /// | NF4 | 10 | 100 | 1 | 0.996 | 1 |
+    /// | binary | 40 | 400 | 1 | 0.83 | 0.993 |
+    ///
+    /// Signs tell clusters apart, and little within one. Floats need none but themselves.
+    pub const fn candidates(self, k: usize) -> usize {
+        let (each, least) = match self {
+            VectorType::F32 | VectorType::F16 => (1, 0),
+            VectorType::Int8 => (4, 0),
+            VectorType::Nf4 => (10, 100),
+            VectorType::Binary => (40, 400),
+        };
+        let all = k.saturating_mul(each);
+        if all < least { least } else { all }
+    }
+
     /// The codes of a type that is searched by them first.
     pub(super) const fn code(self) -> Option<Code> {
         match self {

@@ -6,7 +6,7 @@
 //!   at last   the pieces' best of a query, put in order
 //! ```
 //!
-//! Codes take two steps. The first finds candidates by approximate scores, [`Search::candidates`] times k of them; the
+//! Codes take two steps. The first finds candidates by approximate scores, as many as [`Search::candidates`] says; the
 //! second gives these their scores: the `dot` with the vector that is kept, else with the vector that the codes stand
 //! for. Only scores of the second step come out.
 
@@ -35,14 +35,15 @@ pub struct Search<'s> {
     pub k: usize,
     /// The rows among which they are, as if there were no others; `None`: all.
     pub wanted: Option<&'s RowSet>,
-    /// Where vectors are codes: candidates for each of the k, at least 1; 4 is usual.
-    pub candidates: usize,
+    /// Where vectors are codes: candidates for each of the k, at least 1; `None`: what
+    /// [`VectorType::candidates`](super::VectorType::candidates) says.
+    pub candidates: Option<usize>,
 }
 
 impl<'s> Search<'s> {
     /// The k best of all.
     pub fn new(k: usize) -> Search<'s> {
-        Search { k, wanted: None, candidates: 4 }
+        Search { k, wanted: None, candidates: None }
     }
 }
 
@@ -105,9 +106,10 @@ impl VectorsRef<'_> {
         if let Some(wanted) = search.wanted {
             assert!(wanted.of() == self.count, "a set of {} rows, {} vectors", wanted.of(), self.count);
         }
-        let keep = match self.codes() {
-            Some(_) => search.k.saturating_mul(search.candidates.max(1)),
-            None => search.k,
+        let keep = match (self.codes(), search.candidates) {
+            (Some(_), Some(each)) => search.k.saturating_mul(each.max(1)),
+            (Some(_), None) => self.form.kind.candidates(search.k),
+            (None, _) => search.k,
         };
         let dim = self.form.dim;
         let mut best = vec![Vec::new(); queries.len() / dim];

@@ -50,7 +50,7 @@ impl<L: Links + Sync> Finder<'_, L> {
         queries: &[f32],
         search: &GraphSearch<'_>,
     ) -> Result<Vec<Vec<(u32, f32)>>> {
-        let exact = Search { wanted: search.wanted, candidates: usize::MAX, ..Search::new(search.k) };
+        let exact = Search { wanted: search.wanted, candidates: Some(usize::MAX), ..Search::new(search.k) };
         let (n, k) = (self.vectors.count, search.k);
         let matches = search.wanted.map_or(n, RowSet::count);
         // Of the nodes that are kept only some are wanted: as many more are kept.
