@@ -4,7 +4,7 @@ use super::{Golden, Random, hash};
 use crate::Cpu;
 use crate::kernels::activation::Activation;
 use crate::kernels::gemm::{
-    self, Accumulate, Bf16, Element, Epilogue, F16, Gemm, PackedMatrix, Strided, Weights,
+    self, Accumulate, Bf16, Element, Epilogue, F16, Gemm, LowRank, PackedMatrix, Strided, Weights,
 };
 use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Line, half};
@@ -14,6 +14,7 @@ pub const CASES: &[Golden] = &[
     Golden { name: "gemm/1×65×300", hash: 0x65669daff31af4de, run: |cpu| strided(cpu, 1, 65, 300) },
     Golden { name: "gemm/epilogue", hash: 0xaa7e195d1c5a15d6, run: epilogue },
     Golden { name: "gemm/bf16", hash: 0x2e489cac797ad82f, run: bf16 },
+    Golden { name: "gemm/low rank", hash: 0x67fd864ef7a896ab, run: low_rank },
     Golden { name: "gemm/f16", hash: 0x78678f1180bf5ff3, run: f16 },
 ];
 
@@ -38,10 +39,24 @@ fn epilogue(cpu: Cpu) -> u64 {
     let residual = Some(MatRef::new(&r, m, n));
     let job = Gemm {
         accumulate: Accumulate::Add,
-        epilogue: Epilogue { bias: Some(&bias), activation: Activation::GeluErf, residual },
+        epilogue: Epilogue { bias: Some(&bias), activation: Activation::GeluErf, residual, low_rank: None },
         ..Gemm::new(MatRef::new(&a, m, k), Strided(MatRef::new(&b, k, n)), MatMut::new(&mut c, m, n))
     };
     run(cpu, job);
+    hash(&c)
+}
+
+/// An adapter's product added to that of its base.
+fn low_rank(cpu: Cpu) -> u64 {
+    let (m, n, k, r) = (27, 70, 270, 9);
+    let (a, b) = (Random::new(10).vec(m * k), Random::new(11).vec(k * n));
+    let (h, low) = (Random::new(12).vec(m * r), Random::new(13).vec(n * r));
+    let mut groups = vec![[Line::ZERO; gemm::GROUP]; gemm::packed_len(r, n)];
+    gemm::pack::<f32>(cpu, MatRef::new(&low, n, r).t(), &mut groups);
+    let low_rank = LowRank { h: MatRef::new(&h, m, r), b: PackedMatrix::new(&groups, r, n) };
+    let mut c = vec![0.0; m * n];
+    let job = Gemm::new(MatRef::new(&a, m, k), Strided(MatRef::new(&b, k, n)), MatMut::new(&mut c, m, n));
+    run(cpu, Gemm { epilogue: Epilogue { low_rank: Some(low_rank), ..Epilogue::NONE }, ..job });
     hash(&c)
 }
 

@@ -12,7 +12,7 @@ use super::product::{Job, run_all};
 use super::weight::Weight;
 use crate::kernels::attention::{AttentionBackward, Gradients, backward_scratch_len};
 use crate::kernels::column_sum::ColumnSum;
-use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};
+use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, LowRank, Strided};
 use crate::kernels::norm::{LayerNorm, RmsNorm};
 use crate::kernels::norm::{NormBackward, NormWeights, Stats, layer_norm_backward, rms_norm_backward};
 use crate::kernels::scatter::ScatterAdd;
@@ -26,6 +26,21 @@ use crate::run::Run;
 pub fn input_gradient(run: &Run<'_>, w: &Weight, dy: MatRef<'_>, accumulate: Accumulate, dx: MatMut<'_>) {
     let job = Job { x: dy, out: dx, accumulate, epilogue: Epilogue::NONE };
     run_all(run, [w.turned_pieces(job, run.threads())]);
+}
+
+/// [`input_gradient`] and the gradient through an adapter of low rank, in one pass through dx: the bits of two.
+///
+/// # Panics
+/// Where the shapes disagree.
+pub fn input_gradient_low_rank(
+    run: &Run<'_>,
+    w: &Weight,
+    dy: MatRef<'_>,
+    change: LowRank<'_>,
+    (dx, accumulate): (MatMut<'_>, Accumulate),
+) {
+    let epilogue = Epilogue { low_rank: Some(change), ..Epilogue::NONE };
+    run_all(run, [w.turned_pieces(Job { x: dy, out: dx, accumulate, epilogue }, run.threads())]);
 }
 
 /// dW (out, in) = dyᵀ · x, or that added to dW; dy (rows, out), x (rows, in).

@@ -5,7 +5,7 @@ use super::add::add;
 use super::product::{Cut, Job, run_all};
 use super::weight::Weight;
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::gemm::{Accumulate, Epilogue};
+use crate::kernels::gemm::{Accumulate, Epilogue, LowRank};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
 use alloc::boxed::Box;
@@ -76,7 +76,16 @@ impl Linear {
 
     /// The same, to be given an activation or a residual, or to be run beside others.
     pub fn product<'a>(&'a self, x: MatRef<'a>, out: MatMut<'a>) -> Product<'a> {
-        Product { layer: self, x, out, activation: Activation::Identity, residual: None }
+        Product { layer: self, x, out, activation: Activation::Identity, residual: None, low_rank: None }
+    }
+
+    /// [`Linear::forward_base`] and what an adapter of low rank adds, in one pass through `out`: the bits of two.
+    ///
+    /// # Panics
+    /// Where the shapes disagree.
+    pub fn forward_low_rank(&self, run: &Run<'_>, x: MatRef<'_>, change: LowRank<'_>, out: MatMut<'_>) {
+        let product = Product { low_rank: Some(change), ..self.product(x, out) };
+        run_all(run, [product.cut(run.threads())]);
     }
 }
 
@@ -87,6 +96,7 @@ pub struct Product<'a> {
     out: MatMut<'a>,
     activation: Activation,
     residual: Option<MatRef<'a>>,
+    low_rank: Option<LowRank<'a>>,
 }
 
 impl<'a> Product<'a> {
@@ -132,8 +142,8 @@ pub fn products<'a, const N: usize>(run: &Run<'_>, products: [Product<'a>; N]) {
 impl<'a> Product<'a> {
     /// The base's product in pieces.
     fn cut(self, threads: usize) -> Cut<'a> {
-        let Product { layer, x, out, activation, residual } = self;
-        let epilogue = Epilogue { bias: layer.bias.as_deref(), activation, residual };
+        let Product { layer, x, out, activation, residual, low_rank } = self;
+        let epilogue = Epilogue { bias: layer.bias.as_deref(), activation, residual, low_rank };
         layer.weight.pieces(Job { x, out, accumulate: Accumulate::Overwrite, epilogue }, threads)
     }
 
@@ -142,7 +152,7 @@ impl<'a> Product<'a> {
     /// # Panics
     /// Where the layer has no adapter.
     fn run_adapted(self, run: &Run<'_>, f: impl FnOnce(&Linear, &dyn Adapter, &[f32], &mut [f32])) {
-        let Product { layer, x, mut out, activation, residual } = self;
+        let Product { layer, x, mut out, activation, residual, .. } = self;
         let adapter = layer.adapter.as_deref().expect("a layer with an adapter");
         let x = x.contiguous().expect("rows that lie side by side");
         let place =

@@ -41,8 +41,8 @@ pub use block::{BlockCache, CrossAttention, Memory, Part, Pass, Placement, Trans
 pub use embedding::Embedding;
 pub use feed_forward::{FeedForwardCache, FeedForwardNetwork};
 pub use gradients::{
-    NormKind, attention_gradients, bias_gradient, embedding_gradient, input_gradient, norm_gradient,
-    norm_weight_gradient, weight_gradient,
+    NormKind, attention_gradients, bias_gradient, embedding_gradient, input_gradient,
+    input_gradient_low_rank, norm_gradient, norm_weight_gradient, weight_gradient,
 };
 pub(crate) use linear::products_train;
 pub use linear::{Linear, Product, products};

@@ -9,11 +9,11 @@
 
 mod dora;
 
-use super::product;
+use super::{Packed, product};
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
-use crate::nn::Room;
+use crate::nn::{Linear, Room};
 use crate::random::Philox;
 use crate::run::Run;
 use alloc::vec::Vec;
@@ -182,6 +182,20 @@ impl LoraLayer {
         elementwise::scalar_in_place(run.cpu(), Binary::Mul, MatMut::new(hidden, rows, rank), scale);
         let hidden = MatRef::new(hidden, rows, rank);
         product(run, hidden, self.b().t(), MatMut::new(out, rows, out_features), Accumulate::Add);
+    }
+
+    /// `out` (rows, out) = what `base` gives of `x` (rows, in), + B (scale · hidden), in one pass; `hidden` is scaled in
+    /// its place.
+    pub(super) fn up_with(
+        &self,
+        (run, base): (&Run<'_>, &Linear),
+        hidden: &mut [f32],
+        scale: f32,
+        (x, out): (MatRef<'_>, MatMut<'_>),
+    ) {
+        let (rows, rank) = (x.rows(), self.shape.rank);
+        elementwise::scalar_in_place(run.cpu(), Binary::Mul, MatMut::new(hidden, rows, rank), scale);
+        base.forward_low_rank(run, x, Packed::of(run, self.b().t()).times(hidden), out);
     }
 
     /// s B A, (out, in), added to `w` with every row multiplied by `factors` where there are some.

@@ -46,9 +46,14 @@ pub use prefix::Prefix;
 
 pub use crate::random::stream_of;
 
-use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};
+use crate::kernels::Line;
+use crate::kernels::gemm::{
+    Accumulate, Epilogue, GROUP, Gemm, LowRank, PackedMatrix, Strided, pack, packed_len,
+};
 use crate::kernels::view::{Layout, MatMut, MatRef};
 use crate::run::Run;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// C (m, n) from A (m, k) and B (k, n), on all threads of `run`.
 fn product(run: &Run<'_>, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulate: Accumulate) {
@@ -58,6 +63,28 @@ fn product(run: &Run<'_>, a: MatRef<'_>, b: MatRef<'_>, c: MatMut<'_>, accumulat
         let need = piece.scratch_len();
         piece.run(cpu, scratch.lines(need));
     });
+}
+
+/// One of an adapter's two matrices, (rank, n), packed to be multiplied on the way of the base's own product to C.
+struct Packed {
+    groups: Vec<[Line; GROUP]>,
+    rank: usize,
+    n: usize,
+}
+
+impl Packed {
+    fn of(run: &Run<'_>, b: MatRef<'_>) -> Packed {
+        let (rank, n) = (b.rows(), b.cols());
+        let mut groups = vec![[Line::ZERO; GROUP]; packed_len(rank, n)];
+        pack::<f32>(run.cpu(), b, &mut groups);
+        Packed { groups, rank, n }
+    }
+
+    /// The product with the rows of `h`, (rows, rank).
+    fn times<'a>(&'a self, h: &'a [f32]) -> LowRank<'a> {
+        let h = MatRef::new(h, h.len() / self.rank, self.rank);
+        LowRank { h, b: PackedMatrix::new(&self.groups, self.rank, self.n) }
+    }
 }
 
 /// `row` under every one of `rows` rows.

@@ -13,7 +13,9 @@ use samebits::kernels::attention::{
 };
 use samebits::kernels::column_sum::ColumnSum;
 use samebits::kernels::cross_entropy::{CrossEntropy, cross_entropy};
-use samebits::kernels::gemm::{self, Accumulate, Gemm, PackedMatrix, Strided, Transposed, Turned, Weights};
+use samebits::kernels::gemm::{
+    self, Accumulate, Epilogue, Gemm, LowRank, PackedMatrix, Strided, Transposed, Turned, Weights,
+};
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
@@ -211,6 +213,7 @@ pub const CASES: &[Case] = &[
     ("gemm/rows", |cpu, n, at| product(cpu, MatRef::new(at.floats(5 * n), 5, n), Strided(MatRef::new(at.floats(19 * n), n, 19)), (5, 19), at)),
     ("gemm/columns", |cpu, n, at| product(cpu, MatRef::new(at.floats(21), 3, 7), Strided(MatRef::new(at.floats(7 * n), 7, n)), (3, n), at)),
     ("gemm/tall", |cpu, n, at| product(cpu, MatRef::new(at.floats(3 * n), n, 3), Strided(MatRef::new(at.floats(51), 3, 17)), (n, 17), at)),
+    ("gemm/low rank", |cpu, n, at| low_rank(cpu, n, at)),
     ("gemm/packed", |cpu, n, at| product(cpu, MatRef::new(at.floats(2 * n), 2, n), packed(cpu, n, 35, at), (2, 35), at)),
     ("gemv/packed", |cpu, n, at| product(cpu, row(at.floats(n)), packed(cpu, n, 18, at), (1, 18), at)),
     ("gemv/packed columns", |cpu, n, at| product(cpu, row(at.floats(9)), packed(cpu, 9, n, at), (1, n), at)),
@@ -266,6 +269,16 @@ fn norm_rows(n: usize, at: &mut Guarded) -> NormBackward<'static> {
 /// C (m, n) = A · B, scratch guarded too.
 fn product<W: Weights>(cpu: Cpu, a: MatRef, b: W, (m, n): (usize, usize), at: &mut Guarded) {
     let job = Gemm::new(a, b, MatMut::new(at.out(m * n), m, n));
+    let scratch = at.scratch(job.scratch_len());
+    job.run(cpu, scratch);
+}
+
+/// C (n, 35) = A · B and a product of rank 3.
+fn low_rank(cpu: Cpu, n: usize, at: &mut Guarded) {
+    let b = Strided(MatRef::new(at.floats(5 * 35), 5, 35));
+    let low_rank = Some(LowRank { h: MatRef::new(at.floats(3 * n), n, 3), b: packed(cpu, 3, 35, at) });
+    let job = Gemm::new(MatRef::new(at.floats(5 * n), n, 5), b, MatMut::new(at.out(n * 35), n, 35));
+    let job = Gemm { epilogue: Epilogue { low_rank, ..Epilogue::NONE }, ..job };
     let scratch = at.scratch(job.scratch_len());
     job.run(cpu, scratch);
 }

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod exact;
+mod low_rank;
 mod semantics;
 mod truth;
 mod ways;
@@ -145,6 +146,7 @@ fn pieces_give_the_same_bits_as_the_whole() {
             bias: Some(&bias),
             activation: Activation::Silu,
             residual: Some(MatRef::new(&r, m, n)),
+            low_rank: None,
         };
         for cpu in common::simd_cpus() {
             let mut whole = vec![f32::NAN; m * n];

@@ -112,7 +112,8 @@ fn bias_then_activation_then_residual() {
                     .map(|i| cpu.run(One(activation, sums[i] + bias[i % n])) + r[i / n + i % n * m])
                     .collect();
                 let residual = MatRef::new(&r, n, m).t(); // column-major: any strides
-                let epilogue = Epilogue { bias: Some(&bias), activation, residual: Some(residual) };
+                let epilogue =
+                    Epilogue { bias: Some(&bias), activation, residual: Some(residual), low_rank: None };
                 let mut c = vec![f32::NAN; m * n];
                 run(cpu, Gemm { epilogue, ..Gemm::new(a, Strided(b), MatMut::new(&mut c, m, n)) });
                 assert_same(&c, &want, format!("{cpu:?} {activation:?} {m}×{n}×{k}"));

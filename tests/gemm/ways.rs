@@ -67,6 +67,7 @@ fn few_rows_of_a_large_b() {
     let rows: &[usize] = if common::slow() { &[3] } else { &[1, 2, 3, 5, 8] };
     for &m in rows {
         check(&mut random, (m, 1037, 261), Lies::Rows, Lies::Rows);
+        check(&mut random, (m, 1037, 261), Lies::Columns, Lies::Rows);
     }
     if !common::slow() {
         check(&mut random, (3, 2048, 517), Lies::Pages, Lies::Rows);

@@ -1,6 +1,8 @@
-//! What follows the sum, while the tile is still in L1: + bias, then the activation, then + residual.
+//! What follows the sum, while the tile is still in L1: + bias, then the activation, then + residual, then + a product
+//! of low rank.
 
-use super::Accumulate;
+use super::low_rank::{self, LowRank};
+use super::{Accumulate, K_BLOCK};
 use crate::activation::Activation;
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
@@ -14,14 +16,16 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     /// Applied to the biased sum.
     pub activation: Activation,
-    /// Added last, (m, n), any strides.
+    /// Added next, (m, n), any strides.
     pub residual: Option<MatRef<'a>>,
+    /// Added last: what an adapter of low rank changes.
+    pub low_rank: Option<LowRank<'a>>,
 }
 
 impl<'a> Epilogue<'a> {
     /// The sum as it is.
     pub const NONE: Epilogue<'static> =
-        Epilogue { bias: None, activation: Activation::Identity, residual: None };
+        Epilogue { bias: None, activation: Activation::Identity, residual: None, low_rank: None };
 
     pub(super) fn check(&self, m: usize, n: usize) {
         if let Some(bias) = self.bias {
@@ -35,21 +39,28 @@ impl<'a> Epilogue<'a> {
                 r.cols()
             );
         }
+        if let Some(low) = &self.low_rank {
+            low.check(m, n);
+        }
     }
 
     pub(super) fn sub(&self, rows: Range<usize>, cols: Range<usize>) -> Epilogue<'a> {
         Epilogue {
             bias: self.bias.map(|b| &b[cols.clone()]),
             activation: self.activation,
-            residual: self.residual.map(|r| r.sub(rows, cols)),
+            residual: self.residual.map(|r| r.sub(rows.clone(), cols.clone())),
+            low_rank: self.low_rank.map(|low| low.sub(rows, cols)),
         }
     }
 
     pub(super) fn is_none(&self) -> bool {
-        self.bias.is_none() && self.activation == Activation::Identity && self.residual.is_none()
+        self.bias.is_none()
+            && self.activation == Activation::Identity
+            && self.residual.is_none()
+            && self.low_rank.is_none()
     }
 
-    /// Applied to the sums at row `r`, columns `cols` (at most 16).
+    /// All but the low rank, applied to the sums at row `r`, columns `cols` (at most 16).
     #[inline(always)]
     fn apply<S: Simd>(&self, s: S, r: usize, cols: Range<usize>, sum: S::F32) -> S::F32 {
         let mut v = sum;
@@ -73,7 +84,21 @@ pub(super) struct Target<'t, 'a> {
     pub last: Option<&'t Epilogue<'a>>,
 }
 
-impl Target<'_, '_> {
+impl<'t, 'a> Target<'t, 'a> {
+    /// The product of low rank that is to be added, with what comes before it.
+    #[inline(always)]
+    fn low_rank(&self) -> Option<(&'t Epilogue<'a>, &'t LowRank<'a>)> {
+        self.last.and_then(|epilogue| epilogue.low_rank.as_ref().map(|low| (epilogue, low)))
+    }
+
+    /// The same, where it is one block and all that follows.
+    #[inline(always)]
+    pub(super) fn low_rank_alone(&self) -> Option<&'t LowRank<'a>> {
+        let (epilogue, low) = self.low_rank()?;
+        let alone = Epilogue { low_rank: None, ..*epilogue }.is_none();
+        (alone && low.h.cols() <= K_BLOCK).then_some(low)
+    }
+
     /// Whether nothing follows the sums on their way to C.
     #[inline(always)]
     pub(super) fn ends_here(&self) -> bool {
@@ -113,6 +138,33 @@ impl Target<'_, '_> {
             Some(epilogue) => epilogue.apply(s, r, cols.clone(), sum),
             None => sum,
         };
+        self.put(s, r, cols, v);
+    }
+
+    /// The same for four rows from `r` on, with the low rank; `sums` are `np` lines apart.
+    #[inline(always)]
+    fn finish_low_rank<S: Simd>(
+        &mut self,
+        s: S,
+        (epilogue, low): (&Epilogue<'_>, &LowRank<'_>),
+        (r, cols): (usize, Range<usize>),
+        (sums, np): (&[Line], usize),
+    ) {
+        let mut lines = [Line::ZERO; low_rank::ROWS];
+        let here = sums.iter().step_by(np).zip(r..self.c.rows());
+        for (line, (sum, r)) in lines.iter_mut().zip(here.clone()) {
+            let v = epilogue.apply(s, r, cols.clone(), s.load(sum));
+            s.store(line, v);
+        }
+        low.add(s, (r, cols.start / LANES), &mut lines);
+        for (line, (_, r)) in lines.iter().zip(here) {
+            self.put(s, r, cols.clone(), s.load(line));
+        }
+    }
+
+    /// `v` to its place in C.
+    #[inline(always)]
+    fn put<S: Simd>(&mut self, s: S, r: usize, cols: Range<usize>, v: S::F32) {
         match self.c.row(r) {
             Some(row) => {
                 let place = &mut row[cols];
@@ -162,6 +214,18 @@ impl Kernel for Finish<'_, '_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Finish { target, at: (r, col), np, sums } = self;
+        if let Some((epilogue, low)) = target.low_rank() {
+            for (i, sums) in sums.chunks(low_rank::ROWS * np).enumerate() {
+                for p in 0..np {
+                    let cols = col + p * LANES..(col + (p + 1) * LANES).min(target.c.cols());
+                    let r = r + i * low_rank::ROWS;
+                    if cols.start < cols.end && r < target.c.rows() {
+                        target.finish_low_rank(s, (epilogue, low), (r, cols), (&sums[p..], np));
+                    }
+                }
+            }
+            return;
+        }
         let rows = target.c.rows() - r;
         for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
             for (p, sum) in sums.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! # C = A · B, the product of matrices
 //!
-//! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · b_kj + bias_j) + residual_ij,  c⁰ = 0 or the prior C.
+//! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · b_kj + bias_j) + residual_ij (+ a low rank's),  c⁰ = 0 or the prior C.
 //! A is (m, k), B is (k, n), C is (m, n); any strides, so a transpose is a swap of strides.
 //!
 //! **Law.**   Clause 1. k is cut into blocks of 256 from k = 0; a block sum is one FMA chain from +0, k
-//! ascending; block sums are added in order to c⁰; then bias, activation, residual. Nothing else is free
+//! ascending; block sums are added in order to c⁰; then bias, activation, residual, low rank. Nothing else is free
 //! to change a bit: the tile's shape, the piece's shape and the packing only decide *where* chains run.
 //!
 //! ```text
@@ -34,6 +34,7 @@
 mod ahead;
 mod epilogue;
 mod few;
+mod low_rank;
 mod many;
 mod pack;
 mod rows;
@@ -44,6 +45,7 @@ mod weights;
 mod wide;
 
 pub use epilogue::Epilogue;
+pub use low_rank::LowRank;
 pub use pack::{pack, packed_len};
 pub use transposed::{Transposed, Turned};
 pub use weights::{

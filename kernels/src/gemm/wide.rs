@@ -9,6 +9,8 @@
 //!
 //! **Law.**  A chain that waits in memory is the same chain: f32 in, f32 out.
 //!
+//! A lies as it likes: a transposed one is what the gradient of a low rank has, dA = hᵀ x.
+//!
 //! **Cost.**  k·n floats read once: memory binds, at eight rows the FMA as much. Sums cost a load and a store in
 //! eight steps.
 
@@ -37,7 +39,7 @@ pub(super) const SCRATCH: usize = STEPS + 2 * FEW * STRIP;
 /// How many columns of such a product go this way: as far as there are pairs of panels.
 #[inline(always)]
 pub(super) fn columns<W: Weights>(job: &Gemm<'_, W>) -> usize {
-    let few = (1..=FEW).contains(&job.a.rows()) && job.a.col_stride() == 1;
+    let few = (1..=FEW).contains(&job.a.rows());
     let large = |b: &MatRef<'_>| b.col_stride() == 1 && b.rows() > 1 && b.rows() * b.cols() >= LARGE;
     match job.b.as_rows().filter(large) {
         Some(b) if few => b.cols() / (NP * LANES) * (NP * LANES),
@@ -100,10 +102,22 @@ impl<const MR: usize> Kernel for Strips<'_, '_, '_, MR> {
 
 /// A block of A (m, k), transposed: a step of all rows lies together; past the last row, the last again.
 fn by_steps(a: MatRef<'_>, x: &mut [[f32; FEW]]) {
+    let (last, columns) = (a.rows() - 1, a.t());
     for r in 0..FEW {
-        for (step, &a) in x.iter_mut().zip(a.row(r.min(a.rows() - 1)).unwrap_or(&[])) {
+        for (step, &a) in x.iter_mut().zip(a.row(r.min(last)).unwrap_or(&[])) {
             step[r] = a;
         }
+    }
+    if a.row(0).is_some() {
+        return;
+    }
+    for (k, step) in x.iter_mut().enumerate().take(a.cols()) {
+        match columns.row(k) {
+            Some(column) => step[..=last].copy_from_slice(column),
+            None => (0..=last).for_each(|r| step[r] = a.get(r, k)),
+        }
+        let copy = step[last];
+        step[last..].fill(copy);
     }
 }
 

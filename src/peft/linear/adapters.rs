@@ -65,6 +65,13 @@ impl LoraAdapters {
         self.all.get(name).map(|entry| &entry.layer)
     }
 
+    /// The active adapter and its weight, where it is one and has no magnitude.
+    pub(super) fn plain(&self) -> Option<(&LoraLayer, f32)> {
+        let [(name, weight)] = &self.active[..] else { return None };
+        let Entry { layer, factors } = &self.all[name];
+        factors.is_none().then_some((layer, *weight))
+    }
+
     pub(super) fn entry(&self, name: &str) -> &Entry {
         &self.all[name]
     }
@@ -186,10 +193,11 @@ impl LoraAdapters {
         let mut hidden = run.floats(cache.hidden.len());
         hidden.copy_from_slice(&cache.hidden);
         let (n, x) = (shape.out_features, MatRef::new(x, rows, shape.in_features));
-        base.forward_base(run, x, MatMut::new(&mut *out, rows, n));
+        let to = MatMut::new(&mut *out, rows, n);
         let Some(factors) = factors else {
-            return layer.up(run, &mut hidden, layer.scale, out);
+            return layer.up_with((run, base), &mut hidden, layer.scale, (x, to));
         };
+        base.forward_base(run, x, to);
         cache.norms = layer.norms(run, &base.weight);
         cache.base.resize(rows * shape.out_features, 0.0);
         if draw.is_some() {

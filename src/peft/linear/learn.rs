@@ -14,8 +14,10 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::adapter::{self, Adapter, AdapterCache, Training};
-use crate::nn::{Linear, Room, Scope, add, bias_gradient, input_gradient, weight_gradient};
-use crate::peft::{Draw, LoraCache, LoraLayer, LoraShape, product, repeated};
+use crate::nn::{
+    Linear, Room, Scope, add, bias_gradient, input_gradient, input_gradient_low_rank, weight_gradient,
+};
+use crate::peft::{Draw, LoraCache, LoraLayer, LoraShape, Packed, product, repeated};
 use crate::run::{Lent, Run};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -49,6 +51,11 @@ impl Adapter for LoraAdapters {
     fn forward(&self, run: &Run<'_>, base: &Linear, x: &[f32], out: &mut [f32]) {
         let (n, k) = (base.out_features(), base.in_features());
         let rows = x.len() / k.max(1);
+        if let (None, Some((layer, weight))) = (&self.rows, self.plain())
+            && rows > FEW
+        {
+            return fused(run, (base, layer), layer.scale * weight, x, out);
+        }
         base.forward_base(run, MatRef::new(x, rows, k), MatMut::new(out, rows, n));
         if let Some(rows) = &self.rows {
             return self.add_rows(run, base, rows, x, out);
@@ -154,6 +161,18 @@ impl LoraAdapters {
     }
 }
 
+/// Up to so many rows the memory binds, not a pass through them: B is not packed for their sake.
+const FEW: usize = 8;
+
+/// What the base gives, and one adapter without magnitude.
+fn fused(run: &Run<'_>, (base, layer): (&Linear, &LoraLayer), scale: f32, x: &[f32], out: &mut [f32]) {
+    let rows = layer.rows(x, out);
+    let LoraShape { in_features: k, out_features: n, rank } = layer.shape();
+    let mut hidden = run.floats(rows * rank);
+    layer.down(run, x, &mut hidden);
+    layer.up_with((run, base), &mut hidden, scale, (MatRef::new(x, rows, k), MatMut::new(out, rows, n)));
+}
+
 /// What the gradients of one adapter are computed from.
 struct Back<'b, 'r> {
     run: &'b Run<'r>,
@@ -199,17 +218,11 @@ impl<'b> Back<'b, '_> {
     }
 
     /// The gradient of x through the base, then through the adapter, dy the same for both.
-    fn through_both(
-        &self,
-        (base, dy): (&Linear, &[f32]),
-        to: &mut Scope<'_>,
-        (mut dx, accumulate): (MatMut<'_>, Accumulate),
-    ) {
-        let (run, rows, LoraShape { out_features, rank, .. }) = (self.run, self.rows, self.layer.shape());
-        let inner = self.inner(dy, to);
-        let (d, dy) = (MatRef::new(&inner, rows, rank), MatRef::new(dy, rows, out_features));
-        input_gradient(run, &base.weight, dy, accumulate, dx.reborrow());
-        product(run, d, self.layer.a(), dx, Accumulate::Add);
+    fn through_both(&self, (base, dy): (&Linear, &[f32]), to: &mut Scope<'_>, dx: (MatMut<'_>, Accumulate)) {
+        let (run, n) = (self.run, self.layer.shape().out_features);
+        let d = self.inner(dy, to);
+        let a = Packed::of(run, self.layer.a());
+        input_gradient_low_rank(run, &base.weight, MatRef::new(dy, self.rows, n), a.times(&d), dx);
     }
 
     /// dm_j += Σ dy_j · (W x + s B A x)_j / |V_j|; |V| is taken for a constant, as the paper and peft do.
