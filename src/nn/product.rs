@@ -19,42 +19,26 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// Whole for one thread: a cut product packs the same part of its input more than once.
-    pub fn cut<W: Weights>(self, b: W, threads: usize) -> Parts<'a, W> {
+    pub fn cut<W: Weights>(self, b: W, threads: usize) -> Pieces<'a, W> {
         let Job { x: a, out: c, accumulate, epilogue } = self;
         let gemm = Gemm { a, b, c, accumulate, epilogue };
-        if threads == 1 { Parts::Whole(Some(gemm)) } else { Parts::Cut(gemm.pieces()) }
-    }
-}
-
-/// A product, whole or in pieces.
-pub(super) enum Parts<'a, W> {
-    Whole(Option<Gemm<'a, W>>),
-    Cut(Pieces<'a, W>),
-}
-
-impl<'a, W: Weights> Iterator for Parts<'a, W> {
-    type Item = Gemm<'a, W>;
-    fn next(&mut self) -> Option<Gemm<'a, W>> {
-        match self {
-            Parts::Whole(gemm) => gemm.take(),
-            Parts::Cut(pieces) => pieces.next(),
-        }
+        if threads == 1 { gemm.whole() } else { gemm.pieces() }
     }
 }
 
 /// The pieces of a product, one kind for each kind of weight.
 pub(super) enum Cut<'a> {
-    F32(Parts<'a, PackedMatrix<'a>>),
-    Bf16(Parts<'a, PackedMatrix<'a, Bf16>>),
-    F16(Parts<'a, PackedMatrix<'a, F16>>),
-    Nf4(Parts<'a, PackedNf4<'a>>),
-    Ggml8(Parts<'a, Packed8<'a>>),
-    Ggml4(Parts<'a, Packed4<'a>>),
-    Blocks(Parts<'a, Rows<'a>>),
+    F32(Pieces<'a, PackedMatrix<'a>>),
+    Bf16(Pieces<'a, PackedMatrix<'a, Bf16>>),
+    F16(Pieces<'a, PackedMatrix<'a, F16>>),
+    Nf4(Pieces<'a, PackedNf4<'a>>),
+    Ggml8(Pieces<'a, Packed8<'a>>),
+    Ggml4(Pieces<'a, Packed4<'a>>),
+    Blocks(Pieces<'a, Rows<'a>>),
     /// A matrix as it lies.
-    Strided(Parts<'a, Strided<'a>>),
+    Strided(Pieces<'a, Strided<'a>>),
     /// The transpose of any of the packed.
-    Turned(Parts<'a, Transposed<'a>>),
+    Turned(Pieces<'a, Transposed<'a>>),
 }
 
 /// One piece of a product.
@@ -74,15 +58,15 @@ impl<'a> Iterator for Cut<'a> {
     type Item = Piece<'a>;
     fn next(&mut self) -> Option<Piece<'a>> {
         match self {
-            Cut::F32(parts) => parts.next().map(Piece::F32),
-            Cut::Bf16(parts) => parts.next().map(Piece::Bf16),
-            Cut::F16(parts) => parts.next().map(Piece::F16),
-            Cut::Nf4(parts) => parts.next().map(Piece::Nf4),
-            Cut::Ggml8(parts) => parts.next().map(Piece::Ggml8),
-            Cut::Ggml4(parts) => parts.next().map(Piece::Ggml4),
-            Cut::Blocks(parts) => parts.next().map(Piece::Blocks),
-            Cut::Strided(parts) => parts.next().map(Piece::Strided),
-            Cut::Turned(parts) => parts.next().map(Piece::Turned),
+            Cut::F32(pieces) => pieces.next().map(Piece::F32),
+            Cut::Bf16(pieces) => pieces.next().map(Piece::Bf16),
+            Cut::F16(pieces) => pieces.next().map(Piece::F16),
+            Cut::Nf4(pieces) => pieces.next().map(Piece::Nf4),
+            Cut::Ggml8(pieces) => pieces.next().map(Piece::Ggml8),
+            Cut::Ggml4(pieces) => pieces.next().map(Piece::Ggml4),
+            Cut::Blocks(pieces) => pieces.next().map(Piece::Blocks),
+            Cut::Strided(pieces) => pieces.next().map(Piece::Strided),
+            Cut::Turned(pieces) => pieces.next().map(Piece::Turned),
         }
     }
 }

@@ -126,6 +126,15 @@ impl<'a, W: Weights> Gemm<'a, W> {
         Pieces { rows, cols, below: Some(self), band: None }
     }
 
+    /// The product as the one piece that it is.
+    ///
+    /// # Panics
+    /// Where the shapes do not belong together.
+    pub fn whole(self) -> Pieces<'a, W> {
+        self.check();
+        Pieces { rows: usize::MAX, cols: usize::MAX, below: Some(self), band: None }
+    }
+
     fn check(&self) {
         let (m, k) = (self.a.rows(), self.a.cols());
         let (bk, n) = self.b.shape();
