@@ -11,7 +11,7 @@ use common::*;
 fn kernels_stay_inside_their_slices() {
     let (lengths, offsets) = if slow() { (13, 5) } else { (1, 1) };
     let mut at = Guarded::new();
-    for cpu in cpus() {
+    for cpu in variants() {
         for (name, run) in CASES {
             for n in (0..=257).step_by(lengths) {
                 let mut first = None;

@@ -3,6 +3,7 @@
 use criterion::{Criterion, Throughput};
 use samebits::Cpu;
 use samebits::golden::Random;
+use samebits::kernels::bf16::{GemmBf16, PackedBf16};
 use samebits::kernels::gemm::{self, Bf16, Element, Gemm, PackedMatrix, Strided, Weights};
 use samebits::kernels::view::{MatMut, MatRef};
 use samebits::kernels::{Line, Tier, half};
@@ -19,6 +20,7 @@ pub fn benches(c: &mut Criterion) {
             let (a, b) = (MatRef::new(&a, m, k), MatRef::new(&b, k, n));
             product(c, &format!("gemm/{m}x{n}x{k}/{}", cpu.tier()), cpu, a, Strided(b));
         }
+        both_bf16(c, cpu);
         let (n, k) = (2048, 2048);
         let (x, w) = (Random::new(1).vec(k), Random::new(2).vec(n * k));
         let (x, w) = (MatRef::new(&x, 1, k), MatRef::new(&w, n, k).t());
@@ -31,6 +33,25 @@ pub fn benches(c: &mut Criterion) {
         let b = PackedMatrix::<Bf16>::new(&groups, k, n);
         product(c, &format!("gemv/bf16 packed {n}x{k}/{}", cpu.tier()), cpu, x, b);
     }
+}
+
+/// Both sides in bfloat16.
+fn both_bf16(c: &mut Criterion, cpu: Cpu) {
+    let (m, n, k) = (512, 512, 512);
+    let bits: Vec<u16> = Random::new(2).vec(k * n).into_iter().map(half::f32_to_bf16).collect();
+    let mut groups = vec![Bf16::ZERO; gemm::packed_len(k, n)];
+    let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&bits), k, n), &mut groups);
+    let (a, mut out) = (Random::new(1).vec(m * k), vec![0.0; m * n]);
+    let mut scratch = vec![Line::ZERO; GemmBf16::scratch_len(m, k)];
+    let mut group = c.benchmark_group("gemm_bf16");
+    group.throughput(Throughput::Elements((2 * m * n * k) as u64));
+    group.bench_function(format!("{m}x{n}x{k}/{}", cpu.tier()), |bench| {
+        bench.iter(|| {
+            let c = MatMut::new(black_box(&mut out), m, n);
+            GemmBf16::new(MatRef::new(&a, m, k), b, c).run(cpu, &mut scratch);
+        });
+    });
+    group.finish();
 }
 
 fn packed<E: Element>(cpu: Cpu, b: MatRef<'_, E>) -> Vec<E::Group> {

@@ -6,6 +6,7 @@ mod activation;
 mod attention;
 mod gemm;
 mod ggml;
+mod int8;
 mod math;
 mod nf4;
 mod optim;
@@ -22,6 +23,7 @@ fn main() {
     nf4::benches(&mut c);
     optim::benches(&mut c);
     ggml::benches(&mut c);
+    int8::benches(&mut c);
     pool::benches(&mut c);
     activation::benches(&mut c);
     rows::benches(&mut c);

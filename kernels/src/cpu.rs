@@ -5,12 +5,16 @@
 //! [`Cpu::run`] is the only dispatch in the crate: it enters a function compiled with the tier's
 //! instructions and everything generic below it is inlined there.
 
+use crate::simd::quads::{Halves, QuadKernel, Quads};
 use crate::simd::{Scalar, Simd};
 
-#[cfg(target_arch = "aarch64")]
-use crate::simd::Neon;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, quads::Vnni};
+#[cfg(target_arch = "aarch64")]
+use crate::simd::{
+    Neon,
+    quads::{DotProd, Long},
+};
 
 mod features;
 pub use features::Features;
@@ -154,7 +158,7 @@ impl Cpu {
         Some(Cpu { token: token?, features })
     }
 
-    /// Runs `kernel` compiled for this tier. The only dispatch in the crate.
+    /// Runs `kernel` compiled for this tier. With [`Cpu::run_quads`] the only dispatch in the crate.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.token {
@@ -165,6 +169,26 @@ impl Cpu {
             Token::Avx2(s) => s.outline(kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
             Token::Avx512(s) => s.outline(kernel),
+        }
+    }
+
+    /// Runs `kernel`, compiled for this tier, over the words for codes of eight bits that its extras allow.
+    #[inline]
+    pub fn run_quads<K: QuadKernel>(self, kernel: K) -> K::Output {
+        match self.token {
+            Token::Scalar(s) => Halves.outline(s, kernel),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: detection, or the caller of `assume`, says that DotProd is there.
+            Token::Neon(s) if self.features.dotprod => unsafe { DotProd::assume() }.outline(s, kernel),
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(s) => Long.outline(s, kernel),
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            Token::Avx2(s) => Halves.outline(s, kernel),
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            // SAFETY: likewise for VNNI.
+            Token::Avx512(s) if self.features.avx512_vnni => unsafe { Vnni::assume() }.outline(s, kernel),
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            Token::Avx512(s) => Halves.outline(s, kernel),
         }
     }
 }

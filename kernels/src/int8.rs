@@ -17,9 +17,19 @@
 //! **Error.**  |code × scale − x| <= (1/2 + 2⁻¹⁵) · scale where the scale is a normal number.
 //!
 //! **Reference.**  Symmetric quantisation by the largest magnitude, as ggml's Q8_0 with the row for a block.
-//!   **Next.**  `attention/stored.rs`, which reads them.
+//!   **Next.**  `attention/stored.rs`, which reads them; `int8/exact.rs` and `int8/scaled.rs`, products of codes.
 
 #![allow(clippy::needless_range_loop)] // lanes are indices into several arrays at once
+
+mod codes;
+mod exact;
+mod left;
+mod scaled;
+mod tile;
+
+pub use codes::{BLOCK, Block4, Block8, Codes, Eight, Nibbles, PackedBlocks, PackedI8, Quad, blocks_len};
+pub use exact::GemmI8;
+pub use scaled::{GemmQ8, Quantized};
 
 use crate::simd::Simd;
 use crate::{Cpu, Kernel, LANES};
@@ -41,6 +51,38 @@ const MOST: f32 = 127.0;
 pub fn quantize(cpu: Cpu, x: &[f32], codes: &mut [i8]) -> f32 {
     assert!(x.len() == codes.len(), "a row of {} elements, {} codes", x.len(), codes.len());
     cpu.run(Quantize { x, codes })
+}
+
+/// Writes the codes of each block of 32, as if it were a row, and its scale: what [`GemmQ8`] multiplies.
+///
+/// # Panics
+/// Where `x` is not whole blocks, or there are not as many codes, or not a scale a block.
+pub fn quantize_blocks(cpu: Cpu, x: &[f32], codes: &mut [i8], scales: &mut [f32]) {
+    assert!(
+        x.len() == codes.len() && x.len() == scales.len() * BLOCK,
+        "{} elements, {} codes, {} scales of {BLOCK}",
+        x.len(),
+        codes.len(),
+        scales.len()
+    );
+    cpu.run(QuantizeBlocks { x, codes, scales });
+}
+
+struct QuantizeBlocks<'a> {
+    x: &'a [f32],
+    codes: &'a mut [i8],
+    scales: &'a mut [f32],
+}
+
+impl Kernel for QuantizeBlocks<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let blocks = self.x.as_chunks::<BLOCK>().0.iter().zip(self.codes.as_chunks_mut::<BLOCK>().0);
+        for ((x, codes), scale) in blocks.zip(self.scales) {
+            *scale = Quantize { x, codes }.run(s);
+        }
+    }
 }
 
 struct Quantize<'a> {

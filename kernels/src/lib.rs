@@ -30,6 +30,11 @@
 //! 9. *Backward*. dW and sums of columns by clause 1, token rows in the place of k; dX by clause 1 over the output
 //!    features. dQ: key blocks of 64 ascending; dK, dV: query blocks of 64 ascending, then the heads of a group
 //!    ascending. Scatter-add in token order.
+//! 10. Two classes of their own, which a caller asks for by name. *bf16* products have the law that `tdpbf16ps`
+//!     obeys: k in groups of 32: an even FMA chain from +0, an odd one, their sum, added to that of the groups
+//!     before, from +0 in each block of 256; blocks as in clause 1; inputs below 2⁻⁵⁰ become 0. *Scaled int8*: k in
+//!     blocks of 32: exact sums of products of codes, each as `f32` joined with the product of the two scales
+//!     (rounded once) in one FMA chain over the eight blocks of 256; then as in clause 1.
 //!
 //! Tests pin the law by hash: a change of bits is a major version.
 #![no_std]
@@ -37,6 +42,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bf16;
 pub mod column_sum;
 pub mod cpu;
 pub mod cross_entropy;
@@ -53,6 +59,7 @@ pub mod math;
 pub mod nf4;
 pub mod norm;
 pub mod optim;
+pub mod pieces;
 pub mod reduce;
 pub mod rope;
 mod rows;

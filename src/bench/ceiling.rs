@@ -2,7 +2,7 @@
 
 use super::cold::Flush;
 use super::measure::{Stopwatch, Summary, repeats_for};
-use super::peak::{Access, Arithmetic, Memory, Store};
+use super::peak::{Access, Arithmetic, Integers, Memory, Store};
 use super::rows::Run;
 use crate::kernels::Line;
 use crate::pool::Pool;
@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub enum Bound {
     /// The rate of multiply-adds of the tier.
     Arithmetic,
+    /// The rate of products of eight bits of the tier and its extras.
+    Integers,
     /// Memory: so many bytes touched in this way.
     Memory(Access, usize),
 }
@@ -23,6 +25,7 @@ impl Bound {
     pub const fn name(self) -> &'static str {
         match self {
             Bound::Arithmetic => "fma",
+            Bound::Integers => "int8",
             Bound::Memory(access, _) => access.name(),
         }
     }
@@ -65,23 +68,31 @@ impl Ceilings {
     /// One sample of about `seconds`: GFLOP/s or GB/s of all threads of the pool together.
     pub fn sample(&mut self, run: &Run<'_>, bound: Bound, seconds: f64) -> f64 {
         match bound {
-            Bound::Arithmetic => self.arithmetic(run, seconds),
+            Bound::Arithmetic => self.chains(run, 0, |steps| run.cpu.run(Arithmetic { steps }), seconds),
+            Bound::Integers => self.chains(run, 1, |steps| run.cpu.run_quads(Integers { steps }), seconds),
             Bound::Memory(access, bytes) => self.memory(run, access, bytes, seconds),
         }
     }
 
-    /// One piece a thread, long enough that a late one does not matter.
-    fn arithmetic(&mut self, run: &Run<'_>, seconds: f64) -> f64 {
+    /// One piece a thread, long enough that a late one does not matter: `work` does so many steps and says how many
+    /// operations they were; `kind` tells one sort of work from another.
+    fn chains(
+        &mut self,
+        run: &Run<'_>,
+        kind: usize,
+        work: impl Fn(usize) -> f64 + Sync,
+        seconds: f64,
+    ) -> f64 {
         const STEPS: usize = 512;
-        let flops = run.cpu.run(Arithmetic { steps: STEPS });
+        let flops = work(STEPS);
         let mut chains = |repeats| {
             run.pool.run(0..run.pool.threads(), |_, _| {
-                run.cpu.run(Arithmetic { steps: STEPS * repeats });
+                work(STEPS * repeats);
             });
         };
         let known = self
             .known
-            .entry((run.cpu.tier(), None, 0))
+            .entry((run.cpu.tier(), None, kind))
             .or_insert_with(|| Known { repeats: repeats_for(seconds, &mut chains), store: Store::Cached });
         let time = Stopwatch::start(run.pool);
         chains(known.repeats);

@@ -2,12 +2,14 @@
 //!
 //! * **Arithmetic**: as many independent FMA chains as the tier's matrix tile holds in registers, no memory.
 //!   24 chains of a zmm (AVX-512), 12 of a ymm (AVX2), 24 of a q (NEON): more than latency × throughput.
+//! * **Integers**: the same of products of eight bits, four steps of sixteen columns a word, as the tier's extras do them.
 //! * **Memory**: reads (an `or` of all lines, four streams), writes, copies and updates in place, over a
 //!   buffer of the size that the kernel touches; a buffer that fits a cache is read from that cache.
 //! * **Clock**: a chain of dependent one-cycle integer operations.
 //!
 //! Operands come out of [`black_box`], so that nothing is folded or hoisted; they are neither zero nor
 //! subnormal, and chains stay finite.
+use crate::kernels::simd::quads::{QuadKernel, Quads};
 use crate::kernels::simd::{Floats, Simd};
 use crate::kernels::{Kernel, LANES, Line};
 use std::hint::black_box;
@@ -50,6 +52,45 @@ fn chains<S: Simd, const N: usize>(s: S, steps: usize) -> f64 {
         black_box(s.to_array(a));
     }
     (steps * N * LANES * 2) as f64
+}
+
+/// Independent chains of products of eight bits, `steps` long. Returns the operations done.
+pub struct Integers {
+    /// Length of each chain.
+    pub steps: usize,
+}
+
+impl QuadKernel for Integers {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) -> f64 {
+        match Q::TILE.0 * Q::TILE.1 {
+            24 => quads::<S, Q, 24>((s, q), self.steps),
+            4 => quads::<S, Q, 4>((s, q), self.steps),
+            _ => quads::<S, Q, 2>((s, q), self.steps),
+        }
+    }
+}
+
+#[inline(always)]
+fn quads<S: Simd, Q: Quads<S>, const N: usize>((s, q): (S, Q), steps: usize) -> f64 {
+    let left = black_box([0x0301_fe02, 0x0102_0203]);
+    let right = q.right(s, s.splat_i(black_box(0x0504_0302)));
+    let mut sums = [q.start(s, 0); N];
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = q.start(s, black_box(i as i32));
+    }
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = q.dot(s, left, right, *sum);
+        }
+    }
+    for sum in sums {
+        let mut out = [0; LANES];
+        s.store_i(&mut out, q.total(s, sum));
+        black_box(out);
+    }
+    (steps * N * LANES * 8) as f64
 }
 
 /// How memory is touched.

@@ -3,6 +3,7 @@
 use super::{Golden, Random, hash};
 use crate::Cpu;
 use crate::kernels::activation::Activation;
+use crate::kernels::bf16::{GemmBf16, PackedBf16};
 use crate::kernels::gemm::{
     self, Accumulate, Bf16, Element, Epilogue, F16, Gemm, LowRank, PackedMatrix, Strided, Weights,
 };
@@ -15,6 +16,7 @@ pub const CASES: &[Golden] = &[
     Golden { name: "gemm/epilogue", hash: 0xaa7e195d1c5a15d6, run: epilogue },
     Golden { name: "gemm/bf16", hash: 0x2e489cac797ad82f, run: bf16 },
     Golden { name: "gemm/low rank", hash: 0x67fd864ef7a896ab, run: low_rank },
+    Golden { name: "gemm_bf16/1, 7 and 20 rows", hash: 0x0c1777ce48603fda, run: both_bf16 },
     Golden { name: "gemm/f16", hash: 0x78678f1180bf5ff3, run: f16 },
 ];
 
@@ -63,6 +65,25 @@ fn low_rank(cpu: Cpu) -> u64 {
 fn bf16(cpu: Cpu) -> u64 {
     let bits: Vec<u16> = Random::new(9).normal(33 * 300).into_iter().map(half::f32_to_bf16).collect();
     packed::<Bf16>(cpu, Bf16::slice(&bits))
+}
+
+/// Both sides rounded, some of them too small to count.
+fn both_bf16(cpu: Cpu) -> u64 {
+    let (n, k) = (40, 1350);
+    let small = |x: Vec<f32>| -> Vec<f32> {
+        x.iter().enumerate().map(|(i, x)| x / (1u64 << (i % 57)) as f32).collect()
+    };
+    let bits: Vec<u16> = small(Random::new(9).normal(n * k)).into_iter().map(half::f32_to_bf16).collect();
+    let mut groups = vec![Bf16::ZERO; gemm::packed_len(k, n)];
+    let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&bits), k, n), &mut groups);
+    let mut out = Vec::new();
+    for m in [1, 7, 20] {
+        let a = small(Random::new(8).normal(m * k));
+        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmBf16::scratch_len(m, k)]);
+        GemmBf16::new(MatRef::new(&a, m, k), b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
+        out.extend(c);
+    }
+    hash(&out)
 }
 
 fn f16(cpu: Cpu) -> u64 {

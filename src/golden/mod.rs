@@ -11,6 +11,7 @@ mod backward;
 mod block;
 mod gemm;
 mod ggml;
+mod int8;
 mod math;
 mod nf4;
 mod optim;
@@ -36,6 +37,7 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         attention::CASES,
         gemm::CASES,
         ggml::CASES,
+        int8::CASES,
         nf4::CASES,
         optim::CASES,
         rows::CASES,

@@ -11,12 +11,16 @@ use samebits::kernels::attention::{
     Attention, AttentionBackward, Gradients, Options, Pattern, Stored, attention, attention_backward,
     backward_scratch_len, scratch_len,
 };
+use samebits::kernels::bf16::{GemmBf16, PackedBf16};
 use samebits::kernels::column_sum::ColumnSum;
 use samebits::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use samebits::kernels::gemm::{
-    self, Accumulate, Epilogue, Gemm, LowRank, PackedMatrix, Strided, Transposed, Turned, Weights,
+    self, Accumulate, Bf16, Epilogue, Gemm, LowRank, PackedMatrix, Strided, Transposed, Turned, Weights,
 };
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
+use samebits::kernels::int8::{
+    Codes as Coded, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+};
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
 use samebits::kernels::rope::{self, Pairing, Rope, Table};
@@ -130,6 +134,15 @@ pub const CASES: &[Case] = &[
     ("attention/prefill, stored", |cpu, n, at| attend_stored(cpu, [9, n, 5], at)),
     ("attention/decode, stored", |cpu, n, at| attend_stored(cpu, [1, n, 32], at)),
     ("int8/quantize", |cpu, n, at| at.out(1)[0] = int8::quantize(cpu, at.floats(n), at.out(n))),
+    ("int8/quantize, blocks", |cpu, n, at| int8::quantize_blocks(cpu, at.floats(n / 32 * 32), at.out(n / 32 * 32), at.out(n / 32))),
+    ("gemm_i8/rows", |cpu, n, at| integers(cpu, (5, 15, n), at)),
+    ("gemm_i8/columns", |cpu, n, at| integers(cpu, (3, n, 9), at)),
+    ("gemm_i8/tall", |cpu, n, at| integers(cpu, (n, 9, 35), at)),
+    ("gemm_i8/vector", |cpu, n, at| integers(cpu, (1, n, 32), at)),
+    ("gemm_q8/8 bits", |cpu, n, at| scaled(cpu, (3, n, 32), at)),
+    ("gemm_q8/4 bits", |cpu, n, at| scaled_nibbles(cpu, (1, 33, n / 32 * 32), at)),
+    ("gemm_bf16/rows", |cpu, n, at| bf16_product(cpu, (5, 19, n), at)),
+    ("gemm_bf16/columns", |cpu, n, at| bf16_product(cpu, (1, n, 8), at)),
     ("dot", |cpu, n, at| at.out(1)[0] = dot(cpu, at.floats(n), at.floats(n))),
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),
@@ -258,6 +271,47 @@ fn coded(cpu: Cpu, code: Code, n: usize, at: &mut Guarded) {
     let (query, codes) = (QueryCodes { lines, scale }, Codes { code, k: n, rows, scales });
     codes.dots(cpu, Which::From(0, 5), &[query], at.out(5));
     codes.dots(cpu, Which::At(&[4, 0]), &[query; 3], at.out(6));
+}
+
+/// C (m, n) = A · B of integers, scratch guarded too.
+fn integers(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let b = PackedI8::pack(MatRef::new(at.codes(k * n), k, n), at.out(blocks_len(n, k)));
+    let (a, c) = (MatRef::new(at.codes(m * k), m, k), MatMut::new(at.out(m * n), m, n));
+    // Many rows ask for more than the rig has.
+    let (mut room, need) = ([Line::ZERO; 480], GemmI8::scratch_len(m, k));
+    let scratch = if need <= 200 { at.scratch(need) } else { &mut room[..need] };
+    GemmI8 { a, b, c, accumulate: Accumulate::Overwrite }.run(cpu, scratch);
+}
+
+/// C (m, n) = A · W of codes with scales, k whole blocks of 32, scratch guarded too.
+fn with_scales<C: Coded>(cpu: Cpu, m: usize, w: PackedBlocks<'static, C>, at: &mut Guarded) {
+    let (k, n) = w.shape();
+    let a = Quantized {
+        codes: MatRef::new(at.codes(m * k), m, k),
+        scales: MatRef::new(at.floats(m * (k / 32)), m, k / 32),
+    };
+    let job = GemmQ8::new(a, w, MatMut::new(at.out(m * n), m, n));
+    job.run(cpu, at.scratch(GemmQ8::<C>::scratch_len(m, k)));
+}
+
+fn scaled(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let rows = Rows::new(Format::Q8_0, n, k, blocks(Format::Q8_0, n * k / 32, at));
+    let w = PackedBlocks::<Eight>::pack(rows, at.out(blocks_len(n, k)), at.out(blocks_len(n, k)));
+    with_scales(cpu, m, w, at);
+}
+
+fn scaled_nibbles(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let rows = Rows::new(Format::Q4_0, n, k, blocks(Format::Q4_0, n * k / 32, at));
+    let w = PackedBlocks::<Nibbles>::pack(rows, at.out(blocks_len(n, k)), at.out(blocks_len(n, k)));
+    with_scales(cpu, m, w, at);
+}
+
+/// C (m, n) = A · B of bfloat16, scratch guarded too.
+fn bf16_product(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let b = MatRef::new(Bf16::slice(at.halves(k * n)), k, n);
+    let b = PackedBf16::pack(cpu, b, at.out(gemm::packed_len(k, n)));
+    let job = GemmBf16::new(MatRef::new(at.floats(m * k), m, k), b, MatMut::new(at.out(m * n), m, n));
+    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k)));
 }
 
 /// One row of the gradient of a norm.

@@ -68,7 +68,11 @@ impl Plain for u8 {}
 impl Plain for i8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}
+impl Plain for i32 {}
 impl Plain for samebits::kernels::Line {}
+impl Plain for samebits::kernels::gemm::Bf16Group {}
+impl Plain for samebits::kernels::int8::Block8 {}
+impl Plain for samebits::kernels::int8::Block4 {}
 impl Plain for [samebits::kernels::Line; 8] {}
 impl Plain for samebits::kernels::nf4::CodeLine {}
 impl Plain for samebits::kernels::norm::Stats {}

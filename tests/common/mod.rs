@@ -35,6 +35,14 @@ pub fn cpus() -> Vec<Cpu> {
     all
 }
 
+/// The same, each with all extras that this machine has beside it and again without any: kernels with a way of their
+/// own for an extra (VNNI, DotProd) are held to both.
+pub fn variants() -> Vec<Cpu> {
+    let tiers: Vec<Tier> = cpus().iter().map(|cpu| cpu.tier()).collect();
+    let all = samebits::cpu::all().filter(|cpu| tiers.contains(&cpu.tier()));
+    all.flat_map(|cpu| [cpu, cpu.without(|f| (f.avx512_vnni, f.dotprod) = (false, false))]).collect()
+}
+
 /// Only the SIMD tiers, for sweeps that the scalar tier is too slow for.
 pub fn simd_cpus() -> Vec<Cpu> {
     cpus().into_iter().filter(|c| c.tier() != Tier::Scalar).collect()

@@ -27,7 +27,7 @@ impl<'a> Epilogue<'a> {
     pub const NONE: Epilogue<'static> =
         Epilogue { bias: None, activation: Activation::Identity, residual: None, low_rank: None };
 
-    pub(super) fn check(&self, m: usize, n: usize) {
+    pub(crate) fn check(&self, m: usize, n: usize) {
         if let Some(bias) = self.bias {
             assert!(bias.len() == n, "gemm: bias of {} for n = {n}", bias.len());
         }
@@ -44,7 +44,7 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    pub(super) fn sub(&self, rows: Range<usize>, cols: Range<usize>) -> Epilogue<'a> {
+    pub(crate) fn sub(&self, rows: Range<usize>, cols: Range<usize>) -> Epilogue<'a> {
         Epilogue {
             bias: self.bias.map(|b| &b[cols.clone()]),
             activation: self.activation,
@@ -76,7 +76,7 @@ impl<'a> Epilogue<'a> {
 }
 
 /// Where sums of a tile go to, and what they are added to.
-pub(super) struct Target<'t, 'a> {
+pub(crate) struct Target<'t, 'a> {
     pub c: &'t mut MatMut<'a>,
     /// Where the block sums before these are: in C (or C is added to), or nowhere.
     pub base: Accumulate,
@@ -184,7 +184,7 @@ impl<'t, 'a> Target<'t, 'a> {
 }
 
 /// [`Target::begin`] as a function of its own.
-pub(super) struct Begin<'f, 't, 'a> {
+pub(crate) struct Begin<'f, 't, 'a> {
     pub target: &'f Target<'t, 'a>,
     /// Row and column of C.
     pub at: (usize, usize),
@@ -201,7 +201,7 @@ impl Kernel for Begin<'_, '_, '_> {
 }
 
 /// Sends the finished sums of a tile, `np` lines a row, through the epilogue to C.
-pub(super) struct Finish<'f, 't, 'a> {
+pub(crate) struct Finish<'f, 't, 'a> {
     pub target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     pub at: (usize, usize),

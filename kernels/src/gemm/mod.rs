@@ -32,7 +32,7 @@
 //! **Reference.**  Goto, van de Geijn 2008 (the loops); Van Zee, van de Geijn 2015 (BLIS).  **Next.**  `tile.rs`.
 
 mod ahead;
-mod epilogue;
+pub(crate) mod epilogue;
 mod few;
 mod low_rank;
 mod many;
@@ -47,6 +47,7 @@ mod wide;
 pub use epilogue::Epilogue;
 pub use low_rank::LowRank;
 pub use pack::{pack, packed_len};
+pub(crate) use tile::add_to;
 pub use transposed::{Transposed, Turned};
 pub use weights::{
     Bf16, Bf16Group, Element, F16, GROUP, HalfGroup, PackedMatrix, Panel, Strided, Weights, multiply,

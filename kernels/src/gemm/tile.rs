@@ -85,7 +85,7 @@ fn step<S: Simd, const NP: usize>(s: S, a: f32, line: &[S::F32; NP], acc: &mut [
 
 /// A block's sums, added to what was before them.
 #[inline(always)]
-pub(super) fn add_to<S: Simd, const MR: usize, const NP: usize>(
+pub(crate) fn add_to<S: Simd, const MR: usize, const NP: usize>(
     s: S,
     sums: &mut [[Line; NP]; MR],
     acc: &[[S::F32; NP]; MR],

@@ -79,7 +79,7 @@ impl<'a> Rows<'a> {
 
     /// The blocks of row `j`.
     #[inline(always)]
-    pub(super) fn row(&self, j: usize) -> &'a [u8] {
+    pub(crate) fn row(&self, j: usize) -> &'a [u8] {
         let bytes = self.format.bytes(self.k);
         &self.blocks[j * bytes..][..bytes]
     }

@@ -43,6 +43,8 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
+pub mod quads;
+
 use crate::LANES;
 
 /// A plain array of sixteen floats: what `load` reads and `store` writes. No alignment needed.

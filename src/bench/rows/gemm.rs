@@ -3,6 +3,7 @@
 use super::{Body, Entry, Inputs, Run, Weight, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
+use crate::kernels::bf16::{GemmBf16, PackedBf16};
 use crate::kernels::gemm::{
     Bf16, Element, F16, Gemm, PackedMatrix, Strided, Weights, gemm_each, pack, packed_len, scratch_len,
 };
@@ -36,6 +37,14 @@ pub const FAMILY: &[Entry] = &[
         shapes: &[&[512, 512, 512], &[8, 4096, 4096]],
         work: |d| product(1, d),
         make: |d, i| Product::new(1, d, i).packed(i),
+    },
+    Entry {
+        name: "gemm_bf16",
+        about: "C = A · B, both in bfloat16, as matrix units do it; B packed once",
+        dims: "MxNxK",
+        shapes: &[&[512, 512, 512], &[128, 1536, 384]],
+        work: |d| product(1, d),
+        make: |d, i| Product::new(1, d, i).bf16(i),
     },
     Entry {
         name: "gemm_each",
@@ -164,6 +173,29 @@ impl Product {
             |(p, groups), run| {
                 let b = PackedMatrix::<f32>::new(groups, p.k, p.n);
                 multiply(run, Gemm::new(MatRef::new(&p.a, p.m, p.k), b, MatMut::new(&mut p.c, p.m, p.n)));
+            },
+            |(p, _)| p.plain(),
+            |(p, _)| p.c.clone(),
+        )
+    }
+
+    /// With B in bfloat16, packed once, and A rounded on its way.
+    fn bf16(mut self, inputs: &Inputs) -> Body {
+        let bits: Vec<u16> = self.b.iter().map(|&b| half::f32_to_bf16(b)).collect();
+        self.b = bits.iter().map(|&b| half::bf16_to_f32(b)).collect();
+        let mut groups = filled(Bf16::ZERO, packed_len(self.k, self.n));
+        PackedBf16::pack(inputs.cpu, MatRef::new(Bf16::slice(&bits), self.k, self.n), &mut groups);
+        Body::new(
+            (self, groups),
+            |(p, groups), run| {
+                let (a, b) = (MatRef::new(&p.a, p.m, p.k), PackedBf16::new(groups, p.k, p.n));
+                let job = GemmBf16::new(a, b, MatMut::new(&mut p.c, p.m, p.n));
+                let lines = GemmBf16::scratch_len(p.m, p.k);
+                if run.pool.threads() == 1 {
+                    run.pool.run([job], |job, scratch| job.run(run.cpu, scratch.lines(lines)));
+                } else {
+                    run.pool.run(job.pieces(), |job, scratch| job.run(run.cpu, scratch.lines(lines)));
+                }
             },
             |(p, _)| p.plain(),
             |(p, _)| p.c.clone(),

@@ -10,6 +10,7 @@ mod backward;
 mod gated;
 pub mod gemm;
 mod half;
+mod int8;
 mod map;
 pub mod nf4;
 mod reduce;
@@ -49,6 +50,11 @@ impl Work {
         Work { flops, bytes: bytes as f64, bound: Bound::Arithmetic }
     }
 
+    /// Bound by products of eight bits.
+    pub fn integers(flops: f64, bytes: usize) -> Work {
+        Work { flops, bytes: bytes as f64, bound: Bound::Integers }
+    }
+
     /// Bound by memory: `bytes` are read, written, or half and half.
     pub fn memory(flops: f64, access: Access, bytes: usize) -> Work {
         Work { flops, bytes: bytes as f64, bound: Bound::Memory(access, bytes) }
@@ -59,22 +65,23 @@ impl Work {
     pub fn times(self, n: usize) -> Work {
         let bound = match self.bound {
             Bound::Memory(access, bytes) => Bound::Memory(access, n * bytes),
-            Bound::Arithmetic => Bound::Arithmetic,
+            bound => bound,
         };
         Work { flops: self.flops * n as f64, bytes: self.bytes * n as f64, bound }
     }
 
-    /// `GFLOP/s` or `GB/s`.
+    /// `GFLOP/s`, `GOP/s` or `GB/s`.
     pub const fn unit(&self) -> &'static str {
         match self.bound {
             Bound::Arithmetic => "GFLOP/s",
+            Bound::Integers => "GOP/s",
             Bound::Memory(..) => "GB/s",
         }
     }
 
     /// The rate in that unit.
     pub fn rate(&self, seconds: f64) -> f64 {
-        let amount = if self.bound == Bound::Arithmetic { self.flops } else { self.bytes };
+        let amount = if matches!(self.bound, Bound::Memory(..)) { self.bytes } else { self.flops };
         amount / seconds * 1e-9
     }
 
@@ -113,6 +120,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         reduce::FAMILY,
         search::FAMILY,
         half::FAMILY,
+        int8::FAMILY,
         backward::FAMILY,
     ];
     FAMILIES.iter().copied().flatten()

@@ -1,0 +1,375 @@
+//! # C = A · B of bfloat16, under the law of matrix units
+//!
+//! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · b_kj + bias_j) + residual_ij.  A (m, k) in `f32`, rounded to bfloat16 on its
+//! way; B (k, n) in bfloat16, packed once; C in `f32`.
+//!
+//! **Law.**   Clause 10: what the instruction `tdpbf16ps` does to 32 steps, in any arithmetic that has an FMA.
+//!
+//! ```text
+//!   32 steps    even chain   fma(a₃₀, b₃₀, … fma(a₂, b₂, fma(a₀, b₀, +0)) …)
+//!               odd chain    fma(a₃₁, b₃₁, … fma(a₃, b₃, fma(a₁, b₁, +0)) …)
+//!   256 steps   block = (+0 + (even + odd)₀) + (even + odd)₁ …                eight of them, in order
+//!   all         c = … ((c⁰ + block₀) + block₁) …                            then + bias, the activation, + residual
+//! ```
+//! Steps past k are 0, which changes nothing. What is less than 2⁻⁵⁰ in magnitude becomes 0 before it is multiplied: a
+//! product is then 0 or at least 2⁻¹⁰⁰ and a sum a multiple of 2⁻¹¹⁴, so that a unit that flushes subnormals meets none.
+//!
+//! ```text
+//!   a word of B, two steps of a column:   b₁ b₀ ──┬── shift left 16 ──► b₀ as f32 ──► fma(a₀, ·, even)
+//!                                                └── mask ───────────► b₁ as f32 ──► fma(a₁, ·, odd)
+//! ```
+//!
+//! **Registers.**  avx512 6×2: 24 chains, 4 of B, A broadcast · avx2 2×1: 8 ymm, 4, 1 · neon 2×1: 16 q, 8, 1 ·
+//! scalar 2×1. Sums of blocks wait in L1.
+//!
+//! **Cost.**  2·m·n·k operations at the rate of f32, whose FMA they are, and two additions each 32 steps; half the
+//! bytes of B. Of Zen 4's FMA peak of 117 GFLOP/s: 80 % at 512³ (avx512), 67 % (avx2). With one row memory binds.
+//! (`vdpbf16ps` flushes and rounds in its own way: it does not obey.)
+//!
+//! **Error.**  ≤ (min(k, 32)/2 + min(⌈k/32⌉, 8) + ⌈k/256⌉ + 2) u Σ|a||b| against the rounded inputs, u = 2⁻²⁴; rounding
+//! moves an element of A by 2⁻⁹ of it at most.
+//! **Reference.**  Intel SDM, TDPBF16PS.  **Next.**  `gemm/`
+
+#![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
+
+use crate::gemm::epilogue::{Begin, Finish, Target};
+use crate::gemm::{Accumulate, Bf16, Bf16Group, Element, Epilogue, GROUP, K_BLOCK, add_to, pack, packed_len};
+use crate::pieces::{Cut, Pieces};
+use crate::simd::Simd;
+use crate::view::{MatMut, MatRef};
+use crate::{Cpu, Kernel, LANES, Line};
+use core::ops::Range;
+
+/// Less than this in magnitude is 0: 2⁻⁵⁰.
+const LEAST: f32 = f32::from_bits((127 - 50) << 23);
+/// Rows that are prepared at once: what stays in L2, a multiple of every tile.
+const ROWS: usize = 48;
+/// k that is prepared at once.
+const DEPTH: usize = 1024;
+/// Groups of eight steps in one of 32.
+const CHAIN: usize = 4;
+
+/// B (k, n) in bfloat16, packed once: `⌈n/16⌉ × ⌈k/8⌉` groups.
+#[derive(Clone, Copy)]
+pub struct PackedBf16<'a> {
+    groups: &'a [Bf16Group],
+    k: usize,
+    n: usize,
+}
+
+impl<'a> PackedBf16<'a> {
+    /// Packs B (k, n), any strides; what is less than 2⁻⁵⁰ becomes 0.
+    ///
+    /// # Panics
+    /// Where there are not [`packed_len`]`(k, n)` groups.
+    pub fn pack(cpu: Cpu, b: MatRef<'_, Bf16>, groups: &'a mut [Bf16Group]) -> Self {
+        pack::<Bf16>(cpu, b, groups);
+        for group in groups.iter_mut() {
+            for i in 0..GROUP {
+                for lane in 0..LANES {
+                    let x = f32::from_bits(u32::from(group.get(i, lane).0) << 16);
+                    if x.abs() < LEAST {
+                        Bf16::put(group, i, lane, Bf16(0));
+                    }
+                }
+            }
+        }
+        PackedBf16 { groups, k: b.rows(), n: b.cols() }
+    }
+
+    /// Borrows what was packed earlier from B (k, n).
+    ///
+    /// # Panics
+    /// Where there are not [`packed_len`]`(k, n)` groups.
+    pub fn new(groups: &'a [Bf16Group], k: usize, n: usize) -> Self {
+        let need = packed_len(k, n);
+        assert!(groups.len() == need, "bf16 ({k}, {n}): {} groups, {need} needed", groups.len());
+        PackedBf16 { groups, k, n }
+    }
+
+    /// (k, n)
+    pub const fn shape(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
+    fn columns(self, cols: Range<usize>) -> Self {
+        let depth = self.k.div_ceil(GROUP);
+        let part = cols.start / LANES * depth..cols.end.div_ceil(LANES) * depth;
+        PackedBf16 { groups: &self.groups[part], n: cols.len(), ..self }
+    }
+
+    /// Rows `ks` (the start is a multiple of 8) of panel `p`.
+    #[inline(always)]
+    fn panel(&self, p: usize, ks: &Range<usize>) -> &'a [Bf16Group] {
+        &self.groups[p * self.k.div_ceil(GROUP)..][ks.start / GROUP..ks.end.div_ceil(GROUP)]
+    }
+}
+
+/// C (m, n) from A (m, k) and B (k, n), to be computed whole or in pieces.
+pub struct GemmBf16<'a> {
+    /// A, (m, k), any strides.
+    pub a: MatRef<'a>,
+    /// B, (k, n), packed once.
+    pub b: PackedBf16<'a>,
+    /// C, (m, n), any strides.
+    pub c: MatMut<'a>,
+    /// Whether C is added to.
+    pub accumulate: Accumulate,
+    /// What follows the sum.
+    pub epilogue: Epilogue<'a>,
+}
+
+/// Lines of a prepared row: an odd number, so that rows lie in different sets of the first cache.
+const fn row_lines(k: usize) -> usize {
+    k.div_ceil(LANES) | 1
+}
+
+impl<'a> GemmBf16<'a> {
+    /// `C = A · B`, nothing else.
+    pub fn new(a: MatRef<'a>, b: PackedBf16<'a>, c: MatMut<'a>) -> Self {
+        GemmBf16 { a, b, c, accumulate: Accumulate::Overwrite, epilogue: Epilogue::NONE }
+    }
+
+    /// Lines of scratch that [`GemmBf16::run`] needs, for the whole or for any piece of it.
+    pub const fn scratch_len(m: usize, k: usize) -> usize {
+        let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
+        rows * row_lines(depth)
+    }
+
+    /// Computes the product on this thread.
+    ///
+    /// # Panics
+    /// Where the shapes do not belong together, or `scratch` is shorter than [`GemmBf16::scratch_len`].
+    pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
+        self.check();
+        let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
+        assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
+        cpu.run(Whole { job: self, scratch });
+    }
+
+    /// The same product as pieces, each with its own part of C.
+    ///
+    /// # Panics
+    /// Where the shapes do not belong together.
+    pub fn pieces(self) -> Pieces<Self> {
+        self.check();
+        Pieces::new(self)
+    }
+
+    fn check(&self) {
+        let (m, k) = (self.a.rows(), self.a.cols());
+        let (bk, n) = self.b.shape();
+        let (cm, cn) = (self.c.rows(), self.c.cols());
+        assert!(k == bk && m == cm && n == cn, "gemm_bf16: A ({m}, {k}) · B ({bk}, {n}) → C ({cm}, {cn})");
+        self.epilogue.check(m, n);
+    }
+
+    fn part(&self, rows: Range<usize>, cols: Range<usize>, c: MatMut<'a>) -> Self {
+        GemmBf16 {
+            a: self.a.sub(rows.clone(), 0..self.a.cols()),
+            b: self.b.columns(cols.clone()),
+            c,
+            accumulate: self.accumulate,
+            epilogue: self.epilogue.sub(rows, cols),
+        }
+    }
+}
+
+impl Cut for GemmBf16<'_> {
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.c.rows(), self.c.cols(), self.a.cols())
+    }
+    fn split_rows(mut self, at: usize) -> (Self, Self) {
+        let (m, n) = (self.c.rows(), self.c.cols());
+        let (upper, lower) = core::mem::replace(&mut self.c, MatMut::new(&mut [], 0, 0)).split_rows(at);
+        (self.part(0..at, 0..n, upper), self.part(at..m, 0..n, lower))
+    }
+    fn split_cols(mut self, at: usize) -> (Self, Self) {
+        let (m, n) = (self.c.rows(), self.c.cols());
+        let (left, right) = core::mem::replace(&mut self.c, MatMut::new(&mut [], 0, 0)).split_cols(at);
+        (self.part(0..m, 0..at, left), self.part(0..m, at..n, right))
+    }
+}
+
+struct Whole<'a, 's> {
+    job: GemmBf16<'a>,
+    scratch: &'s mut [Line],
+}
+
+impl Kernel for Whole<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Whole { job: GemmBf16 { a, b, mut c, accumulate, epilogue }, scratch } = self;
+        let (m, k, n) = (c.rows(), a.cols(), c.cols());
+        for r in (0..m).step_by(ROWS) {
+            let rows = r..(r + ROWS).min(m);
+            let (epilogue, mut base, mut k0) = (epilogue.sub(rows.clone(), 0..n), accumulate, 0);
+            loop {
+                let ks = k0..(k0 + DEPTH).min(k);
+                s.outline(Prepare { a: a.sub(rows.clone(), ks.clone()), room: scratch });
+                let mut part = c.reborrow().sub(rows.clone(), 0..n);
+                let last = (ks.end == k).then_some(&epilogue);
+                let target = Target { c: &mut part, base, last };
+                s.outline(Passes { rows: scratch, b: &b, ks: ks.clone(), target });
+                (k0, base) = (ks.end, Accumulate::Add);
+                if k0 == k {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Rows of A (at most [`ROWS`], at most [`DEPTH`]) as tiles read them: rounded, +0 past the last step.
+struct Prepare<'a, 'o> {
+    a: MatRef<'a>,
+    room: &'o mut [Line],
+}
+
+impl Kernel for Prepare<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Prepare { a, room } = self;
+        for (r, row) in room.chunks_exact_mut(row_lines(a.cols())).take(a.rows()).enumerate() {
+            for (line, k) in row.iter_mut().zip((0..a.cols()).step_by(LANES)) {
+                let x = match a.row(r).map(|row| &row[k..]) {
+                    Some(row) => match row.first_chunk() {
+                        Some(x) => s.load(x),
+                        None => s.load_tail(row, 0.0),
+                    },
+                    None => {
+                        let mut x = [0.0; LANES];
+                        for (i, x) in (k..a.cols()).zip(&mut x) {
+                            *x = a.get(r, i);
+                        }
+                        s.load(&x)
+                    }
+                };
+                s.store(line, rounded(s, x));
+            }
+        }
+    }
+}
+
+/// To bfloat16, nearest even, and back; less than 2⁻⁵⁰ to +0.
+#[inline(always)]
+fn rounded<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let mut half = [0; LANES];
+    s.store_bf16(&mut half, x);
+    let x = s.load_bf16(&half);
+    s.select(s.gt(s.splat(LEAST), s.abs(x)), s.splat(0.0), x)
+}
+
+/// All panels past the prepared rows.
+struct Passes<'f, 't, 'a> {
+    rows: &'f [Line],
+    b: &'f PackedBf16<'a>,
+    ks: Range<usize>,
+    target: Target<'t, 'a>,
+}
+
+impl Kernel for Passes<'_, '_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (m, panels) = (self.target.c.rows(), self.target.c.cols().div_ceil(LANES));
+        let wide = S::TILE.0 == 12;
+        let np = match (wide, m) {
+            (true, 1) => 4,
+            (true, _) => 2,
+            _ => 1,
+        };
+        let mut p = 0;
+        while p < panels {
+            let beside = if p + np <= panels { np } else { 1 };
+            let mut r = 0;
+            while r < m {
+                let mr = match m - r {
+                    1 => 1,
+                    3.. if wide => 6, // of which some may be empty: memory binds there
+                    _ => 2,
+                };
+                match (mr, beside) {
+                    (6, 2) => s.outline(self.tile::<6, 2>(r, p)),
+                    (6, _) => s.outline(self.tile::<6, 1>(r, p)),
+                    (2, 2) => s.outline(self.tile::<2, 2>(r, p)),
+                    (2, _) => s.outline(self.tile::<2, 1>(r, p)),
+                    (_, 4) => s.outline(self.tile::<1, 4>(r, p)),
+                    (_, 2) => s.outline(self.tile::<1, 2>(r, p)),
+                    _ => s.outline(self.tile::<1, 1>(r, p)),
+                }
+                r += mr;
+            }
+            p += beside;
+        }
+    }
+}
+
+impl<'a> Passes<'_, '_, 'a> {
+    /// The tile at row `r` and panel `p`.
+    #[inline(always)]
+    fn tile<const MR: usize, const NP: usize>(&mut self, r: usize, p: usize) -> Tile<'_, 'a, MR, NP> {
+        let (lines, last) = (row_lines(self.ks.len()), self.target.c.rows() - 1);
+        let row = |r: usize| Line::floats(&self.rows[r.min(last) * lines..][..lines]);
+        let mut rows = [row(r); MR];
+        for i in 1..MR {
+            rows[i] = row(r + i);
+        }
+        let mut panels = [self.b.panel(p, &self.ks); NP];
+        for i in 1..NP {
+            panels[i] = self.b.panel(p + i, &self.ks);
+        }
+        let Target { c, base, last } = &mut self.target;
+        Tile { rows, panels, target: Target { c, base: *base, last: *last }, at: (r, p * LANES) }
+    }
+}
+
+/// MR rows and NP panels over all prepared steps.
+struct Tile<'f, 'a, const MR: usize, const NP: usize> {
+    rows: [&'f [f32]; MR],
+    panels: [&'f [Bf16Group]; NP],
+    target: Target<'f, 'a>,
+    at: (usize, usize),
+}
+
+impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, MR, NP> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Tile { rows, panels, mut target, at } = self;
+        let mut sums = [[Line::ZERO; NP]; MR];
+        s.outline(Begin { target: &target, at, np: NP, sums: sums.as_flattened_mut() });
+        let groups = panels[0].len();
+        // The lengths are known to the compiler: no check inside.
+        let panels = panels.map(|panel| &panel[..groups]);
+        let rows = rows.map(|row| &row.as_chunks::<GROUP>().0[..groups]);
+        for block in (0..groups).step_by(K_BLOCK / GROUP) {
+            let end = (block + K_BLOCK / GROUP).min(groups);
+            let mut acc = [[s.splat(0.0); NP]; MR];
+            for g in (block..end).step_by(CHAIN) {
+                let (mut even, mut odd) = ([[s.splat(0.0); NP]; MR], [[s.splat(0.0); NP]; MR]);
+                for g in g..(g + CHAIN).min(end) {
+                    for i in (0..GROUP).step_by(2) {
+                        for (chain, i) in [(&mut even, i), (&mut odd, i + 1)] {
+                            for p in 0..NP {
+                                let b = Bf16::load(s, &panels[p][g], i);
+                                for r in 0..MR {
+                                    chain[r][p] = s.fma(s.splat(rows[r][g][i]), b, chain[r][p]);
+                                }
+                            }
+                        }
+                    }
+                }
+                for r in 0..MR {
+                    for p in 0..NP {
+                        acc[r][p] = s.add(acc[r][p], s.add(even[r][p], odd[r][p]));
+                    }
+                }
+            }
+            add_to(s, &mut sums, &acc);
+        }
+        s.outline(Finish { target: &mut target, at, np: NP, sums: sums.as_flattened() });
+    }
+}

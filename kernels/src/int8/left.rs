@@ -1,0 +1,144 @@
+//! Rows of A as tiles read them, copied once for all columns: the words of [`Quads::split`], zeros where k ends, and
+//! what the sums of each block start with.
+//!
+//! ```text
+//!   a row of 1,024 codes     ──►   │ 256 words │ 256 words, of a table that takes two │ 32 starts │ 32 scales │
+//!   the next                       │ …          an odd number of lines a row, so that rows lie in different sets of L1
+//! ```
+
+use super::codes::BLOCK;
+use crate::line::bytes;
+use crate::simd::quads::{QuadKernel, Quads};
+use crate::simd::{Simd, quads::Halves};
+use crate::view::MatRef;
+use crate::{LANES, Line};
+
+/// Rows that are prepared at once: what stays in L2, a multiple of every tile.
+pub(super) const ROWS: usize = 96;
+/// k that is prepared at once: whole blocks of 256.
+pub(super) const DEPTH: usize = 1024;
+/// Codes of a word.
+const GROUP: usize = 4 * LANES;
+
+/// Lines of a row of `k` codes.
+const fn row_lines(k: usize) -> usize {
+    let groups = k.div_ceil(GROUP);
+    2 * groups + 2 * (2 * groups).div_ceil(LANES) | 1
+}
+
+/// Lines of scratch for `m` rows of `k` codes.
+pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
+    let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
+    rows * row_lines(depth)
+}
+
+/// What [`Prepare`] wrote.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    room: &'a [Line],
+    rows: usize,
+    k: usize,
+}
+
+/// A prepared row: eight words a block, twice (the same where a table takes one), what the sums of its blocks start
+/// with, and their scales.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub words: [&'a [[i32; 8]]; 2],
+    pub starts: &'a [i32],
+    pub scales: &'a [f32],
+}
+
+impl<'a> Left<'a> {
+    /// `rows` (at most [`ROWS`]) of k codes (at most [`DEPTH`]) in `room`, of [`scratch_len`].
+    pub(super) fn new(room: &'a [Line], rows: usize, k: usize) -> Self {
+        Left { room, rows, k }
+    }
+
+    /// Blocks of k.
+    #[inline(always)]
+    pub(super) fn blocks(&self) -> usize {
+        self.k.div_ceil(BLOCK)
+    }
+
+    /// Row `r`, or the last where there are not so many.
+    #[inline(always)]
+    pub(super) fn row(&self, r: usize) -> Row<'a> {
+        let (lines, groups) = (row_lines(self.k), self.k.div_ceil(GROUP));
+        let row = &self.room[r.min(self.rows - 1) * lines..][..lines];
+        let (planes, rest) = row.split_at(2 * groups);
+        let (even, odd) = Line::elements(planes).split_at(groups * LANES);
+        let (starts, scales) = rest.split_at((2 * groups).div_ceil(LANES));
+        let (starts, scales, blocks) = (Line::elements(starts), Line::floats(scales), self.blocks());
+        let [even, odd] = [even.as_chunks().0, odd.as_chunks().0];
+        Row { words: [&even[..blocks], &odd[..blocks]], starts: &starts[..blocks], scales: &scales[..blocks] }
+    }
+}
+
+/// Prepares `a` (at most [`ROWS`], at most [`DEPTH`]) for weights whose code `zero` stands for 0.
+pub(super) struct Prepare<'a, 'o> {
+    pub a: MatRef<'a, i8>,
+    /// A scale a block, where there are any.
+    pub scales: Option<MatRef<'a>>,
+    pub zero: i32,
+    pub room: &'o mut [Line],
+}
+
+impl QuadKernel for Prepare<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
+        let Prepare { a, scales, zero, room } = self;
+        let (k, lines) = (a.cols(), row_lines(a.cols()));
+        let groups = k.div_ceil(GROUP);
+        for (r, row) in room.chunks_exact_mut(lines).take(a.rows()).enumerate() {
+            let (planes, rest) = row.split_at_mut(2 * groups);
+            let (even, odd) = Line::elements_mut(planes).as_chunks_mut::<LANES>().0.split_at_mut(groups);
+            let (starts, of_blocks) = rest.split_at_mut((2 * groups).div_ceil(LANES));
+            let starts = Line::elements_mut(starts).as_chunks_mut::<2>().0;
+            if let Some(scales) = scales {
+                for (b, scale) in Line::floats_mut(of_blocks)[..scales.cols()].iter_mut().enumerate() {
+                    *scale = scales.get(r, b);
+                }
+            }
+            let places = even.iter_mut().zip(odd).zip(starts);
+            for (g, ((even, odd), starts)) in places.enumerate().take(groups) {
+                let codes = s.load_bytes(&group(a, r, g * GROUP));
+                let words = q.split(s, codes);
+                s.store_i(even, words[0]);
+                s.store_i(odd, words[1]);
+                *starts = sums(s, codes).map(|sum| (Q::TAKEN - zero) * sum);
+            }
+        }
+    }
+}
+
+/// Sixty-four codes of row `r` from column `k` on, zeros behind the last.
+#[inline(always)]
+fn group(a: MatRef<'_, i8>, r: usize, k: usize) -> [u8; GROUP] {
+    let mut group = [0; GROUP];
+    let n = GROUP.min(a.cols() - k);
+    match a.row(r).map(|row| bytes(&row[k..k + n])) {
+        Some(codes) => match codes.first_chunk() {
+            Some(codes) => group = *codes,
+            None => group[..n].copy_from_slice(codes),
+        },
+        None => {
+            for (i, x) in group[..n].iter_mut().enumerate() {
+                *x = a.get(r, k + i) as u8;
+            }
+        }
+    }
+    group
+}
+
+/// The sums of the two blocks of a group.
+#[inline(always)]
+fn sums<S: Simd>(s: S, codes: S::I32) -> [i32; 2] {
+    let ones = s.splat_i(0x0001_0001);
+    let [even, odd] = Quads::<S>::split(Halves, s, codes);
+    let mut lanes = [0; LANES];
+    s.store_i(&mut lanes, s.dot_halves(even, ones, s.dot_halves(odd, ones, s.splat_i(0))));
+    let [low, high] = [lanes.first_chunk::<8>(), lanes.last_chunk::<8>()];
+    [low, high].map(|half| half.map_or(0, |half| half.iter().sum()))
+}

@@ -1,0 +1,63 @@
+//! What a tile does with a block of 32 steps, and which tile a number of rows takes.
+
+#![allow(clippy::needless_range_loop)] // rows, panels and steps are indices into several arrays at once
+
+use super::codes::Codes;
+use super::left::{Left, Row};
+use crate::simd::Simd;
+use crate::simd::quads::Quads;
+
+/// Rows of the tile for the last `left` rows, where the largest has `tall`: no more of it empty than need be.
+#[inline(always)]
+pub(super) const fn rows(tall: usize, left: usize) -> usize {
+    match (tall, left) {
+        (_, 1) => 1,
+        (12, 9..) => 12,
+        (6, 5 | 6 | 9..) => 6,
+        (2, _) => 2,
+        _ => 4,
+    }
+}
+
+/// MR rows from `r` on; past the last, the last again.
+#[inline(always)]
+pub(super) fn rows_of<'a, const MR: usize>(left: &Left<'a>, r: usize) -> [Row<'a>; MR] {
+    let mut rows = [left.row(r); MR];
+    for i in 1..MR {
+        rows[i] = left.row(r + i);
+    }
+    rows
+}
+
+/// Block `b` of MR rows with one of NP panels: 32 steps on from `sums`.
+#[inline(always)]
+pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize>(
+    (s, q): (S, Q),
+    (rows, b): (&[Row<'_>; MR], usize),
+    blocks: [&C::Block; NP],
+    mut sums: [[Q::Sums; NP]; MR],
+) -> [[Q::Sums; NP]; MR] {
+    let mut words = [[&rows[0].words[0][b]; 2]; MR];
+    for r in 0..MR {
+        words[r] = [&rows[r].words[0][b], &rows[r].words[1][b]];
+    }
+    for j in 0..4 {
+        let mut pairs = [C::pair(s, blocks[0], j); NP];
+        for p in 1..NP {
+            pairs[p] = C::pair(s, blocks[p], j);
+        }
+        for h in 0..2 {
+            let mut right = [q.right(s, pairs[0][h]); NP];
+            for p in 1..NP {
+                right[p] = q.right(s, pairs[p][h]);
+            }
+            for r in 0..MR {
+                let quad = [words[r][0][2 * j + h], words[r][1][2 * j + h]];
+                for p in 0..NP {
+                    sums[r][p] = q.dot(s, quad, right[p], sums[r][p]);
+                }
+            }
+        }
+    }
+    sums
+}

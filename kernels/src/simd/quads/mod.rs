@@ -1,0 +1,113 @@
+//! Codes of eight bits, four steps of k at a time: the words of integer products.
+//!
+//! A quad is four codes side by side, a word of a lane. What a tier does best with it depends on an extra that the
+//! tier may have or not (VNNI, DotProd), so these words are a table beside [`Simd`]'s: a kernel that says them is
+//! generic over both, and [`Cpu::run_quads`](crate::Cpu::run_quads) chooses. All of it is exact, so the order in which
+//! a table adds is free (clause 7).
+//!
+//! ```text
+//!   panel   64 codes, 0..=255: byte 4c + i is step i of column c         row   four codes, -128..=127
+//!                                                                              the same four for every column
+//!   VNNI      vpdpbusd    codes as they are              × the quad          → 16 sums
+//!   halves    vpmaddwd ×2 even codes, odd codes as i16   × even half, odd half → 16 sums
+//!   smull     sadalp ×2   codes − 128 as i8              × the quad          → 32 half sums
+//!   sdot                  codes − 128 as i8              × the quad          → 16 sums
+//! ```
+//!
+//! Panels hold codes without sign, for that is what `vpdpbusd` wants; a product with signed weights w = code − z is
+//! Σ a·code − z·Σ a, and the second sum is a matter of the row alone: the sums start with it.
+
+use super::Simd;
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod vnni;
+#[cfg(target_arch = "aarch64")]
+pub use neon::{DotProd, Long};
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+pub use vnni::Vnni;
+
+/// The words over quads, on the tier `S`.
+pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
+    /// Sixty-four codes of a panel, made ready for all rows.
+    type Right: Copy;
+    /// Sums of sixteen columns, not yet gathered.
+    type Sums: Copy;
+    /// What [`Quads::right`] takes from every code.
+    const TAKEN: i32;
+    /// Rows and panels of the tile whose sums the registers hold; and panels beside each other for one row.
+    const TILE: (usize, usize, usize);
+    /// The same where a tile keeps as many sums in `f32` besides.
+    const SCALED: (usize, usize, usize);
+
+    /// Runs `kernel` in a function of its own, compiled with these words' instructions.
+    fn outline<K: QuadKernel>(self, s: S, kernel: K) -> K::Output;
+    /// Sixteen quads of a row, as the two words that [`Quads::dot`] takes of each.
+    fn split(self, s: S, quads: S::I32) -> [S::I32; 2];
+    /// Sixty-four codes of a panel.
+    fn right(self, s: S, codes: S::I32) -> Self::Right;
+    /// Sums that begin with `x`.
+    fn start(self, s: S, x: i32) -> Self::Sums;
+    /// `sums` and the products of the row's quad, split, with those of each column; wrapping.
+    fn dot(self, s: S, quad: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums;
+    /// The sums.
+    fn total(self, s: S, sums: Self::Sums) -> S::I32;
+}
+
+/// A kernel body that says the words of both tables. Its `run` must be `#[inline(always)]`.
+pub trait QuadKernel {
+    /// What the kernel returns.
+    type Output;
+    /// The body.
+    fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) -> Self::Output;
+}
+
+/// Products of half words, which every tier has.
+#[derive(Clone, Copy, Debug)]
+pub struct Halves;
+
+/// A [`QuadKernel`] as a [`Kernel`](crate::Kernel) over [`Halves`].
+struct OverHalves<K>(K);
+
+impl<K: QuadKernel> crate::Kernel for OverHalves<K> {
+    type Output = K::Output;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> K::Output {
+        self.0.run(s, Halves)
+    }
+}
+
+impl<S: Simd> Quads<S> for Halves {
+    type Right = [S::I32; 2];
+    type Sums = S::I32;
+    const TAKEN: i32 = 0;
+    const TILE: (usize, usize, usize) = if S::TILE.0 == 12 { (12, 2, 2) } else { (4, 1, 1) };
+    const SCALED: (usize, usize, usize) = if S::TILE.0 == 12 { (6, 2, 2) } else { (4, 1, 1) };
+
+    #[inline(always)]
+    fn outline<K: QuadKernel>(self, s: S, kernel: K) -> K::Output {
+        s.outline(OverHalves(kernel))
+    }
+    #[inline(always)]
+    fn split(self, s: S, quads: S::I32) -> [S::I32; 2] {
+        [s.even_bytes(quads), s.odd_bytes(quads)]
+    }
+    #[inline(always)]
+    fn right(self, s: S, codes: S::I32) -> [S::I32; 2] {
+        let even = s.splat_i(0x00ff_00ff);
+        [s.and_i(codes, even), s.and_i(s.shr::<8>(codes), even)]
+    }
+    #[inline(always)]
+    fn start(self, s: S, x: i32) -> S::I32 {
+        s.splat_i(x)
+    }
+    #[inline(always)]
+    fn dot(self, s: S, quad: [i32; 2], right: [S::I32; 2], sums: S::I32) -> S::I32 {
+        s.dot_halves(s.splat_i(quad[1]), right[1], s.dot_halves(s.splat_i(quad[0]), right[0], sums))
+    }
+    #[inline(always)]
+    fn total(self, _: S, sums: S::I32) -> S::I32 {
+        sums
+    }
+}

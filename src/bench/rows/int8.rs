@@ -1,0 +1,200 @@
+//! Products of integers, and of rows quantised to eight bits with weights of eight and four; with one row, memory binds.
+
+use super::{Body, Entry, Inputs, Run, Work};
+use crate::bench::memory::filled;
+use crate::bench::peak::Access;
+use crate::kernels::gemm::Accumulate;
+use crate::kernels::ggml::{Format, HalfLine, Rows, quantize_q4_0, quantize_q8_0};
+use crate::kernels::int8::{
+    BLOCK, Block8, Codes, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+    quantize_blocks,
+};
+use crate::kernels::view::{MatMut, MatRef};
+
+/// The entries.
+pub const FAMILY: &[Entry] = &[
+    Entry {
+        name: "gemm_i8",
+        about: "C = A · B of integers of eight bits, exact; B packed once",
+        dims: "MxNxK",
+        shapes: &[&[512, 512, 512], &[128, 1536, 384]],
+        work: |d| product(d, 32),
+        make: |d, i| Exact::body(d, i),
+    },
+    Entry {
+        name: "gemm_q8_0",
+        about: "C = A · W, A quantised in every call, W in Q8_0",
+        dims: "MxNxK",
+        shapes: &[&[512, 512, 512], &[128, 1536, 384]],
+        work: |d| product(d, 34),
+        make: |d, i| Scaled::<Eight>::body(d, i),
+    },
+    Entry {
+        name: "gemm_q4_0",
+        about: "C = A · W, A quantised in every call, W in Q4_0",
+        dims: "MxNxK",
+        shapes: &[&[512, 512, 512], &[128, 1536, 384]],
+        work: |d| product(d, 18),
+        make: |d, i| Scaled::<Nibbles>::body(d, i),
+    },
+    Entry {
+        name: "gemv_q8_0",
+        about: "y = W · x, x quantised in every call, W in Q8_0",
+        dims: "NxK",
+        shapes: &[&[4096, 4096], &[512, 512]],
+        work: |d| vector(d, 34),
+        make: |d, i| Scaled::<Eight>::body(&[1, d[0], d[1]], i),
+    },
+    Entry {
+        name: "gemv_q4_0",
+        about: "y = W · x, x quantised in every call, W in Q4_0",
+        dims: "NxK",
+        shapes: &[&[4096, 4096], &[512, 512]],
+        work: |d| vector(d, 18),
+        make: |d, i| Scaled::<Nibbles>::body(&[1, d[0], d[1]], i),
+    },
+];
+
+/// `d` is m, n, k; 32 weights take so many bytes.
+fn product(d: &[usize], bytes: usize) -> Work {
+    let (m, n, k) = (d[0], d[1], d[2]);
+    Work::integers(2.0 * (m * n) as f64 * k as f64, m * k + n * k / BLOCK * bytes + 4 * m * n)
+}
+
+/// `d` is n, k.
+fn vector(d: &[usize], bytes: usize) -> Work {
+    let (n, k) = (d[0], d[1]);
+    Work::memory(2.0 * (n * k) as f64, Access::Read, n * k / BLOCK * bytes + 4 * (n + k))
+}
+
+/// Bytes drawn at random.
+fn codes(n: usize, inputs: &mut Inputs) -> Vec<i8> {
+    inputs.below(256, n).into_iter().map(|x| x as u8 as i8).collect()
+}
+
+struct Exact {
+    a: Vec<i8>,
+    b: Vec<i8>,
+    blocks: Vec<Block8>,
+    c: Vec<i32>,
+    /// (m, n, k)
+    shape: (usize, usize, usize),
+}
+
+impl Exact {
+    fn body(d: &[usize], inputs: &mut Inputs) -> Body {
+        let (m, n, k) = (d[0], d[1], d[2]);
+        let (a, b) = (codes(m * k, inputs), codes(k * n, inputs));
+        let mut blocks = filled(Eight::EMPTY, blocks_len(n, k));
+        PackedI8::pack(MatRef::new(&b, k, n), &mut blocks);
+        let state = Exact { a, b, blocks, c: filled(0, m * n), shape: (m, n, k) };
+        Body::new(state, Exact::ours, Exact::plain, |s| s.c.iter().map(|&c| c as f32).collect())
+    }
+
+    fn ours(&mut self, run: &Run<'_>) {
+        let (m, n, k) = self.shape;
+        let (a, b) = (MatRef::new(&self.a, m, k), PackedI8::new(n, k, &self.blocks));
+        let c = MatMut::new(&mut self.c, m, n);
+        let job = GemmI8 { a, b, c, accumulate: Accumulate::Overwrite };
+        let lines = GemmI8::scratch_len(m, k);
+        if run.pool.threads() == 1 {
+            run.pool.run([job], |job, scratch| job.run(run.cpu, scratch.lines(lines)));
+        } else {
+            run.pool.run(job.pieces(), |job, scratch| job.run(run.cpu, scratch.lines(lines)));
+        }
+    }
+
+    fn plain(&mut self) {
+        let (_, n, k) = self.shape;
+        for (a, c) in self.a.chunks(k).zip(self.c.chunks_mut(n)) {
+            c.fill(0);
+            for (&a, b) in a.iter().zip(self.b.chunks(n)) {
+                for (c, &b) in c.iter_mut().zip(b) {
+                    *c += i32::from(a) * i32::from(b);
+                }
+            }
+        }
+    }
+}
+
+/// Formats that the rows measure.
+trait Stored: Codes<Scales = HalfLine> {
+    const FORMAT: Format;
+    fn pack<'a>(w: Rows<'_>, blocks: &'a mut [Self::Block], scales: &'a mut [HalfLine]);
+}
+
+impl Stored for Eight {
+    const FORMAT: Format = Format::Q8_0;
+    fn pack<'a>(w: Rows<'_>, blocks: &'a mut [Self::Block], scales: &'a mut [HalfLine]) {
+        PackedBlocks::<Eight>::pack(w, blocks, scales);
+    }
+}
+
+impl Stored for Nibbles {
+    const FORMAT: Format = Format::Q4_0;
+    fn pack<'a>(w: Rows<'_>, blocks: &'a mut [Self::Block], scales: &'a mut [HalfLine]) {
+        PackedBlocks::<Nibbles>::pack(w, blocks, scales);
+    }
+}
+
+struct Scaled<C: Codes> {
+    x: Vec<f32>,
+    codes: Vec<i8>,
+    scales: Vec<f32>,
+    blocks: Vec<C::Block>,
+    of_w: Vec<C::Scales>,
+    /// The weight's own values, (n, k): what the plain loop reads.
+    w: Vec<f32>,
+    c: Vec<f32>,
+    /// (m, n, k)
+    shape: (usize, usize, usize),
+}
+
+impl<C: Stored> Scaled<C> {
+    fn body(d: &[usize], inputs: &mut Inputs) -> Body {
+        let (m, n, k) = (d[0], d[1], d[2]);
+        let mut stored = vec![0; C::FORMAT.bytes(n * k)];
+        let quantize = if C::FORMAT == Format::Q8_0 { quantize_q8_0 } else { quantize_q4_0 };
+        quantize(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite");
+        let mut w = filled(0.0, n * k);
+        crate::kernels::ggml::dequantize(inputs.cpu, C::FORMAT, &stored, &mut w);
+        let (mut blocks, mut of_w) =
+            (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, blocks_len(n, k)));
+        C::pack(Rows::new(C::FORMAT, n, k, &stored), &mut blocks, &mut of_w);
+        let (codes, scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
+        let (x, c) = (inputs.normal(m * k), filled(0.0, m * n));
+        let state = Scaled { x, codes, scales, blocks, of_w, w, c, shape: (m, n, k) };
+        Body::new(state, Scaled::<C>::ours, Scaled::<C>::plain, |s| s.c.clone())
+    }
+
+    fn ours(&mut self, run: &Run<'_>) {
+        let (m, n, k) = self.shape;
+        let part = super::parts(m, run) * k;
+        let rows = self.x.chunks(part).zip(self.codes.chunks_mut(part));
+        run.pool.run(rows.zip(self.scales.chunks_mut(part / BLOCK)), |((x, codes), scales), _| {
+            quantize_blocks(run.cpu, x, codes, scales);
+        });
+        let a = Quantized {
+            codes: MatRef::new(&self.codes, m, k),
+            scales: MatRef::new(&self.scales, m, k / BLOCK),
+        };
+        let w = PackedBlocks::<C>::new(n, k, &self.blocks, &self.of_w);
+        let job = GemmQ8::new(a, w, MatMut::new(&mut self.c, m, n));
+        let lines = GemmQ8::<C>::scratch_len(m, k);
+        if run.pool.threads() == 1 {
+            run.pool.run([job], |job, scratch| job.run(run.cpu, scratch.lines(lines)));
+        } else {
+            run.pool.run(job.pieces(), |job, scratch| job.run(run.cpu, scratch.lines(lines)));
+        }
+    }
+
+    /// The product of the floats.
+    fn plain(&mut self) {
+        let (_, n, k) = self.shape;
+        for (x, c) in self.x.chunks(k).zip(self.c.chunks_mut(n)) {
+            for (w, c) in self.w.chunks(k).zip(c) {
+                *c = w.iter().zip(x).map(|(w, x)| w * x).sum();
+            }
+        }
+    }
+}

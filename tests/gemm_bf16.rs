@@ -1,0 +1,190 @@
+//! Products of bfloat16: the law in plain loops, f64, inputs that are too small, what is not finite.
+
+mod common;
+use common::*;
+use samebits::kernels::Line;
+use samebits::kernels::activation::Activation;
+use samebits::kernels::bf16::{GemmBf16, PackedBf16};
+use samebits::kernels::gemm::{Accumulate, Bf16, Element, Epilogue, packed_len};
+use samebits::kernels::half::{bf16_to_f32, f32_to_bf16};
+use samebits::kernels::simd::fma;
+use samebits::kernels::view::{MatMut, MatRef};
+
+const LEAST: f32 = f32::from_bits((127 - 50) << 23);
+
+/// As it is multiplied: rounded, and 0 where it is less than 2⁻⁵⁰.
+fn seen(x: f32) -> f32 {
+    let x = bf16_to_f32(f32_to_bf16(x));
+    if x.abs() < LEAST { 0.0 } else { x }
+}
+
+/// The law for one element: `a` and `b` hold the k steps of a row and of a column.
+fn law(a: &[f32], b: &[f32], prior: f32) -> f32 {
+    let mut sum = prior;
+    for (a, b) in a.chunks(256).zip(b.chunks(256)) {
+        let mut block = 0.0;
+        for (a, b) in a.chunks(32).zip(b.chunks(32)) {
+            let mut chains = [0.0, 0.0];
+            for (i, (&a, &b)) in a.iter().zip(b).enumerate() {
+                chains[i % 2] = fma(seen(a), seen(b), chains[i % 2]);
+            }
+            block += chains[0] + chains[1];
+        }
+        sum += block;
+    }
+    sum
+}
+
+/// Values over so many powers of two.
+fn values(random: &mut Random, n: usize, powers: usize) -> Vec<f32> {
+    let x = random.normal(n);
+    x.iter().map(|x| x * f64::exp2(-(random.below(powers) as f64)) as f32).collect()
+}
+
+/// A (m, k), B (k, n) and its packed form.
+struct Inputs {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    bits: Vec<u16>,
+    shape: (usize, usize, usize),
+}
+
+impl Inputs {
+    fn new((m, n, k): (usize, usize, usize), powers: usize, seed: u64) -> Inputs {
+        let mut random = Random::new(seed);
+        let a = values(&mut random, m * k, powers);
+        let bits: Vec<u16> = values(&mut random, k * n, powers).into_iter().map(f32_to_bf16).collect();
+        Inputs { a, b: bits.iter().map(|&b| bf16_to_f32(b)).collect(), bits, shape: (m, n, k) }
+    }
+
+    fn column(&self, j: usize) -> Vec<f32> {
+        let (_, n, k) = self.shape;
+        (0..k).map(|q| self.b[q * n + j]).collect()
+    }
+
+    fn want(&self, prior: &[f32]) -> Vec<f32> {
+        let (m, n, k) = self.shape;
+        let columns: Vec<Vec<f32>> = (0..n).map(|j| self.column(j)).collect();
+        (0..m * n).map(|at| law(&self.a[at / n * k..][..k], &columns[at % n], prior[at])).collect()
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        let (m, n, k) = self.shape;
+        let prior = Random::new(3).normal(m * n);
+        let (fresh, added) = (self.want(&vec![0.0; m * n]), self.want(&prior));
+        for cpu in cpus() {
+            let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+            let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&self.bits), k, n), &mut groups);
+            let mut scratch = vec![Line([f32::NAN; 16]); GemmBf16::scratch_len(m, k)];
+            let mut c = vec![f32::NAN; m * n];
+            let a = MatRef::new(&self.a, m, k);
+            GemmBf16::new(a, b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
+            assert_same(&c, &fresh, format!("{m}x{n}x{k} on {cpu:?}"));
+            let mut c = prior.clone();
+            let job =
+                GemmBf16 { accumulate: Accumulate::Add, ..GemmBf16::new(a, b, MatMut::new(&mut c, m, n)) };
+            job.pieces().for_each(|piece| piece.run(cpu, &mut scratch));
+            assert_same(&c, &added, format!("{m}x{n}x{k} added on {cpu:?}"));
+        }
+    }
+}
+
+#[test]
+fn products_follow_the_law_at_every_length_and_odd_shapes() {
+    for k in 0..=67 {
+        Inputs::new((3, 21, k), 8, k as u64).check();
+    }
+    for m in 1..=19 {
+        Inputs::new((m, 35, 70), 8, m as u64).check();
+    }
+    for n in 1..=67 {
+        Inputs::new((1, n, 37), 8, n as u64).check();
+    }
+    for shape in [(7, 37, 1100), (1, 70, 2085), (53, 17, 300), (8, 130, 257)] {
+        if !slow() || shape.0 * shape.1 * shape.2 < 1 << 18 {
+            Inputs::new(shape, 8, 5).check();
+        }
+    }
+}
+
+/// Below 2⁻⁵⁰ an input is 0, from there on it counts.
+#[test]
+fn what_is_too_small_is_zero() {
+    Inputs::new((5, 33, 290), 110, 1).check();
+    let below = f32::from_bits(LEAST.to_bits() - (1 << 16));
+    for (x, want) in [(LEAST, LEAST), (-LEAST, -LEAST), (below, 0.0), (1e-40, 0.0), (-below, 0.0)] {
+        for cpu in cpus() {
+            for (a, b) in [(x, 1.0), (1.0, x)] {
+                let bits = [f32_to_bf16(b)];
+                let mut groups = vec![Bf16::ZERO; packed_len(1, 1)];
+                let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&bits), 1, 1), &mut groups);
+                let (mut c, mut scratch) = ([9.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 1)]);
+                GemmBf16::new(MatRef::new(&[a], 1, 1), b, MatMut::new(&mut c, 1, 1)).run(cpu, &mut scratch);
+                assert_same(&c, &[want], format!("{a:e} · {x:e} on {cpu:?}"));
+            }
+        }
+    }
+}
+
+/// Bias, activation, residual; A and C in columns.
+#[test]
+fn what_follows_the_sum_and_strides() {
+    let (m, n, k) = (7, 40, 300);
+    let inputs = Inputs::new((m, n, k), 4, 8);
+    let (bias, residual) = (Random::new(1).vec(n), Random::new(2).vec(m * n));
+    let turned: Vec<f32> = (0..k * m).map(|at| inputs.a[at % m * k + at / m]).collect();
+    let sums = inputs.want(&vec![0.0; m * n]);
+    for cpu in cpus() {
+        let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+        let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&inputs.bits), k, n), &mut groups);
+        let (mut c, mut scratch) = (vec![0.0; n * m], vec![Line::ZERO; GemmBf16::scratch_len(m, k)]);
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            activation: Activation::Relu,
+            residual: Some(MatRef::new(&residual, m, n)),
+            ..Epilogue::NONE
+        };
+        let (a, out) = (MatRef::new(&turned, k, m).t(), MatMut::new(&mut c, n, m).t());
+        GemmBf16 { epilogue, ..GemmBf16::new(a, b, out) }.run(cpu, &mut scratch);
+        for at in 0..m * n {
+            let sum = sums[at] + bias[at % n];
+            let want = (if sum > 0.0 { sum } else { 0.0 }) + residual[at];
+            assert_same(&[c[at % n * m + at / n]], &[want], format!("{at} on {cpu:?}"));
+        }
+    }
+}
+
+/// What is not finite reaches its row, or its column, and nothing else.
+#[test]
+fn what_is_not_finite_comes_through() {
+    let (m, n, k) = (3, 20, 70);
+    let mut inputs = Inputs::new((m, n, k), 1, 2);
+    inputs.a[k + 33] = f32::NAN;
+    inputs.bits[5 * n + 17] = f32_to_bf16(f32::INFINITY);
+    inputs.b[5 * n + 17] = f32::INFINITY;
+    inputs.check();
+}
+
+/// Against f64 of the rounded inputs: the header's bound.
+#[test]
+fn errors_stay_within_the_bound() {
+    const U: f64 = 1.0 / (1 << 24) as f64;
+    for (m, n, k) in [(4, 33, 256), (2, 17, 4096), (1, 16, 31)] {
+        let inputs = Inputs::new((m, n, k), 6, k as u64);
+        let cpu = cpus()[0];
+        let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+        let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&inputs.bits), k, n), &mut groups);
+        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmBf16::scratch_len(m, k)]);
+        GemmBf16::new(MatRef::new(&inputs.a, m, k), b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
+        for (at, &c) in c.iter().enumerate() {
+            let (mut sum, mut size) = (0.0, 0.0);
+            for (a, b) in inputs.a[at / n * k..][..k].iter().zip(inputs.column(at % n)) {
+                let product = f64::from(seen(*a)) * f64::from(seen(b));
+                (sum, size) = (sum + product, size + product.abs());
+            }
+            let steps = (k.min(32).div_ceil(2) + k.div_ceil(32).min(8) + k.div_ceil(256) + 2) as f64;
+            assert!((f64::from(c) - sum).abs() <= steps * U * size, "{m}x{n}x{k} {at}: {c} {sum}");
+        }
+    }
+}

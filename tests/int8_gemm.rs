@@ -1,0 +1,363 @@
+//! Products of integers of eight bits: exact against plain loops, with scales against the law in plain loops and f64.
+
+mod common;
+use common::*;
+use samebits::kernels::Line;
+use samebits::kernels::activation::Activation;
+use samebits::kernels::gemm::{Accumulate, Epilogue};
+use samebits::kernels::ggml::{Format, HalfLine, Rows, dequantize};
+use samebits::kernels::half::f16_to_f32;
+use samebits::kernels::int8::{
+    BLOCK, Codes, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len, quantize,
+    quantize_blocks,
+};
+use samebits::kernels::simd::fma;
+use samebits::kernels::view::{MatMut, MatRef};
+
+/// Any bytes, one in eight of them −128 and one the largest.
+fn bytes(random: &mut Random, n: usize) -> Vec<i8> {
+    (0..n)
+        .map(|_| match random.below(8) {
+            0 => -128,
+            1 => 127,
+            _ => random.bits() as i8,
+        })
+        .collect()
+}
+
+fn exact(a: &[i8], b: &[i8], (m, n, k): (usize, usize, usize)) -> Vec<i32> {
+    let pair = |i: usize, j: usize| (0..k).map(|q| i32::from(a[i * k + q]) * i32::from(b[q * n + j])).sum();
+    (0..m * n).map(|at| pair(at / n, at % n)).collect()
+}
+
+#[track_caller]
+fn check_exact((m, n, k): (usize, usize, usize), seed: u64) {
+    let mut random = Random::new(seed);
+    let (a, b) = (bytes(&mut random, m * k), bytes(&mut random, k * n));
+    let want = exact(&a, &b, (m, n, k));
+    let mut blocks = vec![Eight::EMPTY; blocks_len(n, k)];
+    let b = PackedI8::pack(MatRef::new(&b, k, n), &mut blocks);
+    for cpu in variants() {
+        let mut scratch = vec![Line([f32::NAN; 16]); GemmI8::scratch_len(m, k)];
+        let mut c = vec![i32::MIN; m * n];
+        let (rows, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
+        GemmI8 { a: rows, b, c: out, accumulate: Accumulate::Overwrite }.run(cpu, &mut scratch);
+        assert!(c == want, "{m}x{n}x{k} on {cpu:?}");
+        let job = GemmI8 { a: rows, b, c: MatMut::new(&mut c, m, n), accumulate: Accumulate::Add };
+        job.pieces().for_each(|piece| piece.run(cpu, &mut scratch));
+        assert!(c.iter().zip(&want).all(|(c, w)| *c == 2 * w), "{m}x{n}x{k} twice on {cpu:?}");
+    }
+}
+
+#[test]
+fn integers_are_exact_at_every_length_and_odd_shapes() {
+    for k in 0..=67 {
+        check_exact((3, 21, k), k as u64);
+    }
+    for m in 1..=27 {
+        check_exact((m, 35, 70), m as u64);
+    }
+    for n in 0..=67 {
+        check_exact((1, n, 37), n as u64);
+    }
+    for shape in [(13, 37, 1100), (1, 70, 2100), (100, 33, 130), (97, 16, 1024), (8, 130, 257)] {
+        if !slow() || shape.0 * shape.1 * shape.2 < 1 << 19 {
+            check_exact(shape, 5);
+        }
+    }
+}
+
+/// The largest sums of each sign, where a product of half words would be cut.
+#[test]
+fn extremes_are_not_cut() {
+    let (m, n, k) = (5, 40, 512);
+    for (x, y) in [(-128, -128), (-128, 127), (127, -128), (127, 127)] {
+        let (a, b) = (vec![x; m * k], vec![y; k * n]);
+        let mut blocks = vec![Eight::EMPTY; blocks_len(n, k)];
+        let b = PackedI8::pack(MatRef::new(&b, k, n), &mut blocks);
+        for cpu in variants() {
+            let (mut c, mut scratch) = (vec![0; m * n], vec![Line::ZERO; GemmI8::scratch_len(m, k)]);
+            let (a, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
+            GemmI8 { a, b, c: out, accumulate: Accumulate::Overwrite }.run(cpu, &mut scratch);
+            assert!(c.iter().all(|&c| c == i32::from(x) * i32::from(y) * k as i32), "{x} · {y} on {cpu:?}");
+        }
+    }
+}
+
+/// A and C across memory, B from rows of weights.
+#[test]
+fn strides_do_not_matter() {
+    let (m, n, k) = (14, 37, 75);
+    let mut random = Random::new(9);
+    let (a, w) = (bytes(&mut random, k * m), bytes(&mut random, n * k));
+    let (a, w) = (MatRef::new(&a, k, m).t(), MatRef::new(&w, n, k).t());
+    let mut blocks = vec![Eight::EMPTY; blocks_len(n, k)];
+    let b = PackedI8::pack(w, &mut blocks);
+    for cpu in variants() {
+        let (mut c, mut scratch) = (vec![0; n * m], vec![Line::ZERO; GemmI8::scratch_len(m, k)]);
+        let out = MatMut::new(&mut c, n, m).t();
+        GemmI8 { a, b, c: out, accumulate: Accumulate::Overwrite }.run(cpu, &mut scratch);
+        for i in 0..m {
+            for j in 0..n {
+                let want: i32 = (0..k).map(|q| i32::from(a.get(i, q)) * i32::from(w.get(q, j))).sum();
+                assert_eq!(c[j * m + i], want, "({i}, {j}) on {cpu:?}");
+            }
+        }
+    }
+}
+
+/// A weight as its file holds it: any codes, any finite scales.
+struct Weight {
+    format: Format,
+    stored: Vec<u8>,
+    n: usize,
+    k: usize,
+}
+
+impl Weight {
+    fn new(format: Format, n: usize, k: usize, random: &mut Random) -> Weight {
+        let mut stored: Vec<u8> = (0..format.bytes(n * k)).map(|_| random.bits() as u8).collect();
+        for block in stored.chunks_mut(format.block_bytes()) {
+            block[1] &= 0xbf; // |d| < 2
+        }
+        Weight { format, stored, n, k }
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::new(self.format, self.n, self.k, &self.stored)
+    }
+
+    /// Scale and integers of block `b` of row `j`.
+    fn block(&self, j: usize, b: usize) -> (f32, Vec<i32>) {
+        let bytes = self.format.block_bytes();
+        let block = &self.stored[(j * self.k / BLOCK + b) * bytes..][..bytes];
+        let codes = match self.format {
+            Format::Q8_0 => block[2..].iter().map(|&x| i32::from(x as i8)).collect(),
+            _ => (0..BLOCK).map(|i| i32::from(block[2 + i % 16] >> (i / 16 * 4) & 15) - 8).collect(),
+        };
+        (f16_to_f32(u16::from_le_bytes([block[0], block[1]])), codes)
+    }
+}
+
+/// The law in plain loops, for one element of C.
+fn law(codes: &[i8], scales: &[f32], w: &Weight, j: usize, prior: f32) -> f32 {
+    let mut sum = prior;
+    for b0 in (0..scales.len()).step_by(8) {
+        let mut chain = 0.0;
+        for b in b0..(b0 + 8).min(scales.len()) {
+            let (d, integers) = w.block(j, b);
+            let p: i32 = codes[BLOCK * b..].iter().zip(&integers).map(|(&a, w)| i32::from(a) * w).sum();
+            chain = fma(p as f32, scales[b] * d, chain);
+        }
+        sum += chain;
+    }
+    sum
+}
+
+/// Calls `check` with both kinds of weight of a shape, packed.
+fn packed(n: usize, k: usize, seed: u64, check: &mut dyn Check) {
+    let mut random = Random::new(seed);
+    let mut scales = vec![HalfLine::ZERO; blocks_len(n, k)];
+    let w = Weight::new(Format::Q8_0, n, k, &mut random);
+    let mut blocks = vec![Eight::EMPTY; blocks_len(n, k)];
+    check.eight(&w, PackedBlocks::<Eight>::pack(w.rows(), &mut blocks, &mut scales));
+    let w = Weight::new(Format::Q4_0, n, k, &mut random);
+    let mut blocks = vec![Nibbles::EMPTY; blocks_len(n, k)];
+    check.four(&w, PackedBlocks::<Nibbles>::pack(w.rows(), &mut blocks, &mut scales));
+}
+
+trait Check {
+    fn eight(&mut self, w: &Weight, packed: PackedBlocks<'_, Eight>);
+    fn four(&mut self, w: &Weight, packed: PackedBlocks<'_, Nibbles>);
+}
+
+/// Every variant gives the law's bits: whole, in pieces, added to C.
+struct Twin {
+    m: usize,
+}
+
+impl Twin {
+    fn check<C: Codes>(&self, w: &Weight, packed: PackedBlocks<'_, C>) {
+        let (m, n, k) = (self.m, w.n, w.k);
+        let mut random = Random::new(7);
+        let x: Vec<f32> = random.normal(m * k).iter().map(|x| x * (1 << random.below(9)) as f32).collect();
+        let (mut codes, mut scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
+        quantize_blocks(cpus()[0], &x, &mut codes, &mut scales);
+        let prior = random.normal(m * n);
+        let blocks = k / BLOCK;
+        let want = |from: &[f32]| -> Vec<f32> {
+            let row = |i: usize| (&codes[i * k..(i + 1) * k], &scales[i * blocks..(i + 1) * blocks]);
+            (0..m * n).map(|at| law(row(at / n).0, row(at / n).1, w, at % n, from[at])).collect()
+        };
+        let (fresh, added) = (want(&vec![0.0; m * n]), want(&prior));
+        let a = Quantized { codes: MatRef::new(&codes, m, k), scales: MatRef::new(&scales, m, blocks) };
+        for cpu in variants() {
+            let what = || format!("{} {m}x{n}x{k} on {cpu:?} {:?}", w.format, cpu.features().avx512_vnni);
+            let mut scratch = vec![Line([f32::NAN; 16]); GemmQ8::<C>::scratch_len(m, k)];
+            let mut c = vec![f32::NAN; m * n];
+            GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
+            assert_same(&c, &fresh, what());
+            let mut c = prior.clone();
+            let job =
+                GemmQ8 { accumulate: Accumulate::Add, ..GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)) };
+            job.pieces().for_each(|piece| piece.run(cpu, &mut scratch));
+            assert_same(&c, &added, what());
+        }
+    }
+}
+
+impl Check for Twin {
+    fn eight(&mut self, w: &Weight, packed: PackedBlocks<'_, Eight>) {
+        self.check(w, packed);
+    }
+    fn four(&mut self, w: &Weight, packed: PackedBlocks<'_, Nibbles>) {
+        self.check(w, packed);
+    }
+}
+
+#[test]
+fn scaled_products_follow_the_law() {
+    for n in 1..=67 {
+        packed(n, 96, n as u64, &mut Twin { m: 1 });
+    }
+    for m in 1..=27 {
+        packed(37, 64, m as u64, &mut Twin { m });
+    }
+    for blocks in 0..=11 {
+        packed(20, 32 * blocks, blocks as u64, &mut Twin { m: 5 });
+    }
+    for (m, n, k) in [(1, 70, 2144), (13, 35, 1056), (8, 48, 1280), (100, 17, 96)] {
+        if !slow() || m == 1 {
+            packed(n, k, 3, &mut Twin { m });
+        }
+    }
+}
+
+/// Bias, activation, residual; C in columns.
+#[test]
+fn what_follows_the_sum() {
+    let (m, n, k) = (7, 40, 320);
+    let mut random = Random::new(4);
+    let w = Weight::new(Format::Q8_0, n, k, &mut random);
+    let (mut blocks, mut of_w) =
+        (vec![Eight::EMPTY; blocks_len(n, k)], vec![HalfLine::ZERO; blocks_len(n, k)]);
+    let packed = PackedBlocks::<Eight>::pack(w.rows(), &mut blocks, &mut of_w);
+    let (x, bias, residual) = (random.normal(m * k), random.vec(n), random.vec(m * n));
+    let (mut codes, mut scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
+    quantize_blocks(cpus()[0], &x, &mut codes, &mut scales);
+    let a = Quantized { codes: MatRef::new(&codes, m, k), scales: MatRef::new(&scales, m, k / BLOCK) };
+    for cpu in variants() {
+        let mut c = vec![0.0; n * m];
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            activation: Activation::Relu,
+            residual: Some(MatRef::new(&residual, m, n)),
+            ..Epilogue::NONE
+        };
+        let mut scratch = vec![Line::ZERO; GemmQ8::<Eight>::scratch_len(m, k)];
+        let out = MatMut::new(&mut c, n, m).t();
+        GemmQ8 { epilogue, ..GemmQ8::new(a, packed, out) }.run(cpu, &mut scratch);
+        for i in 0..m {
+            for j in 0..n {
+                let sum =
+                    law(&codes[i * k..][..k], &scales[i * k / BLOCK..][..k / BLOCK], &w, j, 0.0) + bias[j];
+                let want = (if sum > 0.0 { sum } else { 0.0 }) + residual[i * n + j];
+                assert_same(&[c[j * m + i]], &[want], format!("({i}, {j}) on {cpu:?}"));
+            }
+        }
+    }
+}
+
+/// Rows in blocks are rows of 32, and weights decode to ggml's values.
+#[test]
+fn codes_are_those_of_rows_and_of_files() {
+    for cpu in cpus() {
+        let x = Random::new(6).normal(640);
+        let (mut codes, mut scales) = (vec![0; 640], vec![0.0; 20]);
+        quantize_blocks(cpu, &x, &mut codes, &mut scales);
+        for ((x, got), scale) in x.chunks(BLOCK).zip(codes.chunks(BLOCK)).zip(scales) {
+            let mut want = vec![0; BLOCK];
+            assert_eq!(quantize(cpu, x, &mut want), scale);
+            assert_eq!(got, want);
+        }
+    }
+    for format in [Format::Q8_0, Format::Q4_0] {
+        let w = Weight::new(format, 3, 64, &mut Random::new(8));
+        let mut decoded = vec![0.0; 192];
+        dequantize(cpus()[0], format, &w.stored, &mut decoded);
+        for (i, &x) in decoded.iter().enumerate() {
+            let (d, integers) = w.block(i / 64, i % 64 / BLOCK);
+            assert_eq!(x, d * integers[i % BLOCK] as f32, "{format} {i}");
+        }
+    }
+}
+
+/// What is not finite is not hidden.
+#[test]
+fn a_row_with_a_nan_gives_nan_and_no_other_does() {
+    let (m, n, k) = (3, 20, 96);
+    let mut random = Random::new(4);
+    let w = Weight::new(Format::Q8_0, n, k, &mut random);
+    let (mut blocks, mut of_w) =
+        (vec![Eight::EMPTY; blocks_len(n, k)], vec![HalfLine::ZERO; blocks_len(n, k)]);
+    let packed = PackedBlocks::<Eight>::pack(w.rows(), &mut blocks, &mut of_w);
+    let mut x = random.normal(m * k);
+    x[k + 40] = f32::INFINITY;
+    for cpu in variants() {
+        let (mut codes, mut scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
+        quantize_blocks(cpu, &x, &mut codes, &mut scales);
+        let a = Quantized { codes: MatRef::new(&codes, m, k), scales: MatRef::new(&scales, m, k / BLOCK) };
+        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmQ8::<Eight>::scratch_len(m, k)]);
+        GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
+        let nan: Vec<bool> = c.chunks(n).map(|row| row.iter().all(|c| c.is_nan())).collect();
+        assert_eq!(nan, [false, true, false], "{cpu:?}");
+        assert!(c.iter().enumerate().all(|(i, c)| c.is_nan() == (i / n == 1)));
+    }
+}
+
+/// Against f64: the header's bound over the codes' own values, and that of quantising over the floats.
+#[test]
+fn errors_stay_within_the_bound() {
+    const U: f64 = 1.0 / (1 << 24) as f64;
+    for (m, n, k) in [(4, 33, 256), (2, 17, 2048), (1, 16, 32)] {
+        let mut random = Random::new(k as u64);
+        let w = Weight::new(Format::Q8_0, n, k, &mut random);
+        let (mut blocks, mut of_w) =
+            (vec![Eight::EMPTY; blocks_len(n, k)], vec![HalfLine::ZERO; blocks_len(n, k)]);
+        let packed = PackedBlocks::<Eight>::pack(w.rows(), &mut blocks, &mut of_w);
+        let x = random.normal(m * k);
+        let (mut codes, mut scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
+        quantize_blocks(cpus()[0], &x, &mut codes, &mut scales);
+        let a = Quantized { codes: MatRef::new(&codes, m, k), scales: MatRef::new(&scales, m, k / BLOCK) };
+        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmQ8::<Eight>::scratch_len(m, k)]);
+        GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)).run(cpus()[0], &mut scratch);
+        for (at, &c) in c.iter().enumerate() {
+            let (mut of_codes, mut size, mut of_floats, mut lost) = (0.0, 0.0, 0.0, 0.0);
+            for q in 0..k {
+                let i = at / n * k + q;
+                let (d, integers) = w.block(at % n, q / BLOCK);
+                let (w, d_a) = (f64::from(d) * f64::from(integers[q % BLOCK]), f64::from(scales[i / BLOCK]));
+                let product = f64::from(codes[i]) * d_a * w;
+                (of_codes, size) = (of_codes + product, size + product.abs());
+                of_floats += f64::from(x[i]) * w;
+                lost += (0.5 + 1.0 / 32768.0) * d_a * w.abs();
+            }
+            let steps = (k.min(256) / BLOCK + k.div_ceil(256) + 2) as f64;
+            assert!((f64::from(c) - of_codes).abs() <= steps * U * size, "{m}x{n}x{k} {at}: {c} {of_codes}");
+            assert!(
+                (f64::from(c) - of_floats).abs() <= lost + steps * U * size,
+                "{m}x{n}x{k} {at} of floats"
+            );
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "gemm_i8: A (2, 3) · B (4, 5) → C (2, 5)")]
+fn shapes_that_do_not_belong_together() {
+    let mut blocks = vec![Eight::EMPTY; blocks_len(5, 4)];
+    let b = PackedI8::pack(MatRef::new(&[0; 20], 4, 5), &mut blocks);
+    let mut c = [0; 10];
+    let (a, c) = (MatRef::new(&[0; 6], 2, 3), MatMut::new(&mut c, 2, 5));
+    GemmI8 { a, b, c, accumulate: Accumulate::Overwrite }.run(cpus()[0], &mut []);
+}
