@@ -64,33 +64,37 @@ impl QuadKernel for Integers {
     type Output = f64;
     #[inline(always)]
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) -> f64 {
-        match Q::TILE.0 * Q::TILE.1 {
-            24 => quads::<S, Q, 24>((s, q), self.steps),
-            4 => quads::<S, Q, 4>((s, q), self.steps),
-            _ => quads::<S, Q, 2>((s, q), self.steps),
+        match Q::TILE {
+            (12, 2, _) => quads::<S, Q, 12, 2>((s, q), self.steps),
+            (4, 1, _) => quads::<S, Q, 4, 1>((s, q), self.steps),
+            _ => quads::<S, Q, 2, 1>((s, q), self.steps),
         }
     }
 }
 
+/// The tile's sums, of rows that are read anew at each step, or products would be taken out of the loop.
 #[inline(always)]
-fn quads<S: Simd, Q: Quads<S>, const N: usize>((s, q): (S, Q), steps: usize) -> f64 {
-    let left = black_box([0x0301_fe02, 0x0102_0203]);
-    let right = q.right(s, s.splat_i(black_box(0x0504_0302)));
-    let mut sums = [q.start(s, 0); N];
-    for (i, sum) in sums.iter_mut().enumerate() {
-        *sum = q.start(s, black_box(i as i32));
+fn quads<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>((s, q): (S, Q), steps: usize) -> f64 {
+    let mut rows = [[0x0301_fe02, 0x0102_0203]; MR];
+    let mut right = [q.right(s, s.splat_i(0)); NP];
+    for (i, right) in right.iter_mut().enumerate() {
+        *right = q.right(s, s.splat_i(black_box(0x0504_0302 + i as i32)));
     }
+    let mut sums = [[q.start(s, black_box(0)); NP]; MR];
     for _ in 0..steps {
-        for sum in &mut sums {
-            *sum = q.dot(s, left, right, *sum);
+        black_box(&mut rows);
+        for (sums, &row) in sums.iter_mut().zip(&rows) {
+            for (sum, &right) in sums.iter_mut().zip(&right) {
+                *sum = q.dot(s, row, right, *sum);
+            }
         }
     }
-    for sum in sums {
+    for sum in sums.into_iter().flatten() {
         let mut out = [0; LANES];
         s.store_i(&mut out, q.total(s, sum));
         black_box(out);
     }
-    (steps * N * LANES * 8) as f64
+    (steps * MR * NP * LANES * 8) as f64
 }
 
 /// How memory is touched.

@@ -179,8 +179,9 @@ impl Product {
         )
     }
 
-    /// With B in bfloat16, packed once, and A rounded on its way.
+    /// With both in bfloat16, B packed once.
     fn bf16(mut self, inputs: &Inputs) -> Body {
+        self.a.iter_mut().for_each(|a| *a = half::bf16_to_f32(half::f32_to_bf16(*a)));
         let bits: Vec<u16> = self.b.iter().map(|&b| half::f32_to_bf16(b)).collect();
         self.b = bits.iter().map(|&b| half::bf16_to_f32(b)).collect();
         let mut groups = filled(Bf16::ZERO, packed_len(self.k, self.n));

@@ -55,15 +55,15 @@ pub const FAMILY: &[Entry] = &[
     },
 ];
 
-/// `d` is m, n, k; 32 weights take so many bytes.
+/// `d` is m, n, k, whose k is filled up to blocks; 32 weights take so many bytes.
 fn product(d: &[usize], bytes: usize) -> Work {
-    let (m, n, k) = (d[0], d[1], d[2]);
+    let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK));
     Work::integers(2.0 * (m * n) as f64 * k as f64, m * k + n * k / BLOCK * bytes + 4 * m * n)
 }
 
 /// `d` is n, k.
 fn vector(d: &[usize], bytes: usize) -> Work {
-    let (n, k) = (d[0], d[1]);
+    let (n, k) = (d[0], d[1].next_multiple_of(BLOCK));
     Work::memory(2.0 * (n * k) as f64, Access::Read, n * k / BLOCK * bytes + 4 * (n + k))
 }
 
@@ -83,7 +83,7 @@ struct Exact {
 
 impl Exact {
     fn body(d: &[usize], inputs: &mut Inputs) -> Body {
-        let (m, n, k) = (d[0], d[1], d[2]);
+        let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK));
         let (a, b) = (codes(m * k, inputs), codes(k * n, inputs));
         let mut blocks = filled(Eight::EMPTY, blocks_len(n, k));
         PackedI8::pack(MatRef::new(&b, k, n), &mut blocks);
@@ -152,7 +152,7 @@ struct Scaled<C: Codes> {
 
 impl<C: Stored> Scaled<C> {
     fn body(d: &[usize], inputs: &mut Inputs) -> Body {
-        let (m, n, k) = (d[0], d[1], d[2]);
+        let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK));
         let mut stored = vec![0; C::FORMAT.bytes(n * k)];
         let quantize = if C::FORMAT == Format::Q8_0 { quantize_q8_0 } else { quantize_q4_0 };
         quantize(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite");
@@ -162,7 +162,11 @@ impl<C: Stored> Scaled<C> {
             (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, blocks_len(n, k)));
         C::pack(Rows::new(C::FORMAT, n, k, &stored), &mut blocks, &mut of_w);
         let (codes, scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
-        let (x, c) = (inputs.normal(m * k), filled(0.0, m * n));
+        // 64ths, the first of a block the largest: quantising loses nothing, so that the plain loop computes the same.
+        let mut x: Vec<f32> =
+            inputs.below(255, m * k).into_iter().map(|x| (x as f32 - 127.0) / 64.0).collect();
+        x.iter_mut().step_by(BLOCK).for_each(|x| *x = 127.0 / 64.0);
+        let c = filled(0.0, m * n);
         let state = Scaled { x, codes, scales, blocks, of_w, w, c, shape: (m, n, k) };
         Body::new(state, Scaled::<C>::ours, Scaled::<C>::plain, |s| s.c.clone())
     }
