@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::http::{BODY, Head, Reader, Refusal, Request, Stop, USE_GET, USE_POST};
+use super::http::{BODY, Framing, Head, Reader, Refusal, Request, Stop, USE_GET, USE_POST};
 use super::response::{After, Response};
 use super::{Job, Place, Shared, To};
 
@@ -51,18 +51,18 @@ impl Shared {
             Err(Stop::Refused(refusal)) => return refuse("GET", &refusal, After::Close),
         };
         let after = if head.keeps { may } else { After::Close };
-        let length = head.length.unwrap_or(0);
+        let follows = head.framing.is_something();
         let wanted = match self.wanted(&head) {
             Ok(wanted) => wanted,
             // A body that was not read is not a request.
             Err(refusal) => {
-                return refuse(&head.method, &refusal, if length > 0 { After::Close } else { after });
+                return refuse(&head.method, &refusal, if follows { After::Close } else { after });
             }
         };
-        if length > 0 && head.get("expect").is_some() {
+        if follows && head.get("expect").is_some() {
             (&Timed::until(stream, self.limits.answer)).write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
         }
-        let body = match reader.body(length) {
+        let body = match reader.body(head.framing) {
             Ok(body) => body,
             Err(Stop::Gone) => return None,
             Err(Stop::Refused(refusal)) => return refuse(&head.method, &refusal, After::Close),
@@ -91,7 +91,7 @@ impl Shared {
         if fixed.is_none_or(|fixed| fixed.to == To::Known) {
             self.door.check_token(head)?;
         }
-        if head.length.is_some_and(|length| length > BODY) {
+        if matches!(head.framing, Framing::Length(length) if length > BODY) {
             return Err(Refusal::new(413, "a body has at most 1 MiB"));
         }
         if head.get("expect").is_some_and(|expect| !expect.eq_ignore_ascii_case("100-continue")) {
@@ -111,7 +111,9 @@ impl Shared {
     /// Waits for its turn, and for the answer.
     fn compute(&self, request: Request) -> Response {
         let (reply, answer) = sync_channel(1);
-        let asked = self.jobs.send(Job { request, reply });
+        let slow = self.site.slow.contains(&request.path.as_str());
+        let jobs = if slow { &self.jobs.slow } else { &self.jobs.quick };
+        let asked = jobs.send(Job { request, reply });
         let ended = |()| Response::refused(&Refusal::new(503, "the server ends"));
         asked.map_err(|_| ()).and_then(|()| answer.recv().map_err(|_| ())).unwrap_or_else(ended)
     }
@@ -121,7 +123,7 @@ impl Shared {
     }
 }
 
-/// A body is JSON, plain, of a length that is known.
+/// A body is JSON, plain, and it is said where it ends.
 fn check_media(head: &Head) -> Result<(), Refusal> {
     let kind = head.get("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -131,7 +133,10 @@ fn check_media(head: &Head) -> Result<(), Refusal> {
     if head.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(Refusal::new(415, "send the body as it is, not compressed"));
     }
-    head.length.map(|_| ()).ok_or(Refusal::new(411, "send Content-Length"))
+    match head.framing {
+        Framing::None => Err(Refusal::new(411, "send Content-Length")),
+        Framing::Length(_) | Framing::Chunked => Ok(()),
+    }
 }
 
 /// Closes a connection so that the last answer arrives: says that no more comes, and passes over what still does.

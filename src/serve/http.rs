@@ -6,10 +6,11 @@
 //!
 //! Where two readers could understand the same bytes differently they are refused, for that is how requests are
 //! smuggled: a line that ends with LF alone, white space before a colon, a folded line, two lengths, a length beside a
-//! transfer coding. Nothing is allocated that has not arrived.
+//! transfer coding, a chunk that is longer than it says. Nothing is allocated that has not arrived.
 
 use std::borrow::Cow;
-use std::io::{ErrorKind, Read};
+
+pub use super::reader::Reader;
 
 /// Bytes of a request line, at most.
 pub const LINE: usize = 8 << 10;
@@ -17,7 +18,7 @@ pub const LINE: usize = 8 << 10;
 pub const HEAD: usize = 16 << 10;
 /// Header fields of a head, at most.
 pub const FIELDS: usize = 100;
-/// Bytes of a body, at most.
+/// Bytes of a body, at most; of one in chunks, what frames them counts too.
 pub const BODY: u64 = 1 << 20;
 
 /// Why a request is not answered as it was asked.
@@ -56,8 +57,26 @@ impl From<Refusal> for Stop {
     }
 }
 
-fn bad(what: &'static str) -> Refusal {
+pub(super) fn bad(what: &'static str) -> Refusal {
     Refusal::new(400, what)
+}
+
+/// How a head says where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// After a chunk of no bytes.
+    Chunked,
+}
+
+impl Framing {
+    /// Whether something follows the head.
+    pub fn is_something(self) -> bool {
+        !matches!(self, Framing::None | Framing::Length(0))
+    }
 }
 
 /// What stands before a body.
@@ -67,8 +86,8 @@ pub struct Head {
     pub method: String,
     /// The path, without what follows a `?`.
     pub path: String,
-    /// Bytes of the body, where that is said.
-    pub length: Option<u64>,
+    /// Where the body ends.
+    pub framing: Framing,
     /// Whether the client would ask again on this connection.
     pub keeps: bool,
     /// Names in lower case, and values.
@@ -92,11 +111,11 @@ impl Head {
             }
             fields.push(field(line?)?);
         }
-        let mut head = Head { method, path, length: None, keeps: false, fields };
+        let mut head = Head { method, path, framing: Framing::None, keeps: false, fields };
         if head.all("host").count() != 1 {
             return Err(bad("a request needs one Host"));
         }
-        head.length = head.framing()?;
+        head.framing = head.body_of(minor)?;
         let says = |word: &str| {
             let words = head.all("connection").flat_map(|value| value.split(','));
             words.map(str::trim).any(|w| w.eq_ignore_ascii_case(word))
@@ -115,25 +134,30 @@ impl Head {
         self.fields.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body's length; there is one way to say it.
-    fn framing(&self) -> Result<Option<u64>, Refusal> {
+    /// The body's length, or that it comes in chunks; there is one way to say it.
+    fn body_of(&self, minor: u8) -> Result<Framing, Refusal> {
         let mut lengths = self.all("content-length");
         let (length, another) = (lengths.next(), lengths.next());
-        if self.get("transfer-encoding").is_some() {
-            return Err(match length {
-                Some(_) => bad("a length and a transfer coding exclude each other"),
-                None => Refusal::new(501, "transfer codings are not supported: send Content-Length"),
-            });
+        let mut codings = self.all("transfer-encoding");
+        if let Some(coding) = codings.next() {
+            return match (length, codings.next()) {
+                (Some(_), _) => Err(bad("a length and a transfer coding exclude each other")),
+                (None, Some(_)) => Err(bad("more than one Transfer-Encoding")),
+                // RFC 9112, 6.1: who speaks 1.0 may not know what it passes on.
+                _ if minor == 0 => Err(bad("HTTP/1.0 has no transfer codings")),
+                _ if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
+                _ => Err(Refusal::new(501, "the one transfer coding that is known is chunked")),
+            };
         }
         if another.is_some() {
             return Err(bad("more than one Content-Length"));
         }
-        let Some(length) = length else { return Ok(None) };
+        let Some(length) = length else { return Ok(Framing::None) };
         if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
             return Err(bad("Content-Length is a number"));
         }
         // All digits: what does not fit is larger than any limit.
-        Ok(Some(length.parse().unwrap_or(u64::MAX)))
+        Ok(Framing::Length(length.parse().unwrap_or(u64::MAX)))
     }
 }
 
@@ -164,7 +188,7 @@ fn request_line(line: &[u8]) -> Result<(String, String, u8), Refusal> {
 }
 
 /// `Name: value`
-fn field(line: &[u8]) -> Result<(String, String), Refusal> {
+pub(super) fn field(line: &[u8]) -> Result<(String, String), Refusal> {
     let colon = line.iter().position(|&b| b == b':').ok_or(bad("a header field is NAME: VALUE"))?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if !is_token(name) {
@@ -182,7 +206,7 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(allowed)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -193,112 +217,4 @@ pub struct Request {
     pub path: String,
     /// Its body.
     pub body: Vec<u8>,
-}
-
-/// Takes requests off a stream of bytes.
-pub struct Reader<R> {
-    from: R,
-    /// What has come and was not taken.
-    bytes: Vec<u8>,
-}
-
-impl<R: Read> Reader<R> {
-    /// Nothing read yet.
-    pub const fn new(from: R) -> Reader<R> {
-        Reader { from, bytes: Vec::new() }
-    }
-
-    /// Where the bytes come from, and whether some have come already.
-    pub fn source(&mut self) -> (&mut R, bool) {
-        (&mut self.from, !self.bytes.is_empty())
-    }
-
-    /// The next head; none where nothing came, or the stream ended in good order.
-    ///
-    /// # Errors
-    /// Where it is refused, came too slowly, or the stream ended within it.
-    pub fn head(&mut self) -> Result<Option<Head>, Stop> {
-        // Where the line begins that is being read, how far it was looked at, and lines before it.
-        let (mut line, mut seen, mut lines) = (0, 0, 0);
-        let mut skipped = false;
-        loop {
-            while let Some(n) = self.bytes[seen..].iter().position(|&b| b == b'\n') {
-                let end = seen + n;
-                if end == line || self.bytes[end - 1] != b'\r' {
-                    return Err(bad("a line must end with CR LF").into());
-                }
-                let empty = end - 1 == line;
-                if empty && lines == 0 {
-                    // RFC 9112, 2.2: an empty line before a request is passed over; here, one.
-                    if core::mem::replace(&mut skipped, true) {
-                        return Err(bad("empty lines").into());
-                    }
-                    self.bytes.drain(..=end);
-                    (line, seen) = (0, 0);
-                    continue;
-                }
-                check_size(end, lines)?;
-                if empty {
-                    let head = Head::parse(&self.bytes[..line]);
-                    self.bytes.drain(..=end);
-                    return Ok(Some(head?));
-                }
-                (line, seen, lines) = (end + 1, end + 1, lines + 1);
-            }
-            seen = self.bytes.len();
-            check_size(seen, lines)?;
-            match self.fill() {
-                Ok(0) | Err(Stop::Refused(_)) if self.bytes.is_empty() => return Ok(None),
-                Ok(0) => return Err(Stop::Gone),
-                Ok(_) => {}
-                Err(stop) => return Err(stop),
-            }
-        }
-    }
-
-    /// A body of `length` bytes.
-    ///
-    /// # Errors
-    /// Where it is too long, came too slowly, or the stream ended within it.
-    pub fn body(&mut self, length: u64) -> Result<Vec<u8>, Stop> {
-        if length > BODY {
-            return Err(Refusal::new(413, "a body has at most 1 MiB").into());
-        }
-        while (self.bytes.len() as u64) < length {
-            if self.fill()? == 0 {
-                return Err(Stop::Gone);
-            }
-        }
-        let rest = self.bytes.split_off(length as usize); // at most BODY
-        Ok(core::mem::replace(&mut self.bytes, rest))
-    }
-
-    /// Reads what is there, some KiB of it.
-    fn fill(&mut self) -> Result<usize, Stop> {
-        let mut chunk = [0; 8 << 10];
-        loop {
-            return match self.from.read(&mut chunk) {
-                Ok(n) => {
-                    self.bytes.extend_from_slice(&chunk[..n]);
-                    Ok(n)
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
-                    Err(Refusal::new(408, "the request did not come in time").into())
-                }
-                Err(_) => Err(Stop::Gone),
-            };
-        }
-    }
-}
-
-/// Whether a head may have so many bytes, after so many whole lines.
-fn check_size(bytes: usize, lines: usize) -> Result<(), Refusal> {
-    if lines == 0 && bytes > LINE {
-        return Err(Refusal::new(414, "a first line has at most 8 KiB"));
-    }
-    if bytes > HEAD {
-        return Err(Refusal::new(431, "a head has at most 16 KiB"));
-    }
-    Ok(())
 }

@@ -1,13 +1,14 @@
-//! A small HTTP server: one connection a thread, one computation at a time.
+//! A small HTTP server: one connection a thread, one computation at a time, and one that takes long.
 //!
 //! ```text
 //!   listener ─► a thread a connection, 64 at most ─ head, who asks?, body ─┐ queue          the thread of `run`
-//!                  ▲                                                       └──────► request ─► answer ─┐
+//!                  ▲                                                       ├──────► request ─► answer ─┐
+//!                  │                                                       └──────► slow ones, beside it
 //!                  └──────────────────────── response ◄────────────────────────────────────────────────┘
 //! ```
 //!
-//! * Connections wait, computations do not overlap: one request's answer never depends on others, and the memory of
-//!   computing is that of one.
+//! * Connections wait, computations of a queue do not overlap: one request's answer never depends on others, and the memory
+//!   of computing is that of two. What may take minutes has a queue of its own, so nobody else waits for it.
 //! * Everything has a bound: connections, bytes of heads and bodies, time for a request from its first byte on and for an
 //!   answer, requests of a connection, bytes of answers that are under way.
 //! * A request that is refused before its body was read is told so, and what it still sends is passed over for a second:
@@ -17,6 +18,7 @@ mod connection;
 pub mod door;
 pub mod http;
 pub mod page;
+mod reader;
 pub mod response;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -90,6 +92,14 @@ pub struct Site {
     pub fixed: Vec<Fixed>,
     /// Paths of what POST computes from JSON.
     pub computed: &'static [&'static str],
+    /// Those of them that may take long.
+    pub slow: &'static [&'static str],
+}
+
+/// One of what is quick, one of what may take long.
+struct Lanes<T> {
+    quick: T,
+    slow: T,
 }
 
 /// What all connections share.
@@ -97,7 +107,7 @@ struct Shared {
     site: Site,
     door: Door,
     limits: Limits,
-    jobs: SyncSender<Job>,
+    jobs: Lanes<SyncSender<Job>>,
     open: AtomicUsize,
     under_way: AtomicUsize,
     ended: AtomicBool,
@@ -113,7 +123,7 @@ struct Job {
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    jobs: Receiver<Job>,
+    jobs: Lanes<Receiver<Job>>,
 }
 
 impl Server {
@@ -126,12 +136,12 @@ impl Server {
         let refused = |e| Error::io(address.to_string(), "listen", e);
         let listener = TcpListener::bind(address).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let (sender, jobs) = sync_channel(limits.connections);
+        let [(quick, quick_jobs), (slow, slow_jobs)] = [(); 2].map(|()| sync_channel(limits.connections));
         let shared = Arc::new(Shared {
             site,
             door: door.at(address),
             limits,
-            jobs: sender,
+            jobs: Lanes { quick, slow },
             open: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -140,7 +150,7 @@ impl Server {
         let listening =
             thread::Builder::new().name("samebits-listen".into()).spawn(move || listen(&listener, &own));
         listening.map_err(refused)?;
-        Ok(Server { address, shared, jobs })
+        Ok(Server { address, shared, jobs: Lanes { quick: quick_jobs, slow: slow_jobs } })
     }
 
     /// Where it listens.
@@ -148,11 +158,22 @@ impl Server {
         self.address
     }
 
-    /// Answers what is to be computed, one request at a time, until `stop` says so. A request whose answer panics is
-    /// answered 500, and nothing else happens.
-    pub fn run(&self, stop: &dyn Fn() -> bool, answer: &dyn Fn(&Request) -> Response) {
+    /// Answers what is to be computed, one request at a time, and beside them one of those that take long, until `stop`
+    /// says so. A request whose answer panics is answered 500, and nothing else happens.
+    pub fn run(&mut self, stop: &(dyn Fn() -> bool + Sync), answer: &(dyn Fn(&Request) -> Response + Sync)) {
+        let Lanes { quick, slow } = &mut self.jobs;
+        thread::scope(|scope| {
+            if !self.shared.site.slow.is_empty() {
+                scope.spawn(|| Server::work(slow, stop, answer));
+            }
+            Server::work(quick, stop, answer);
+        });
+    }
+
+    /// Answers the requests of one queue.
+    fn work(jobs: &mut Receiver<Job>, stop: &dyn Fn() -> bool, answer: &dyn Fn(&Request) -> Response) {
         while !stop() {
-            match self.jobs.recv_timeout(Duration::from_millis(50)) {
+            match jobs.recv_timeout(Duration::from_millis(50)) {
                 Ok(Job { request, reply }) => {
                     let done = catch_unwind(AssertUnwindSafe(|| answer(&request)));
                     let failed =

@@ -151,6 +151,25 @@ fn decode(text: &str) -> Vec<f32> {
 }
 
 #[test]
+fn without_a_model_the_table_inside_embeds() {
+    let (program, _) = serve("serve_embed_inside", &["--lexical"], &[]);
+    let texts = Folder::new("serve_embed_inside_texts");
+    std::fs::write(texts.path("one.txt"), "the moon\n").unwrap();
+    let line = printed(&["embed", "--normalize", texts.path("one.txt").to_str().unwrap()]);
+    let line = json::parse(line.as_bytes()).unwrap();
+    let said = body(&program, "/embed", r#"{"input":"the moon"}"#);
+    let said = json::parse(said.as_bytes()).unwrap();
+    assert!(said.get("model").unwrap().as_str().unwrap().starts_with("static:"));
+    let first = said.get("data").unwrap().elements().unwrap().next().unwrap();
+    let row = |of: json::Value<'_>| -> Vec<f32> {
+        of.get("embedding").unwrap().elements().unwrap().map(|x| x.as_f64().unwrap() as f32).collect()
+    };
+    assert_eq!(row(first), row(line));
+    // The index stays one of words.
+    assert!(body(&program, "/search", r#"{"query":"moon"}"#).contains(r#""mode":"lexical""#));
+}
+
+#[test]
 fn what_is_served_is_told() {
     let (program, _) = serve("serve_info", &["--model", TABLE], &[]);
     let said = get(program.address, "/info", "").body;
@@ -188,7 +207,6 @@ fn mistakes_are_named() {
         ("/ask", r#"{"query":"a"}"#, 400, "there is no"),
         ("/ask", r#"{"question":"a","trace":1}"#, 400, "true or false"),
         ("/ask", r#"{"question":"a","quotes":0}"#, 400, "from 1 to 100"),
-        ("/embed", r#"{"input":"a"}"#, 501, "--embedder"),
     ] {
         let told = post(program.address, path, asked);
         assert_eq!(told.status, status, "{asked:.80}: {}", told.body);

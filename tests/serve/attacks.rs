@@ -6,7 +6,7 @@ use crate::common::program::{assert_fails, run};
 use crate::parser::mutate;
 use samebits::serve::http::Refusal;
 use samebits::serve::response::Response;
-use samebits::serve::{Limits, Server, Site};
+use samebits::serve::{Fixed, Limits, Server, Site, To};
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +30,10 @@ fn ten_thousand_malformed_requests() {
         ),
         request(address, "POST", "/ask", json, r#"{"question":"what pulls?","quotes":2,"trace":true}"#),
         request(address, "POST", "/v1/embeddings", json, r#"{"input":["a","b"],"encoding_format":"base64"}"#),
+        format!(
+            "POST /search HTTP/1.1\r\nHost: {address}\r\n{json}Transfer-Encoding: chunked\r\n\r\n9\r\n{{\"query\":\r\n8\r\n\"bread\"}}\r\n0\r\n\r\n"
+        )
+        .into_bytes(),
         request(address, "GET", "/info", "Accept: */*\r\nAuthorization: Bearer x\r\n", ""),
     ];
     assert_eq!(post(address, "/search", SEARCH).status, 200);
@@ -256,7 +260,19 @@ fn one_connection_serves_many_requests() {
     let mut reader = BufReader::new(stream);
     assert_eq!(reply(&mut reader).unwrap().status, 100);
     reader.get_mut().write_all(SEARCH.as_bytes()).unwrap();
-    assert_eq!(reply(&mut reader).unwrap().status, 200);
+    let whole = reply(&mut reader).unwrap();
+    assert_eq!(whole.status, 200);
+    // One that sends as it goes, twice on one connection; what it hears is the same.
+    let mut stream = connect(address);
+    let (one, two) = SEARCH.split_at(7);
+    let head = head.replace("Expect: 100-continue", "Transfer-Encoding: chunked");
+    let body = format!("{:x}\r\n{one}\r\n{:x}\r\n{two}\r\n0\r\n\r\n", one.len(), two.len());
+    stream.write_all(format!("{head}\r\n{body}{head}\r\n{body}").as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream);
+    for _ in 0..2 {
+        let told = reply(&mut reader).unwrap();
+        assert_eq!((told.status, &told.body), (200, &whole.body));
+    }
 }
 
 #[test]
@@ -323,8 +339,9 @@ fn ctrl_c_ends_it() {
 
 /// A server within this process, until `asks` has asked.
 fn within(limits: Limits, answer: impl Fn(&[u8]) -> Response + Sync, asks: impl FnOnce(SocketAddr) + Send) {
-    let site = Site { fixed: Vec::new(), computed: &["/x"] };
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), None, site, limits).unwrap();
+    let health = Fixed { path: "/health", response: Response::json("0".into()), to: To::All };
+    let site = Site { fixed: vec![health], computed: &["/x", "/slow"], slow: &["/slow"] };
+    let mut server = Server::bind(([127, 0, 0, 1], 0).into(), None, site, limits).unwrap();
     let (address, done) = (server.address(), AtomicBool::new(false));
     thread::scope(|scope| {
         let done = &done;
@@ -347,6 +364,39 @@ fn within(limits: Limits, answer: impl Fn(&[u8]) -> Response + Sync, asks: impl 
     while TcpStream::connect(address).is_ok() {
         assert!(start.elapsed() < Duration::from_secs(5), "it listens still");
     }
+}
+
+#[test]
+fn what_takes_long_holds_up_nobody_else() {
+    let (inside, most, go_on) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let answer = |body: &[u8]| {
+        if body == b"quick" {
+            return Response::json("1".into());
+        }
+        most.fetch_max(1 + inside.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+        let start = Instant::now();
+        while !go_on.load(Ordering::SeqCst) && start.elapsed() < Duration::from_secs(20) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        inside.fetch_sub(1, Ordering::SeqCst);
+        Response::json("2".into())
+    };
+    within(Limits::default(), answer, |address| {
+        thread::scope(|scope| {
+            let slow: Vec<_> = (0..3).map(|_| scope.spawn(|| post(address, "/slow", "much").body)).collect();
+            while inside.load(Ordering::SeqCst) == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            for _ in 0..20 {
+                assert_eq!(post(address, "/x", "quick").body, "1");
+                assert_eq!(get(address, "/health", "").body, "0");
+            }
+            assert!(slow.iter().all(|asking| !asking.is_finished()));
+            go_on.store(true, Ordering::SeqCst);
+            assert!(slow.into_iter().all(|asking| asking.join().unwrap() == "2"));
+        });
+    });
+    assert_eq!(most.into_inner(), 1, "one after the other");
 }
 
 #[test]

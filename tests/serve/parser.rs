@@ -1,7 +1,7 @@
 //! Bytes to requests: each rule, any cut, any bytes.
 
 use crate::common::Random;
-use samebits::serve::http::{Head, Reader, Stop};
+use samebits::serve::http::{BODY, Framing, Head, Reader, Stop};
 use std::io::{self, Read};
 
 /// Bytes that come a few at a time; then the end, or silence.
@@ -30,7 +30,7 @@ fn first(bytes: &[u8], size: usize) -> (Read1, Read1) {
     let mut reader = Reader::new(Drops { bytes, size, silent: false });
     let mut one = || -> Read1 {
         let Some(head) = reader.head()? else { return Ok(None) };
-        let body = reader.body(head.length.unwrap_or(0))?;
+        let body = reader.body(head.framing)?;
         Ok(Some((head, body)))
     };
     (one(), one())
@@ -56,7 +56,7 @@ fn a_request_is_read() {
         let (head, body) = one.unwrap().unwrap();
         assert_eq!((head.method.as_str(), head.path.as_str()), ("POST", "/search"));
         assert_eq!((head.get("host"), head.get("x-y"), head.get("none")), (Some("a:1"), Some(""), None));
-        assert_eq!((head.length, head.keeps, body.as_slice()), (Some(5), true, &b"hello"[..]));
+        assert_eq!((head.framing, head.keeps, body.as_slice()), (Framing::Length(5), true, &b"hello"[..]));
         let (head, body) = two.unwrap().unwrap();
         assert_eq!((head.method.as_str(), head.keeps, body.len()), ("GET", false, 0));
     }
@@ -133,7 +133,16 @@ fn every_rule_has_its_status() {
         (with("Content-Length:"), 400),
         (with("Content-Length: 1048577"), 413),
         (with("Content-Length: 99999999999999999999999999"), 413),
-        (with("Transfer-Encoding: chunked"), 501),
+        (with("Transfer-Encoding: chunked"), 1),
+        (with("Transfer-Encoding: chunked") + "0\r\n\r\n", 200),
+        (with("Transfer-Encoding: gzip, chunked"), 501),
+        (with("Transfer-Encoding: chunked, chunked"), 501),
+        (with("Transfer-Encoding: xchunked"), 501),
+        (with("Transfer-Encoding:"), 501),
+        (with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), 400),
+        (with("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"), 400),
+        (with("Content-Length: 5\r\nTransfer-Encoding: gzip"), 400),
+        (format!("GET / HTTP/1.0\r\n{host}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
         (with("Transfer-Encoding: identity"), 501),
         (with("Transfer-Encoding: chunked\r\nContent-Length: 0"), 400),
         (with("Content-Length: 0\r\ntransfer-encoding : chunked"), 400),
@@ -150,6 +159,81 @@ fn a_body_of_the_largest_size_is_taken() {
     assert_eq!(status(&bytes), 200);
 }
 
+/// A request whose body is `chunks`, as they are sent.
+fn chunked(chunks: &str) -> Vec<u8> {
+    format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n{chunks}").into_bytes()
+}
+
+#[test]
+fn chunks_are_joined_and_what_follows_them_is_another_request() {
+    let next = "GET /next HTTP/1.1\r\nHost: b\r\n\r\n";
+    for (chunks, expected) in [
+        ("0\r\n\r\n", ""),
+        ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+        ("1\r\nh\r\n0004\r\nello\r\n000\r\n\r\n", "hello"),
+        ("A;name=value;\ta=\"b\"\r\n0123456789\r\n0;last\r\n\r\n", "0123456789"),
+        ("9\r\n\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", "\r\n0\r\n\r\n\r\n"),
+        ("2\r\nhi\r\n0\r\nContent-Length: 99\r\nX: y\r\n\r\n", "hi"),
+    ] {
+        for size in [1, 2, 3, 7, usize::MAX] {
+            let (one, two) = first(&[&chunked(chunks)[..], next.as_bytes()].concat(), size);
+            let (head, body) = one.unwrap().unwrap();
+            assert_eq!(
+                (head.framing, body.as_slice()),
+                (Framing::Chunked, expected.as_bytes()),
+                "{chunks:?}"
+            );
+            assert_eq!(two.unwrap().unwrap().0.path, "/next", "{chunks:?}");
+        }
+    }
+}
+
+#[test]
+fn malformed_chunks_are_refused() {
+    let long = |n: usize| "x".repeat(n);
+    for (chunks, expected) in [
+        ("5\r\nhello\r\n".into(), 1),
+        ("5\r\nhel".into(), 1),
+        ("5\r\nhello\r\n0\r\n".into(), 1),
+        ("\r\n".into(), 400),
+        (" 5\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("5 \r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("+5\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("-5\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("0x5\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("5_0\r\nhello\r\n0\r\n\r\n".into(), 400),
+        (";\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("g\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("5\nhello\r\n0\r\n\r\n".into(), 400),
+        ("5\r\nhello\n0\r\n\r\n".into(), 400),
+        ("5\r\nhelloo\r\n0\r\n\r\n".into(), 400),
+        ("5\r\nhell\r\n0\r\n\r\n".into(), 400),
+        ("5;a\0\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("5;a\rb\r\nhello\r\n0\r\n\r\n".into(), 400),
+        ("0\r\nno field\r\n\r\n".into(), 400),
+        ("0\r\nA: b\n\r\n".into(), 400),
+        ("0\r\n A: b\r\n\r\n".into(), 400),
+        ("100000\r\n".into(), 413),
+        ("FFFFFFFFFFFFFFFF\r\n".into(), 413),
+        ("fffffffffffffffffffffffffffff\r\n".into(), 413),
+        (format!("0;{}\r\n\r\n", long(8100)), 200),
+        (format!("0;{}\r\n\r\n", long(8200)), 431),
+        (format!("0;{}", long(8200)), 431),
+        (format!("0\r\n{}\r\n", "A: b\r\n".repeat(100)), 200),
+        (format!("0\r\n{}\r\n", "A: b\r\n".repeat(101)), 431),
+        // In all 1 MiB, however little of it is the body.
+        ("1\r\nx\r\n".repeat(174_762) + "0\r\n\r\n", 413),
+        ("1\r\nx\r\n".repeat(174_761) + "0\r\n\r\n", 200),
+    ] {
+        assert_eq!(status(&chunked(&chunks)), expected, "{:?}", &chunks[..chunks.len().min(100)]);
+    }
+    let most = BODY as usize - "fffff\r\n\r\n0\r\n\r\n".len();
+    for (size, expected) in [(most, 200), (most + 1, 413)] {
+        let chunks = format!("{size:x}\r\n{}\r\n0\r\n\r\n", long(size));
+        assert_eq!(status(&chunked(&chunks)), expected, "{size}");
+    }
+}
+
 #[test]
 fn silence_is_told_from_slowness() {
     let read = |bytes: &'static [u8]| Reader::new(Drops { bytes, size: 3, silent: true }).head();
@@ -160,7 +244,8 @@ fn silence_is_told_from_slowness() {
 #[test]
 fn any_bytes_in_any_cut_mean_the_same() {
     let mut random = Random::new(7);
-    let seeds: [&[u8]; 3] = [
+    let seeds: [&[u8]; 4] = [
+        b"POST /ask HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\nA: b\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
         b"POST /ask HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabcGET / HTTP/1.1\r\nHost: b\r\n\r\n",
         b"GET / HTTP/1.0\r\nhost: a\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\r\nPUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nrest",

@@ -7,13 +7,14 @@ use super::ask::{self, Stages};
 use super::llm::Llm;
 use super::rerank::Second;
 use super::search;
-use crate::Error;
 use crate::io::json::{self, Value, Writer};
+use crate::pool::Pool;
 use crate::rag::index::{Mode, Query};
 use crate::rag::{EmbeddingModel, Filter, Index, Retriever};
 use crate::run::Run;
 use crate::serve::http::{Refusal, Request};
 use crate::serve::response::Response;
+use crate::{Cpu, Error};
 
 /// Bytes of a question, and of a filter, at most: each is looked at as a whole.
 const QUESTION: usize = 32 << 10;
@@ -28,7 +29,8 @@ pub struct Api<'a> {
     /// A second look at what is found.
     pub second: Option<Second>,
     pub llm: Option<Llm>,
-    pub run: Run<'a>,
+    pub cpu: Cpu,
+    pub pool: &'a Pool,
 }
 
 /// A mistake of the server's: requests have been looked at before.
@@ -45,6 +47,16 @@ fn wrong(what: impl Into<Cow<'static, str>>) -> Refusal {
 impl Api<'_> {
     /// What [`Api::answer`] answers.
     pub const PATHS: [&'static str; 4] = ["/search", "/ask", "/embed", "/v1/embeddings"];
+
+    /// Those that wait for a language model.
+    pub fn slow(&self) -> &'static [&'static str] {
+        if self.llm.is_some() { &["/ask"] } else { &[] }
+    }
+
+    /// Who computes an answer; what it borrows meanwhile is given back with it.
+    fn run(&self) -> Run<'_> {
+        Run::on(self.cpu, self.pool)
+    }
 
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Response {
@@ -109,11 +121,11 @@ impl Api<'_> {
         let text = &asked.needed("query")?;
         let (mode, filter) = (self.mode(asked)?, asked.filter()?);
         let k = asked.count("k", 1..=1000)?.unwrap_or(10);
-        let embed = |model: &dyn EmbeddingModel| model.embed_query(&self.run, text);
+        let embed = |model: &dyn EmbeddingModel| model.embed_query(&self.run(), text);
         let vector = self.embedder(mode).map(embed).transpose()?;
         let weight = self.embedder(mode).map_or(1.0, EmbeddingModel::weight);
         let query = Query { text, vector: vector.as_deref(), k, mode, filter: filter.as_ref(), weight };
-        Ok(search::answer(&self.run, self.index, &query, self.second.as_ref())?)
+        Ok(search::answer(&self.run(), self.index, &query, self.second.as_ref())?)
     }
 
     /// `{"question", "k", "mode", "filter", "quotes", "trace"}`: what `samebits ask --json` prints.
@@ -129,7 +141,7 @@ impl Api<'_> {
             retriever = retriever.with_filter(filter);
         }
         let stages = Stages { retriever, second: self.second.as_ref(), llm: self.llm.as_ref(), quotes };
-        let answer = ask::answer(&self.run, &stages, &question)?;
+        let answer = ask::answer(&self.run(), &stages, &question)?;
         Ok(ask::json(&answer, trace))
     }
 
@@ -151,8 +163,8 @@ impl Api<'_> {
             return Err(wrong(format!("\"dimensions\": this model has {dim}")));
         }
         let rows = match asked.text("input_type", QUESTION)?.as_deref() {
-            None | Some("document" | "passage") => model.embed(&self.run, &texts)?,
-            Some("query") => model.embed_queries(&self.run, &texts)?,
+            None | Some("document" | "passage") => model.embed(&self.run(), &texts)?,
+            Some("query") => model.embed_queries(&self.run(), &texts)?,
             Some(_) => return Err(wrong("\"input_type\" is document or query")),
         };
         let tokens = texts.iter().map(|text| model.tokens(text)).sum::<crate::Result<usize>>()?;

@@ -9,7 +9,6 @@ use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
 use super::rerank::{RERANK, RERANK_FROM, Second};
 use super::{EMBEDDER, RESIDENT, THREADS, model_at, model_for, open_index};
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes, read_text};
-use crate::run::Run;
 use crate::serve::response::Response;
 use crate::serve::{Fixed, Limits, Server, Site, To, page};
 use crate::{cpu, sys};
@@ -43,7 +42,7 @@ pub const COMMAND: Command = Command {
     ],
     notes: "\
 Prints its address when it is ready; Ctrl-C ends it. Answers are those of `samebits search --json` and
-`samebits ask --json`, computed one at a time.
+`samebits ask --json`, computed one at a time; beside them, one that a language model writes.
 
   GET  /                        the page
   POST /search                  {\"query\", \"k\", \"mode\", \"filter\"}
@@ -69,12 +68,14 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let folder = args.path("embedder");
     let embedder = match &index.settings().model {
         Some(_) => Some(model_for(folder, index.settings())?),
-        None => folder.map(|folder| model_at(Some(&folder))).transpose()?,
+        None if folder.is_some() => Some(model_at(folder.as_deref())?),
+        // A program that was built without the table embeds nothing here.
+        None => model_at(None).ok(),
     };
     let (second, llm, pool) = (Second::of(args, index.settings())?, Llm::of(args)?, args.pool()?);
-    let api = Api { index: &index, embedder, second, llm, run: Run::on(cpu::default()?, &pool) };
+    let api = Api { index: &index, embedder, second, llm, cpu: cpu::default()?, pool: &pool };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let server = Server::bind(address, token, site(&api, &name)?, Limits::default())?;
+    let mut server = Server::bind(address, token, site(&api, &name)?, Limits::default())?;
     writeln!(console, "http://{}", server.address())?;
     console.flush()?;
     server.run(&sys::interrupted, &|request| api.answer(request));
@@ -116,5 +117,6 @@ fn site(api: &Api<'_>, name: &str) -> crate::Result<Site> {
             fixed("/info", Response::json(api.info(name)?), To::Known),
         ],
         computed: &Api::PATHS,
+        slow: api.slow(),
     })
 }
