@@ -7,3 +7,4 @@ mod client;
 mod common;
 mod page;
 mod parser;
+mod within;
