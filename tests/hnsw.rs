@@ -100,6 +100,24 @@ fn threads_and_tiers_build_the_same_graph_and_find_the_same() {
     }
 }
 
+/// R4: a hundred builds, the threads being 1 to 7 in turn: one graph, all of which is reached.
+#[test]
+fn a_hundred_builds_are_one_graph() {
+    let draw = &mut Random::new(23);
+    let (n, dim) = (600, 12);
+    let names = names(n);
+    let x = clustered(draw, (n, dim), 20, 0.5);
+    let index = built(Form::new(dim, Metric::Cosine).expect("a dimension"), &strs(&names), &x);
+    let first = bytes_of(&graph_of(index.clone()));
+    let pools: Vec<Pool> = (1..=7).map(Pool::new).collect();
+    for build in 0..100 {
+        let run = Run::on(Cpu::detect(), &pools[build % 7]);
+        let graph = GraphIndex::build(&run, index.clone(), GraphOptions::default()).expect("few");
+        assert!(bytes_of(&graph) == first, "build {build}, {} threads", build % 7 + 1);
+        all_are_reached(&graph);
+    }
+}
+
 /// R4: after a build, after removing half and adding others.
 #[test]
 fn every_vector_can_be_reached_whatever_happened() {
