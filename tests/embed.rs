@@ -5,15 +5,13 @@ mod common;
 
 use common::program::Folder;
 use samebits::io::json::{self, Value};
-use samebits::kernels::dot::dot_rows;
-use samebits::kernels::view::MatRef;
 use samebits::pool::Pool;
 use samebits::rag::embed::{Options, open};
 use samebits::rag::evaluate;
-use samebits::rag::retrieve::Top;
+use samebits::rag::index::{Aids, Builder, Chunking, Mode, Settings, Strategy};
 use samebits::rag::{
-    Analyzer, Bm25, Bm25Options, EmbeddingModel, Fusion, HashingEmbedder, Hit, StaticEmbedder,
-    TransformerEmbedder, fuse,
+    Analyzer, Document, EmbeddingModel, HashingEmbedder, Index, Retriever, StaticEmbedder,
+    TransformerEmbedder,
 };
 use samebits::run::Run;
 use samebits::{Cpu, Error, Result};
@@ -296,45 +294,38 @@ fn the_table_inside_is_small_and_quick_and_knows_english() {
     assert!((again - 1.0).abs() < 1e-6);
 }
 
-/// The best hundred documents for a vector, by their likeness.
-fn nearest(rows: &[f32], ids: &[&str], query: &[f32]) -> Vec<Hit> {
-    let mut scores = vec![0.0; ids.len()];
-    dot_rows(Cpu::detect(), query, MatRef::new(rows, ids.len(), query.len()), &mut scores);
-    let mut top = Top::new(100);
-    scores.iter().zip(ids).for_each(|(&score, id)| top.offer(score.into(), id));
-    top.into_hits()
-}
-
 /// nDCG@10 of BM25, of a model, and of both, on a collection of `SAMEBITS_DATA`.
-fn measured(name: &str, model: &dyn EmbeddingModel, weight: f64) -> Option<[f64; 3]> {
+fn measured(name: &str, model: &dyn EmbeddingModel) -> Option<[f64; 3]> {
     let Some(data) = std::env::var_os("SAMEBITS_DATA").map(PathBuf::from) else {
         eprintln!("skipped: SAMEBITS_DATA is not set");
         return None;
     };
     let beir = data.join("retrieval").join(name).join("beir");
     let read = |file: &str| std::fs::read_to_string(beir.join(file)).unwrap();
-    let corpus = evaluate::texts(&read("corpus.jsonl")).unwrap();
     let queries = evaluate::texts(&read("queries.jsonl")).unwrap();
     let judged = evaluate::judgements(&read("qrels/test.tsv")).unwrap();
-    let ids: Vec<&str> = corpus.iter().map(|(id, _)| id.as_str()).collect();
-    let texts: Vec<&str> = corpus.iter().map(|(_, text)| text.as_str()).collect();
     let pool = Pool::new(2);
     let run = Run::on(Cpu::detect(), &pool);
-    let rows = model.embed(&run, &texts).unwrap();
-    let mut words = Bm25::new(Bm25Options::default(), Analyzer::english());
-    corpus.iter().for_each(|(id, text)| words.add(id, text));
-    let mut all = [Vec::new(), Vec::new(), Vec::new()];
-    for (id, query) in &queries {
-        let Some(relevant) = judged.get(id) else { continue };
-        let lexical = words.search(query, 100);
-        let dense = nearest(&rows, &ids, &model.embed_query(&run, query).unwrap());
-        let fused = fuse(&[(1.0, &lexical), (weight, &dense)], Fusion::Relative, 10);
-        for (hits, all) in [lexical, dense, fused].iter().zip(&mut all) {
-            let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+    let chunking = Chunking { strategy: Strategy::Whole, ..Chunking::default() };
+    let mut builder = Builder::new(Settings { chunking, ..Settings::default() });
+    for (id, text) in evaluate::texts(&read("corpus.jsonl")).unwrap() {
+        builder.add(Document::new(id, text), Aids::default()).unwrap();
+    }
+    builder.embed(&run, model, &mut |_, _| Ok(())).unwrap();
+    let index = Index::from_bytes(&builder.to_bytes()).unwrap();
+    let ndcg = |mode: Mode| {
+        let retriever = Retriever::new(&index, Some(model)).unwrap().with_mode(mode).with_k(10);
+        let mut all = Vec::new();
+        for (id, query) in &queries {
+            let Some(relevant) = judged.get(id) else { continue };
+            let found = retriever.retrieve(&run, query).unwrap();
+            let ids: Vec<&str> =
+                found.iter().map(|found| index.excerpt(found.chunk).unwrap().document).collect();
             all.push(evaluate::at(&ids, relevant, 10));
         }
-    }
-    let [lexical, dense, both] = all.map(|all| evaluate::mean(&all).ndcg);
+        evaluate::mean(&all).ndcg
+    };
+    let [lexical, dense, both] = [Mode::Lexical, Mode::Dense, Mode::Hybrid].map(ndcg);
     println!(
         "{name}, {}: nDCG@10 of words {lexical:.4}, of the model {dense:.4}, of both {both:.4}",
         model.name()
@@ -342,15 +333,12 @@ fn measured(name: &str, model: &dyn EmbeddingModel, weight: f64) -> Option<[f64;
     Some([lexical, dense, both])
 }
 
-/// What the table's ranking weighs beside that of words: the best of 0.05 to 1 on sentences taken out of abstracts.
-const WEIGHT: f64 = 0.15;
-
 /// Alone the table finds more than half of what words find; beside them it adds to that.
 #[test]
 fn the_table_inside_on_scifact_and_cranfield() {
     let model = StaticEmbedder::builtin().unwrap();
     for name in ["scifact", "cranfield"] {
-        if let Some([lexical, dense, both]) = measured(name, &model, WEIGHT) {
+        if let Some([lexical, dense, both]) = measured(name, &model) {
             assert!(dense >= 0.5 * lexical, "{name}: {dense} {lexical}");
             assert!(both >= lexical + 0.005, "{name}: {both} {lexical}");
         }
@@ -364,9 +352,10 @@ fn minilm_and_words_are_better_than_either() {
         eprintln!("skipped: SAMEBITS_MINILM is not set");
         return;
     };
-    let model = open(&folder, Cpu::detect(), Options::default()).unwrap();
+    let options = Options { normalize: true, dim: None };
+    let model = open(&folder, Cpu::detect(), options).unwrap();
     for (name, gain) in [("scifact", 0.02), ("cranfield", 0.0)] {
-        if let Some([lexical, dense, both]) = measured(name, &*model, 1.0) {
+        if let Some([lexical, dense, both]) = measured(name, &*model) {
             assert!(both >= lexical.max(dense) + gain, "{name}: {both} {lexical} {dense}");
         }
     }

@@ -206,6 +206,37 @@ fn both_rankings_are_fused() {
     }
 }
 
+/// Of what either ranking has among its first hundred, both scores count, each from 0 to 1.
+#[test]
+fn what_one_ranking_just_missed_has_its_score_all_the_same() {
+    let index = Index::from_bytes(&built(&documents(300, 14), Some(&embedder())).to_bytes()).unwrap();
+    let text = "lantern glass captain";
+    let [lexical, dense] =
+        [Mode::Lexical, Mode::Dense].map(|mode| search(&index, text, 10_000, mode, None).unwrap());
+    assert!(lexical.len() > 150 && dense.len() > lexical.len());
+    let mut chunks: Vec<usize> = lexical[..100].iter().chain(&dense[..100]).map(|f| f.chunk).collect();
+    chunks.sort_unstable();
+    chunks.dedup();
+    assert!(chunks.len() > 110);
+    let scores = |all: &[Found]| -> Vec<f64> {
+        let of = |chunk: &usize| all.iter().find(|f| f.chunk == *chunk).map_or(0.0, |f| f.score);
+        let scores: Vec<f64> = chunks.iter().map(of).collect();
+        let (least, most) = scores.iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
+        scores.into_iter().map(|x| (x - least) / (most - least)).collect()
+    };
+    let (words, meaning) = (scores(&lexical), scores(&dense));
+    let mut expected: Vec<(f64, usize)> =
+        (0..chunks.len()).map(|i| (words[i] / 2.0 + meaning[i] / 2.0, chunks[i])).collect();
+    expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let found = search(&index, text, 100, Mode::Hybrid, None).unwrap();
+    for (found, (score, chunk)) in found.iter().zip(&expected) {
+        assert!((found.score - score).abs() < 1e-12, "chunk {chunk}: {} {score}", found.score);
+        assert_eq!(found.chunk, *chunk);
+        let known = |all: &[Found]| all.iter().find(|f| f.chunk == *chunk).map(|f| f.score);
+        assert_eq!((found.lexical, found.dense), (known(&lexical), known(&dense)));
+    }
+}
+
 #[test]
 fn the_same_bits_for_any_threads_and_tier() {
     let index = Index::from_bytes(&built(&documents(40, 11), Some(&embedder())).to_bytes()).unwrap();

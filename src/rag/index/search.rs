@@ -56,7 +56,8 @@ pub struct Found {
     pub lexical: Option<f64>,
 }
 
-/// How the rankings of [`Mode::Hybrid`] are fused: each list's scores from 0 to 1, weighted.
+/// How the rankings of [`Mode::Hybrid`] are fused: the scores by words and those by meaning, of all chunks that one of the
+/// two found, each from 0 to 1, weighted. So a chunk that one ranking just missed is not taken for one without a score.
 const FUSION: Fusion = Fusion::Relative;
 /// Chunks of each ranking that are fused, at least.
 const POOL: usize = 100;
@@ -70,13 +71,17 @@ impl Index {
         let wanted = self.wanted(query.filter)?;
         let wanted = wanted.as_deref();
         match query.mode {
-            Mode::Lexical => self.by_words(query.text, query.k, wanted),
+            Mode::Lexical => self.lexical_in(query.text, query.k, wanted),
             Mode::Dense => self.by_meaning(run, query.vector, query.k, wanted),
             Mode::Hybrid => {
                 let pool = query.k.max(POOL);
-                let lexical = self.by_words(query.text, pool, wanted)?;
+                let words = self.lexicon()?.scores(query.text);
+                let lexical = self.by_words(&words, pool, wanted);
                 let dense = self.by_meaning(run, query.vector, pool, wanted)?;
-                Ok(join(&lexical, &dense, query))
+                let mut all = either(&lexical, &dense);
+                all.iter_mut().for_each(|found| found.lexical = words[found.chunk]);
+                self.add_meaning(run, query.vector, &mut all)?;
+                Ok(join(&all, query))
             }
         }
     }
@@ -86,7 +91,11 @@ impl Index {
     /// # Errors
     /// Where the file is damaged.
     pub fn lexical(&self, text: &str, k: usize, filter: Option<&Filter>) -> Result<Vec<Found>> {
-        self.by_words(text, k, self.wanted(filter)?.as_deref())
+        self.lexical_in(text, k, self.wanted(filter)?.as_deref())
+    }
+
+    fn lexical_in(&self, text: &str, k: usize, wanted: Option<&[bool]>) -> Result<Vec<Found>> {
+        Ok(self.by_words(&self.lexicon()?.scores(text), k, wanted))
     }
 
     /// What a term is worth: its inverse document frequency, 0 of a term that no chunk has.
@@ -106,10 +115,10 @@ impl Index {
         (0..self.documents()).map(one).collect::<Result<_>>().map(Some)
     }
 
-    fn by_words(&self, text: &str, k: usize, wanted: Option<&[bool]>) -> Result<Vec<Found>> {
-        let scores = self.lexicon()?.scores(text);
+    /// The best of all chunks' scores by words.
+    fn by_words(&self, scores: &[Option<f64>], k: usize, wanted: Option<&[bool]>) -> Vec<Found> {
         let mut found = Vec::new();
-        for (chunk, score) in scores.into_iter().enumerate() {
+        for (chunk, score) in scores.iter().enumerate() {
             let Some(score) = score.filter(|score| !score.is_nan()) else { continue };
             if wanted.is_some_and(|wanted| !self.document_of(chunk).is_ok_and(|d| wanted[d])) {
                 continue;
@@ -121,7 +130,7 @@ impl Index {
             found.truncate(k);
         }
         found.sort_unstable_by(order);
-        Ok(found)
+        found
     }
 
     fn by_meaning(
@@ -158,24 +167,52 @@ impl Index {
     }
 }
 
+impl Index {
+    /// The likeness of those whose likeness was not looked at; a chunk without a vector has none.
+    fn add_meaning(&self, run: &Run<'_>, vector: Option<&[f32]>, all: &mut [Found]) -> Result<()> {
+        let (Some(vectors), Some(vector)) = (self.vectors()?, vector) else { return Ok(()) };
+        let rows = self.vector_rows()?;
+        let row = |found: &Found| rows.find(found.chunk as u32).filter(|&row| row < vectors.len());
+        let lacking = all.iter_mut().filter(|found| found.dense.is_none());
+        let lacking: Vec<_> = lacking.filter_map(|found| Some((row(found)? as u32, found))).collect();
+        let scores = vectors.scores(run, vector, &lacking.iter().map(|(row, _)| *row).collect::<Vec<_>>())?;
+        lacking.into_iter().zip(scores).for_each(|((_, found), score)| found.dense = Some(score.into()));
+        Ok(())
+    }
+}
+
+/// What one of two rankings has, once, by number.
+fn either(lexical: &[Found], dense: &[Found]) -> Vec<Found> {
+    let mut all = [dense, lexical].concat();
+    // Stable: of the same chunk what has a likeness comes first.
+    all.sort_by_key(|found| found.chunk);
+    all.dedup_by_key(|found| found.chunk);
+    all
+}
+
 /// Greater scores first, then smaller numbers.
 fn order(a: &Found, b: &Found) -> Ordering {
     b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk))
 }
 
-fn join(lexical: &[Found], dense: &[Found], query: &Query<'_>) -> Vec<Found> {
+/// The best of chunks that have both scores.
+fn join(all: &[Found], query: &Query<'_>) -> Vec<Found> {
     // Numbers as ids of one length have the order of numbers.
-    let hits = |found: &[Found]| -> Vec<Hit> {
-        found.iter().map(|found| Hit { id: format!("{:010}", found.chunk), score: found.score }).collect()
+    let hits = |score: &dyn Fn(&Found) -> Option<f64>| -> Vec<Hit> {
+        let hit = |found: &Found| Some(Hit { id: format!("{:010}", found.chunk), score: score(found)? });
+        all.iter().filter_map(hit).collect()
     };
-    let rankings = [hits(lexical), hits(dense)];
+    // Without a word of the query a chunk has 0 by words, unless no chunk has one: then words say nothing.
+    let any = all.iter().any(|found| found.lexical.is_some());
+    let words = |found: &Found| any.then(|| found.lexical.filter(|score| !score.is_nan()).unwrap_or(0.0));
+    let rankings = [hits(&words), hits(&|found| found.dense)];
     // Weights that sum to 1: so scores go from 0 to 1.
-    let all = 1.0 + query.weight;
-    let fused = fuse(&[(1.0 / all, &rankings[0]), (query.weight / all, &rankings[1])], FUSION, query.k);
-    let score_in = |found: &[Found], chunk: usize| found.iter().find(|f| f.chunk == chunk).map(|f| f.score);
-    let found = fused.into_iter().map(|Hit { id, score }| {
-        let chunk = id.parse().unwrap_or(0);
-        Found { chunk, score, dense: score_in(dense, chunk), lexical: score_in(lexical, chunk) }
+    let sum = 1.0 + query.weight;
+    let fused = fuse(&[(1.0 / sum, &rankings[0]), (query.weight / sum, &rankings[1])], FUSION, query.k);
+    let found = fused.into_iter().filter_map(|Hit { id, score }| {
+        let chunk: usize = id.parse().ok()?;
+        let at = all.binary_search_by_key(&chunk, |found| found.chunk).ok()?;
+        Some(Found { score, ..all[at] })
     });
     found.collect()
 }

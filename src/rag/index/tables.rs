@@ -42,6 +42,11 @@ impl Numbers<'_, 4> {
     pub fn at(&self, i: usize) -> u32 {
         u32::from_le_bytes(self.0[i])
     }
+
+    /// Where `number` is among rising ones.
+    pub fn find(&self, number: u32) -> Option<usize> {
+        self.0.binary_search_by_key(&number, |&bytes| u32::from_le_bytes(bytes)).ok()
+    }
 }
 
 impl Numbers<'_, 8> {

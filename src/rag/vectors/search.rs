@@ -10,6 +10,7 @@
 //! second gives these their scores: the `dot` with the vector that is kept, else with the vector that the codes stand
 //! for. Only scores of the second step come out.
 
+use super::form::Role;
 use super::rows::RowSet;
 use super::stored::VectorsRef;
 use crate::kernels::Line;
@@ -79,6 +80,20 @@ impl VectorsRef<'_> {
         search: &Search<'_>,
     ) -> Result<Vec<Vec<(u32, f32)>>> {
         self.search_ranked(run, queries, search, None)
+    }
+
+    /// The scores of some rows for one query: those that a search gives them.
+    ///
+    /// # Errors
+    /// Where the query is not (dim), or not finite.
+    ///
+    /// # Panics
+    /// Where there is no such row.
+    pub fn scores(&self, run: &Run<'_>, query: &[f32], rows: &[u32]) -> Result<Vec<f32>> {
+        let query = self.form.prepare(run.cpu(), query, 1, Role::Query)?;
+        let mut found: Vec<Found> = rows.iter().map(|&row| Found { place: row, row, score: 0.0 }).collect();
+        self.rescore(run.cpu(), &query, &mut found);
+        Ok(found.into_iter().map(|found| found.score + 0.0).collect())
     }
 
     /// [`VectorsRef::search`]; of rows with equal scores the one of the lower rank comes first.
