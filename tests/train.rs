@@ -130,7 +130,11 @@ fn what_comes_out_is_a_model_that_has_learned() {
     let mut names: Vec<_> =
         std::fs::read_dir(room.path("model")).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]);
+    let tokenizer = ["tokenizer.json", "tokenizer_config.json"];
+    assert_eq!(
+        names,
+        [&["config.json", "generation_config.json", "model.safetensors"][..], &tokenizer].concat()
+    );
 
     let ask = ["generate", "--model", &room.path("model"), "--prompt", "Tom had a ball. Tom gave the"];
     let text = run(ask.iter().chain(&["--temperature", "0", "--max-tokens", "6"]));
@@ -139,8 +143,16 @@ fn what_comes_out_is_a_model_that_has_learned() {
     // The vocabulary of another model.
     let again = room.train("again", &["--steps", "1", "--tokenizer", &room.path("model")]);
     assert!(again.status.success(), "{again:?}");
-    let file = |of: &str| std::fs::read(room.folder.path(of).join("tokenizer.json")).unwrap();
-    assert!(file("again") == file("model"));
+    for name in tokenizer {
+        let file = |of: &str| std::fs::read_to_string(room.folder.path(of).join(name)).unwrap();
+        assert!(file("again") == file("model"), "{name}");
+    }
+    let config = std::fs::read_to_string(room.folder.path("model").join("tokenizer_config.json")).unwrap();
+    for part in
+        ["PreTrainedTokenizerFast", r#""bos_token": "<|endoftext|>""#, r#""eos_token": "<|endoftext|>""#]
+    {
+        assert!(config.contains(part), "{config}");
+    }
 }
 
 #[test]

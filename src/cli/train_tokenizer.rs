@@ -7,7 +7,7 @@ use super::{Args, Command, Console, Failure, Flag, Takes};
 use crate::Error;
 use crate::io::atomic;
 use crate::io::bytes::{self, Access};
-use crate::io::tokenizer::{TrainOptions, Trainer};
+use crate::io::tokenizer::{Tokenizer, TrainOptions, Trainer};
 
 pub const COMMAND: Command = Command {
     name: "train-tokenizer",
@@ -65,7 +65,11 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let trained = trainer.train();
     std::fs::create_dir_all(&out).map_err(|e| Error::io(&out, "create", e))?;
     let path = out.join("tokenizer.json");
-    atomic::write(&path, |file| file.write_all(trained.to_json().as_bytes()))?;
+    let json = trained.to_json();
+    let config = Tokenizer::from_json(json.as_bytes())?.special_tokens().config_json(None);
+    for (path, text) in [(&path, json), (&out.join("tokenizer_config.json"), config)] {
+        atomic::write(path, |file| file.write_all(text.as_bytes()))?;
+    }
     writeln!(console, "{}: {} tokens, {} merges", path.display(), trained.vocab_len(), trained.merges())?;
     Ok(())
 }

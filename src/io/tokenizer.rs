@@ -35,6 +35,7 @@ mod added;
 mod aligned;
 mod bpe;
 mod charsmap;
+mod config_json;
 mod decode;
 mod encoding;
 mod gguf;
@@ -59,6 +60,7 @@ mod vocab;
 mod vocab_txt;
 mod wordpiece;
 
+pub use config_json::SpecialTokens;
 pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
 pub use gguf::GgufVocabulary;

@@ -220,18 +220,29 @@ impl Start {
     }
 }
 
-/// A vocabulary and the file that holds it.
+/// A vocabulary and the files that hold it.
 struct Words {
     tokenizer: Tokenizer,
-    file: (PathBuf, Vec<u8>),
+    files: Vec<(PathBuf, Vec<u8>)>,
 }
+
+/// What says to transformers how [`JSON`] is read.
+const CONFIG: &str = "tokenizer_config.json";
+const JSON: &str = "tokenizer.json";
 
 impl Words {
     fn open(path: &Path) -> Result<Words, Error> {
-        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.into() };
+        let file = if path.is_dir() { path.join(JSON) } else { path.into() };
         let bytes = std::fs::read(&file).map_err(|e| Error::io(&file, "read", e))?;
-        let name = file.file_name().unwrap_or_default().into();
-        Ok(Words { tokenizer: Tokenizer::open(&file)?, file: (name, bytes) })
+        let tokenizer = Tokenizer::open(&file)?;
+        let name = PathBuf::from(file.file_name().unwrap_or_default());
+        let config = match std::fs::read(file.with_file_name(CONFIG)) {
+            Ok(config) => Some(config),
+            Err(_) if name.extension().is_some_and(|kind| kind == "json") => Some(config_of(&tokenizer)),
+            Err(_) => None,
+        };
+        let config = config.map(|config| (CONFIG.into(), config));
+        Ok(Words { tokenizer, files: [(name, bytes)].into_iter().chain(config).collect() })
     }
 
     fn of(text: &str, vocab: usize) -> Result<Words, Error> {
@@ -240,13 +251,20 @@ impl Words {
         text.split(END).for_each(|text| trainer.feed(text.trim()));
         let json = trainer.train().to_json_with_beginning();
         let tokenizer = Tokenizer::from_json(json.as_bytes())?;
-        Ok(Words { tokenizer, file: ("tokenizer.json".into(), json.into_bytes()) })
+        let config = config_of(&tokenizer);
+        Ok(Words { tokenizer, files: vec![(JSON.into(), json.into_bytes()), (CONFIG.into(), config)] })
     }
 
     fn write(&self, folder: &Path) -> Result<(), Error> {
-        let (name, bytes) = &self.file;
-        atomic::write(&folder.join(name), |out| out.write_all(bytes))
+        for (name, bytes) in &self.files {
+            atomic::write(&folder.join(name), |out| out.write_all(bytes))?;
+        }
+        Ok(())
     }
+}
+
+fn config_of(tokenizer: &Tokenizer) -> Vec<u8> {
+    tokenizer.special_tokens().config_json(None).into_bytes()
 }
 
 /// The tokens of texts, each with what begins and ends it; one token does for both.

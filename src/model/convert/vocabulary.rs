@@ -5,8 +5,7 @@ use super::{FileKind, Input, Work};
 use crate::io::atomic;
 use crate::io::bytes::{self, Access};
 use crate::io::gguf::{ArrayBuf, Gguf};
-use crate::io::json::Writer;
-use crate::io::tokenizer::{GgufVocabulary, OwnedVocabulary, Tokenizer};
+use crate::io::tokenizer::{GgufVocabulary, OwnedVocabulary, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -181,21 +180,15 @@ fn put_json(file: &Gguf, to: &Path, notes: &mut Vec<String>) -> Result<()> {
     };
     atomic::write(&to.join("tokenizer.json"), |out| out.write_all(text.as_bytes()))?;
     let unknown = file.find("tokenizer.ggml.unknown_token_id").map(|entry| entry.u32()).transpose()?;
-    let mut w = Writer::indented();
-    w.object(|w| {
-        w.key("tokenizer_class").string("PreTrainedTokenizerFast");
-        w.key("clean_up_tokenization_spaces").boolean(false);
-        let ids = [vocabulary.bos, vocabulary.eos, unknown, vocabulary.pad];
-        for (key, id) in ["bos_token", "eos_token", "unk_token", "pad_token"].into_iter().zip(ids) {
-            if let Some(token) = id.and_then(|id| vocabulary.tokens.get(id as usize)) {
-                w.key(key).string(token);
-            }
-        }
-        if let Some(template) = file.find("tokenizer.chat_template").and_then(|entry| entry.str().ok()) {
-            w.key("chat_template").string(template);
-        }
-    });
-    let text = w.finish() + "\n";
+    let token = |id: Option<u32>| id.and_then(|id| vocabulary.tokens.get(id as usize)).copied();
+    let special = SpecialTokens {
+        bos: token(vocabulary.bos),
+        eos: token(vocabulary.eos),
+        unk: token(unknown),
+        pad: token(vocabulary.pad),
+    };
+    let template = file.find("tokenizer.chat_template").and_then(|entry| entry.str().ok());
+    let text = special.config_json(template);
     atomic::write(&to.join("tokenizer_config.json"), |out| out.write_all(text.as_bytes()))
 }
 
