@@ -14,6 +14,7 @@
 #![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
 
 use super::floats::Which;
+use super::{SIDE, put};
 use crate::cpu::{Cpu, Kernel};
 use crate::int8;
 use crate::nf4::LEVELS;
@@ -298,9 +299,6 @@ struct Products<'a, F> {
     format: F,
 }
 
-/// Rows and queries of a tile.
-const SIDE: usize = 4;
-
 impl<F: Format> Kernel for Products<'_, F> {
     type Output = ();
     #[inline(always)]
@@ -334,11 +332,7 @@ impl<F: Format> Kernel for Products<'_, F> {
                     scales[l] = self.scale(first + l % SIDE) * queries[l / SIDE].scale;
                 }
                 let products = s.to_array(self.scaled(s, sums, &scales));
-                let (tall, wide) = (SIDE.min(m - q), SIDE.min(n - first));
-                for j in 0..tall {
-                    let at = (q + j) * n + first;
-                    self.out[at..at + wide].copy_from_slice(&products[SIDE * j..SIDE * j + wide]);
-                }
+                put(self.out, n, (q, first), &products);
             }
         }
     }

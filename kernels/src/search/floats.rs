@@ -7,9 +7,11 @@
 
 #![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
 
+use super::{SIDE, put};
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};
 use crate::simd::{Floats as Word, Simd};
+use core::ops::Range;
 
 /// Stored rows of floats.
 #[derive(Clone, Copy, Debug)]
@@ -115,8 +117,8 @@ struct Dots<'a, T> {
     out: &'a mut [f32],
 }
 
-/// Rows and queries of a tile.
-const SIDE: usize = 4;
+/// Rows between those of a tile and those that are asked for into the second cache: a memory latency's worth.
+const FAR: usize = 24;
 
 impl<T: Stored> Kernel for Dots<'_, T> {
     type Output = ();
@@ -141,11 +143,7 @@ impl<T: Stored> Kernel for Dots<'_, T> {
                 }
                 rows.ask(s, first + SIDE, q / SIDE, m.div_ceil(SIDE));
                 let sums = s.to_array(s.sum_rows(tile(s, four, queries)));
-                let (tall, wide) = (SIDE.min(m - q), SIDE.min(n - first));
-                for j in 0..tall {
-                    let at = (q + j) * n + first;
-                    self.out[at..at + wide].copy_from_slice(&sums[SIDE * j..SIDE * j + wide]);
-                }
+                put(self.out, n, (q, first), &sums);
             }
         }
     }
@@ -157,18 +155,35 @@ impl<'a, T: Copy> Rows<'a, T> {
         &self.data[self.which.get(i) * self.k..][..self.k]
     }
 
-    /// Asks for part `part` of `parts` of the four rows from `first` on.
+    /// Asks for part `part` of `parts` of the four rows from `first` on; where rows lie side by side, also for what lies
+    /// [`FAR`] rows behind it, into the second cache: few queries pass before it is needed.
     #[inline(always)]
     fn ask<S: Simd>(&self, s: S, first: usize, part: usize, parts: usize) {
-        let lines = (self.k * size_of::<T>()).div_ceil(64);
-        let per = lines.div_ceil(parts);
+        let bytes = self.k * size_of::<T>();
+        if let Which::From(start, _) = self.which {
+            let run = self.data.as_ptr().cast::<u8>().wrapping_add((start + first) * bytes);
+            for line in shares(SIDE * bytes, part, parts) {
+                let at = run.wrapping_add(64 * line); // past the last row it is an address that nobody reads
+                s.prefetch(at);
+                s.prefetch_far(at.wrapping_add(FAR * bytes));
+            }
+            return;
+        }
         for i in first..(first + SIDE).min(self.which.len()) {
             let row = self.row(i).as_ptr().cast::<u8>();
-            for line in part * per..lines.min((part + 1) * per) {
+            for line in shares(bytes, part, parts) {
                 s.prefetch(row.wrapping_add(64 * line));
             }
         }
     }
+}
+
+/// Part `part` of `parts` of the lines that hold so many bytes.
+#[inline(always)]
+fn shares(bytes: usize, part: usize, parts: usize) -> Range<usize> {
+    let lines = bytes.div_ceil(64);
+    let per = lines.div_ceil(parts);
+    (part * per).min(lines)..((part + 1) * per).min(lines)
 }
 
 /// The sixteen chains of each of sixteen pairs: query j and row i in place 4j + i.

@@ -33,3 +33,23 @@ mod floats;
 
 pub use codes::{Code, Codes, QueryCodes, mean_magnitude, pack_bits};
 pub use floats::{FloatRows, Which, dots};
+
+use crate::simd::Floats;
+
+/// Rows and queries of a tile.
+const SIDE: usize = 4;
+
+/// A tile's results, query j and row i in place 4j + i, to `out` (queries, n) from query `q`, row `first` on, as far as
+/// there are some. Four at a time: a copy of a length that is not known is a call.
+#[inline(always)]
+fn put(out: &mut [f32], n: usize, (q, first): (usize, usize), results: &Floats) {
+    let (fours, _) = results.as_chunks::<SIDE>();
+    for (j, four) in fours.iter().enumerate() {
+        let row = (q + j) * n;
+        let Some(place) = out.get_mut(row + first..row + n) else { return };
+        match place.first_chunk_mut() {
+            Some(place) => *place = *four,
+            None => place.copy_from_slice(&four[..place.len()]),
+        }
+    }
+}
