@@ -8,9 +8,10 @@ use samebits::kernels::gemm::{Accumulate, Epilogue};
 use samebits::kernels::ggml::{Format, HalfLine, Rows, dequantize};
 use samebits::kernels::half::f16_to_f32;
 use samebits::kernels::int8::{
-    BLOCK, Codes, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len, quantize,
-    quantize_blocks,
+    BLOCK, Codes, Eight, GemmI8, GemmQ8, Nf4, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+    quantize, quantize_blocks,
 };
+use samebits::kernels::nf4::{LEVELS, RowNf4};
 use samebits::kernels::simd::fma;
 use samebits::kernels::view::{MatMut, MatRef};
 
@@ -288,6 +289,56 @@ fn codes_are_those_of_rows_and_of_files() {
         for (i, &x) in decoded.iter().enumerate() {
             let (d, integers) = w.block(i / 64, i % 64 / BLOCK);
             assert_eq!(x, d * integers[i % BLOCK] as f32, "{format} {i}");
+        }
+    }
+}
+
+/// NF4's levels in 127ths: the law over the integers nearest to them, and the header's bound against the levels.
+#[test]
+fn nf4_through_its_integers() {
+    for (m, n, k, blocksize) in
+        [(1, 40_usize, 320, 64), (7, 21, 96, 32), (5, 17, 1344, 64), (3, 16, 64, 4096)]
+    {
+        let mut random = Random::new(n as u64);
+        let stored: Vec<u8> = (0..n * k / 2).map(|_| random.bits() as u8).collect();
+        let absmax: Vec<f32> = random.vec((n * k).div_ceil(blocksize)).iter().map(|x| x.abs()).collect();
+        let level = |i: usize| LEVELS[usize::from(stored[i / 2] >> (4 * (1 - i % 2)) & 15)];
+        let nearest = |i: usize| (f64::from(level(i)) * 127.0).round() as i32;
+        let (mut blocks, mut of_w) = (vec![Nf4::EMPTY; blocks_len(n, k)], vec![Line::ZERO; blocks_len(n, k)]);
+        let w = RowNf4::new(n, k, blocksize, &stored, &absmax);
+        let w = PackedBlocks::<Nf4>::pack(w, &mut blocks, &mut of_w);
+        let x = random.normal(m * k);
+        let (mut codes, mut scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
+        quantize_blocks(cpus()[0], &x, &mut codes, &mut scales);
+        let mut want = Vec::new();
+        for at in 0..m * n {
+            let (i, j, mut sum, mut lost) = (at / n, at % n, 0.0, 0.0);
+            let (mut of_levels, mut size) = (0.0, 0.0);
+            for b0 in (0..k / BLOCK).step_by(8) {
+                let mut chain = 0.0;
+                for b in b0..(b0 + 8).min(k / BLOCK) {
+                    let (left, right) = (i * k + BLOCK * b, j * k + BLOCK * b);
+                    let p: i32 = (0..BLOCK).map(|q| i32::from(codes[left + q]) * nearest(right + q)).sum();
+                    let (d_a, absmax) = (scales[left / BLOCK], absmax[right / blocksize]);
+                    chain = fma(p as f32, d_a * (absmax / 127.0), chain);
+                    for q in 0..BLOCK {
+                        let a = f64::from(codes[left + q]) * f64::from(d_a);
+                        let product = a * f64::from(level(right + q)) * f64::from(absmax);
+                        (of_levels, size) = (of_levels + product, size + product.abs());
+                        lost += a.abs() * 0.0037 * f64::from(absmax);
+                    }
+                }
+                sum += chain;
+            }
+            let bound = lost + 1e-5 * size;
+            assert!((f64::from(sum) - of_levels).abs() <= bound, "{sum} {of_levels}, at most {bound} apart");
+            want.push(sum);
+        }
+        let a = Quantized { codes: MatRef::new(&codes, m, k), scales: MatRef::new(&scales, m, k / BLOCK) };
+        for cpu in variants() {
+            let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmQ8::<Nf4>::scratch_len(m, k)]);
+            GemmQ8::new(a, w, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
+            assert_same(&c, &want, format!("{m}x{n}x{k} on {cpu:?}"));
         }
     }
 }

@@ -27,7 +27,9 @@ mod left;
 mod scaled;
 mod tile;
 
-pub use codes::{BLOCK, Block4, Block8, Codes, Eight, Nibbles, PackedBlocks, PackedI8, Quad, blocks_len};
+pub use codes::{
+    BLOCK, Block4, Block8, Codes, Eight, Nf4, Nibbles, PackedBlocks, PackedI8, Quad, blocks_len,
+};
 pub use exact::GemmI8;
 pub use scaled::{GemmQ8, Quantized};
 

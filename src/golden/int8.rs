@@ -6,9 +6,10 @@ use crate::kernels::Line;
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::ggml::{Format, HalfLine, Rows};
 use crate::kernels::int8::{
-    BLOCK, Codes, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+    BLOCK, Codes, Eight, GemmI8, GemmQ8, Nf4, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
     quantize_blocks,
 };
+use crate::kernels::nf4::RowNf4;
 use crate::kernels::view::{MatMut, MatRef};
 
 pub const CASES: &[Golden] = &[
@@ -17,6 +18,7 @@ pub const CASES: &[Golden] = &[
     Golden { name: "int8/rows in blocks of 32", hash: 0x0f65997ac7c42ee3, run: blocks },
     Golden { name: "int8/Q8_0, 1, 7 and 20 rows", hash: 0x865bc46c2858ca03, run: eight },
     Golden { name: "int8/Q4_0, 1, 7 and 20 rows", hash: 0xd47942888e3d5aa1, run: four },
+    Golden { name: "int8/NF4, 1, 7 and 20 rows", hash: 0xa9e7d7368fd698bc, run: nf4 },
 ];
 
 fn exact(cpu: Cpu, m: usize, n: usize, k: usize) -> u64 {
@@ -71,6 +73,15 @@ fn four(cpu: Cpu) -> u64 {
         cpu,
         PackedBlocks::<Nibbles>::pack(Rows::new(Format::Q4_0, N, K, &stored), &mut room, &mut scales),
     )
+}
+
+fn nf4(cpu: Cpu) -> u64 {
+    let (mut room, mut scales) = (vec![Nf4::EMPTY; blocks_len(N, K)], vec![Line::ZERO; blocks_len(N, K)]);
+    let mut random = Random::new(4);
+    let stored: Vec<u8> = (0..N * K / 2).map(|_| random.bits() as u8).collect();
+    let absmax = random.vec(N * K / 64);
+    let rows = RowNf4::new(N, K, 64, &stored, &absmax);
+    products(cpu, PackedBlocks::<Nf4>::pack(rows, &mut room, &mut scales))
 }
 
 fn products<C: Codes>(cpu: Cpu, w: PackedBlocks<'_, C>) -> u64 {

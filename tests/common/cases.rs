@@ -19,7 +19,7 @@ use samebits::kernels::gemm::{
 };
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::int8::{
-    Codes as Coded, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+    Codes as Coded, Eight, GemmI8, GemmQ8, Nf4, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
 };
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
@@ -141,6 +141,7 @@ pub const CASES: &[Case] = &[
     ("gemm_i8/vector", |cpu, n, at| integers(cpu, (1, n, 32), at)),
     ("gemm_q8/8 bits", |cpu, n, at| scaled(cpu, (3, n, 32), at)),
     ("gemm_q8/4 bits", |cpu, n, at| scaled_nibbles(cpu, (1, 33, n / 32 * 32), at)),
+    ("gemm_q8/NF4", |cpu, n, at| scaled_nf4(cpu, (2, 17, n / 32 * 32), at)),
     ("gemm_bf16/rows", |cpu, n, at| bf16_product(cpu, (5, 19, n), at)),
     ("gemm_bf16/columns", |cpu, n, at| bf16_product(cpu, (1, n, 8), at)),
     ("dot", |cpu, n, at| at.out(1)[0] = dot(cpu, at.floats(n), at.floats(n))),
@@ -303,6 +304,13 @@ fn scaled(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
 fn scaled_nibbles(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
     let rows = Rows::new(Format::Q4_0, n, k, blocks(Format::Q4_0, n * k / 32, at));
     let w = PackedBlocks::<Nibbles>::pack(rows, at.out(blocks_len(n, k)), at.out(blocks_len(n, k)));
+    with_scales(cpu, m, w, at);
+}
+
+fn scaled_nf4(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let (codes, absmax) = (at.bytes(nf4::code_bytes(n * k)), at.floats(nf4::block_count(n * k, 32)));
+    let rows = RowNf4::new(n, k, 32, codes, absmax);
+    let w = PackedBlocks::<Nf4>::pack(rows, at.out(blocks_len(n, k)), at.out(blocks_len(n, k)));
     with_scales(cpu, m, w, at);
 }
 

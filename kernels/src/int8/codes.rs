@@ -7,11 +7,12 @@
 //!   ⋮                                       a panel: its blocks one after the other     8j + 4 + i high
 //! ```
 //!
-//! A code c without sign stands for the integer c − [`Codes::ZERO`]: 128 for eight bits, 8 for Q4_0. A table of levels
-//! turns nibbles to codes of eight bits on their way.
+//! A code c without sign stands for the integer c − [`Codes::ZERO`]: 128 for eight bits, 8 for Q4_0. NF4's nibbles become
+//! codes of eight bits on their way, through a table.
 
 use super::scaled::{GemmQ8, multiply};
 use crate::ggml::{Format, HalfLine, Rows};
+use crate::nf4::{LEVELS_127, RowNf4, ZERO_CODE};
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{Cpu, LANES, Line};
@@ -46,8 +47,6 @@ pub trait Codes: Copy + Send + Sync + 'static {
     fn pair<S: Simd>(s: S, block: &Self::Block, j: usize) -> [S::I32; 2];
     /// The scales of sixteen columns.
     fn scales<S: Simd>(s: S, scales: &Self::Scales) -> S::F32;
-    /// Writes the 32 integers of one column; columns that nobody writes have no effect, for their scales are 0.
-    fn put(block: &mut Self::Block, column: usize, steps: &[i8; BLOCK]);
     /// The checked product, in a function that is no generic one, so that it is compiled once, here, with its tiles
     /// as functions of their own.
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]);
@@ -71,14 +70,16 @@ impl Codes for Eight {
     fn scales<S: Simd>(s: S, scales: &HalfLine) -> S::F32 {
         s.load_f16(&scales.0)
     }
-    fn put(block: &mut Block8, column: usize, steps: &[i8; BLOCK]) {
-        for (quad, steps) in block.iter_mut().zip(steps.as_chunks::<4>().0) {
-            quad.0[4 * column..4 * column + 4].copy_from_slice(&steps.map(|x| x as u8 ^ 0x80));
-        }
-    }
     #[inline(never)]
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
         multiply(job, cpu, scratch);
+    }
+}
+
+/// Writes the 32 integers of one column.
+fn put_bytes(block: &mut Block8, column: usize, steps: &[i8; BLOCK]) {
+    for (quad, steps) in block.iter_mut().zip(steps.as_chunks::<4>().0) {
+        quad.0[4 * column..4 * column + 4].copy_from_slice(&steps.map(|x| x as u8 ^ 0x80));
     }
 }
 
@@ -100,9 +101,6 @@ impl Codes for Nibbles {
     fn scales<S: Simd>(s: S, scales: &HalfLine) -> S::F32 {
         s.load_f16(&scales.0)
     }
-    fn put(block: &mut Block4, column: usize, steps: &[i8; BLOCK]) {
-        put_nibbles(block, column, &steps.map(|x| (x + 8) as u8));
-    }
     #[inline(never)]
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
         multiply(job, cpu, scratch);
@@ -122,6 +120,42 @@ fn put_nibbles(block: &mut Block4, column: usize, steps: &[u8; BLOCK]) {
         for (i, byte) in quad.0[4 * column..4 * column + 4].iter_mut().enumerate() {
             *byte = steps[i] | steps[4 + i] << 4;
         }
+    }
+}
+
+/// Four bits that stand for NF4's levels in 127ths, rounded; absmax / 127 for a scale. No level moves by more than
+/// 0.0037 of absmax (−0.1848, to −23/127).
+#[derive(Clone, Copy, Debug)]
+pub struct Nf4;
+
+/// The integers of NF4, as codes of eight bits.
+const NF4_CODES: [u8; LANES] = {
+    let (mut codes, mut i) = ([0; LANES], 0);
+    while i < LANES {
+        codes[i] = LEVELS_127[i] as u8 ^ 0x80;
+        i += 1;
+    }
+    codes
+};
+
+impl Codes for Nf4 {
+    type Block = Block4;
+    type Scales = Line;
+    const EMPTY: Block4 = [Quad([ZERO_CODE | ZERO_CODE << 4; 64]); 4];
+    const NO_SCALES: Line = Line::ZERO;
+    const ZERO: i32 = 128;
+    #[inline(always)]
+    fn pair<S: Simd>(s: S, block: &Block4, j: usize) -> [S::I32; 2] {
+        let (codes, [low, high]) = (s.splat_bytes(&NF4_CODES), nibbles(s, &block[j]));
+        [s.lut_bytes(low, codes), s.lut_bytes(high, codes)]
+    }
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, scales: &Line) -> S::F32 {
+        s.load(scales)
+    }
+    #[inline(never)]
+    fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
+        multiply(job, cpu, scratch);
     }
 }
 
@@ -157,7 +191,7 @@ impl<'a> PackedI8<'a> {
                     for (i, x) in (k0..k).zip(&mut steps) {
                         *x = b.get(i, column);
                     }
-                    Eight::put(block, column % LANES, &steps);
+                    put_bytes(block, column % LANES, &steps);
                 }
             }
         }
@@ -244,12 +278,12 @@ impl<'a, C: Codes> PackedBlocks<'a, C> {
     }
 }
 
-/// Moves the blocks of `weight` into panels: `steps` says what the integers of one are, behind its scale.
+/// Moves the blocks of `weight` into panels: `put` writes what lies behind the scale of one to its column.
 fn pack<C: Codes<Scales = HalfLine>>(
     weight: &Rows<'_>,
     blocks: &mut [C::Block],
     scales: &mut [HalfLine],
-    steps: impl Fn(&[u8]) -> [i8; BLOCK],
+    put: impl Fn(&mut C::Block, usize, &[u8]),
 ) {
     PackedBlocks::<C>::new(weight.n(), weight.k(), blocks, scales);
     blocks.fill(C::EMPTY);
@@ -260,7 +294,7 @@ fn pack<C: Codes<Scales = HalfLine>>(
         let places = blocks[p * depth..].iter_mut().zip(&mut scales[p * depth..]);
         for (stored, (block, scale)) in weight.row(j).chunks_exact(bytes).zip(places) {
             scale.0[column] = u16::from_le_bytes([stored[0], stored[1]]);
-            C::put(block, column, &steps(&stored[2..]));
+            put(block, column, &stored[2..]);
         }
     }
 }
@@ -272,12 +306,12 @@ impl<'a> PackedBlocks<'a, Eight> {
     /// Where it is not Q8_0, or as [`PackedBlocks::new`].
     pub fn pack(weight: Rows<'_>, blocks: &'a mut [Block8], scales: &'a mut [HalfLine]) -> Self {
         assert!(weight.format() == Format::Q8_0, "blocks of eight bits from {}", weight.format());
-        pack::<Eight>(&weight, blocks, scales, |q| {
+        pack::<Eight>(&weight, blocks, scales, |block, column, q| {
             let mut steps = [0; BLOCK];
             for (step, q) in steps.iter_mut().zip(q) {
                 *step = *q as i8;
             }
-            steps
+            put_bytes(block, column, &steps);
         });
         PackedBlocks::new(weight.n(), weight.k(), blocks, scales)
     }
@@ -290,15 +324,42 @@ impl<'a> PackedBlocks<'a, Nibbles> {
     /// Where it is not Q4_0, or as [`PackedBlocks::new`].
     pub fn pack(weight: Rows<'_>, blocks: &'a mut [Block4], scales: &'a mut [HalfLine]) -> Self {
         assert!(weight.format() == Format::Q4_0, "blocks of four bits from {}", weight.format());
-        pack::<Nibbles>(&weight, blocks, scales, |q| {
+        pack::<Nibbles>(&weight, blocks, scales, |block, column, q| {
             // Low nibbles are the first half of the block, high ones the second.
             let mut steps = [0; BLOCK];
             let (low, high) = steps.split_at_mut(BLOCK / 2);
             for ((low, high), q) in low.iter_mut().zip(high).zip(q) {
-                (*low, *high) = ((q & 15) as i8 - 8, (q >> 4) as i8 - 8);
+                (*low, *high) = (q & 15, q >> 4);
             }
-            steps
+            put_nibbles(block, column, &steps);
         });
         PackedBlocks::new(weight.n(), weight.k(), blocks, scales)
+    }
+}
+
+impl<'a> PackedBlocks<'a, Nf4> {
+    /// Packs an NF4 weight: its codes, and for each 32 of them absmax / 127.
+    ///
+    /// # Panics
+    /// Where k or the blocks that share an absmax are not whole blocks of 32, or as [`PackedBlocks::new`].
+    pub fn pack(weight: RowNf4<'_>, blocks: &'a mut [Block4], scales: &'a mut [Line]) -> Self {
+        let ((n, k), blocksize) = (weight.shape(), weight.blocksize());
+        assert!(blocksize.is_multiple_of(BLOCK), "an absmax each {blocksize}, not whole blocks of {BLOCK}");
+        PackedBlocks::<Nf4>::new(n, k, blocks, scales);
+        blocks.fill(Nf4::EMPTY);
+        scales.fill(Nf4::NO_SCALES);
+        let depth = k / BLOCK;
+        for j in 0..n {
+            let places = blocks[j / LANES * depth..].iter_mut().zip(&mut scales[j / LANES * depth..]);
+            for (b, (block, scale)) in places.enumerate().take(depth) {
+                let (at, mut steps) = (j * k + b * BLOCK, [0; BLOCK]);
+                for (i, step) in steps.iter_mut().enumerate() {
+                    *step = weight.code(at + i);
+                }
+                put_nibbles(block, j % LANES, &steps);
+                scale[j % LANES] = weight.absmax(at) / 127.0;
+            }
+        }
+        PackedBlocks::new(n, k, blocks, scales)
     }
 }

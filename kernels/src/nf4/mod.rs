@@ -72,6 +72,18 @@ pub const LEVELS: Line = Line([
     1.0,
 ]);
 
+/// The levels of NF4 in 127ths, rounded to the nearest integer.
+pub(crate) const LEVELS_127: [i8; 16] = {
+    let (mut levels, mut i) = ([0; 16], 0);
+    while i < 16 {
+        // Truncation of what was moved away from zero by a half: no level is half an integer.
+        let x = LEVELS.0[i] * 127.0;
+        levels[i] = (if x < 0.0 { x - 0.5 } else { x + 0.5 }) as i8;
+        i += 1;
+    }
+    levels
+};
+
 /// Between neighbouring levels: the code of q is the number of thresholds below q.
 pub const THRESHOLDS: [f32; 15] = {
     let mut t = [0.0; 15];

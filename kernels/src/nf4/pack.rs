@@ -83,6 +83,16 @@ impl<'a> RowNf4<'a> {
         self.blocksize
     }
 
+    /// The code of element `at`, counted over all rows.
+    pub(crate) fn code(&self, at: usize) -> u8 {
+        self.codes[at / 2] >> (4 * (1 - at % 2)) & 15
+    }
+
+    /// Its absmax.
+    pub(crate) fn absmax(&self, at: usize) -> f32 {
+        self.absmax[at / self.blocksize]
+    }
+
     /// The eight codes from element `at` on, the first in the lowest nibble; past `len` of them zeros.
     fn word(&self, at: usize, len: usize) -> u32 {
         if at.is_multiple_of(2)
@@ -91,7 +101,7 @@ impl<'a> RowNf4<'a> {
         {
             return swap_nibbles(u32::from_le_bytes(*bytes));
         }
-        let code = |i: usize| u32::from(self.codes[i / 2] >> (4 * (1 - i % 2)) & 15);
+        let code = |i: usize| u32::from(self.code(i));
         (0..len).fold(ZERO_WORD, |word, i| word & !(15 << (4 * i)) | code(at + i) << (4 * i))
     }
 }

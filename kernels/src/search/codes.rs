@@ -17,7 +17,7 @@ use super::floats::Which;
 use super::{SIDE, put};
 use crate::cpu::{Cpu, Kernel};
 use crate::int8;
-use crate::nf4::LEVELS;
+use crate::nf4::LEVELS_127;
 use crate::simd::Simd;
 use crate::{LANES, Line};
 
@@ -34,18 +34,6 @@ pub enum Code {
 
 /// Bytes that rows are a multiple of.
 const GROUP: usize = 64;
-/// The levels of NF4 in 127ths, rounded to the nearest integer.
-const LEVELS_127: [i8; 16] = {
-    let (mut levels, mut i) = ([0; 16], 0);
-    while i < 16 {
-        // Truncation of what was moved away from zero by a half: no level is half an integer.
-        let x = LEVELS.0[i] * 127.0;
-        levels[i] = (if x < 0.0 { x - 0.5 } else { x + 0.5 }) as i8;
-        i += 1;
-    }
-    levels
-};
-
 impl Code {
     /// Bytes of a row of `k` elements.
     pub const fn row_bytes(self, k: usize) -> usize {

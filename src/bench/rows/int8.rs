@@ -4,11 +4,12 @@ use super::{Body, Entry, Inputs, Run, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
 use crate::kernels::gemm::Accumulate;
-use crate::kernels::ggml::{Format, HalfLine, Rows, quantize_q4_0, quantize_q8_0};
+use crate::kernels::ggml::{Format, Rows, dequantize, quantize_q4_0, quantize_q8_0};
 use crate::kernels::int8::{
-    BLOCK, Block8, Codes, Eight, GemmI8, GemmQ8, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+    BLOCK, Block8, Codes, Eight, GemmI8, GemmQ8, Nf4, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
     quantize_blocks,
 };
+use crate::kernels::nf4::{LEVELS, RowNf4};
 use crate::kernels::view::{MatMut, MatRef};
 
 /// The entries.
@@ -52,6 +53,14 @@ pub const FAMILY: &[Entry] = &[
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 18),
         make: |d, i| Scaled::<Nibbles>::body(&[1, d[0], d[1]], i),
+    },
+    Entry {
+        name: "gemv_nf4_int8",
+        about: "y = W · x, x quantised in every call, W in NF4 through its nearest 127ths",
+        dims: "NxK",
+        shapes: &[&[4096, 4096], &[512, 512]],
+        work: |d| vector(d, 20),
+        make: |d, i| Scaled::<Nf4>::body(&[1, d[0], d[1]], i),
     },
 ];
 
@@ -117,23 +126,56 @@ impl Exact {
     }
 }
 
-/// Formats that the rows measure.
-trait Stored: Codes<Scales = HalfLine> {
-    const FORMAT: Format;
-    fn pack<'a>(w: Rows<'_>, blocks: &'a mut [Self::Block], scales: &'a mut [HalfLine]);
+/// Codes that the rows measure.
+trait Stored: Codes {
+    /// A weight (n, k) packed to codes and scales, and its own values.
+    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>);
+}
+
+/// Room for a weight, packed and decoded.
+fn room<C: Codes>(n: usize, k: usize) -> (Vec<C::Block>, Vec<C::Scales>, Vec<f32>) {
+    (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, blocks_len(n, k)), filled(0.0, n * k))
+}
+
+/// A weight of ggml's, as its file holds it.
+fn ggml(format: Format, (n, k): (usize, usize), inputs: &mut Inputs, w: &mut [f32]) -> Vec<u8> {
+    let mut stored = vec![0; format.bytes(n * k)];
+    let quantize = if format == Format::Q8_0 { quantize_q8_0 } else { quantize_q4_0 };
+    quantize(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite");
+    dequantize(inputs.cpu, format, &stored, w);
+    stored
 }
 
 impl Stored for Eight {
-    const FORMAT: Format = Format::Q8_0;
-    fn pack<'a>(w: Rows<'_>, blocks: &'a mut [Self::Block], scales: &'a mut [HalfLine]) {
-        PackedBlocks::<Eight>::pack(w, blocks, scales);
+    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
+        let (mut blocks, mut scales, mut w) = room::<Self>(n, k);
+        let stored = ggml(Format::Q8_0, (n, k), inputs, &mut w);
+        PackedBlocks::<Eight>::pack(Rows::new(Format::Q8_0, n, k, &stored), &mut blocks, &mut scales);
+        (blocks, scales, w)
     }
 }
 
 impl Stored for Nibbles {
-    const FORMAT: Format = Format::Q4_0;
-    fn pack<'a>(w: Rows<'_>, blocks: &'a mut [Self::Block], scales: &'a mut [HalfLine]) {
-        PackedBlocks::<Nibbles>::pack(w, blocks, scales);
+    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
+        let (mut blocks, mut scales, mut w) = room::<Self>(n, k);
+        let stored = ggml(Format::Q4_0, (n, k), inputs, &mut w);
+        PackedBlocks::<Nibbles>::pack(Rows::new(Format::Q4_0, n, k, &stored), &mut blocks, &mut scales);
+        (blocks, scales, w)
+    }
+}
+
+impl Stored for Nf4 {
+    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
+        let (mut blocks, mut scales, mut w) = room::<Self>(n, k);
+        let (codes, absmax) = (inputs.below(256, n * k / 2), inputs.normal(n * k / BLOCK));
+        let codes: Vec<u8> = codes.into_iter().map(|x| x as u8).collect();
+        PackedBlocks::<Nf4>::pack(RowNf4::new(n, k, BLOCK, &codes, &absmax), &mut blocks, &mut scales);
+        // The plain loop has the levels as they are multiplied.
+        for (i, w) in w.iter_mut().enumerate() {
+            let level = LEVELS[usize::from(codes[i / 2] >> (4 * (1 - i % 2)) & 15)];
+            *w = (level * 127.0).round() / 127.0 * absmax[i / BLOCK];
+        }
+        (blocks, scales, w)
     }
 }
 
@@ -153,14 +195,7 @@ struct Scaled<C: Codes> {
 impl<C: Stored> Scaled<C> {
     fn body(d: &[usize], inputs: &mut Inputs) -> Body {
         let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK));
-        let mut stored = vec![0; C::FORMAT.bytes(n * k)];
-        let quantize = if C::FORMAT == Format::Q8_0 { quantize_q8_0 } else { quantize_q4_0 };
-        quantize(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite");
-        let mut w = filled(0.0, n * k);
-        crate::kernels::ggml::dequantize(inputs.cpu, C::FORMAT, &stored, &mut w);
-        let (mut blocks, mut of_w) =
-            (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, blocks_len(n, k)));
-        C::pack(Rows::new(C::FORMAT, n, k, &stored), &mut blocks, &mut of_w);
+        let (blocks, of_w, w) = C::draw(n, k, inputs);
         let (codes, scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
         // 64ths, the first of a block the largest: quantising loses nothing, so that the plain loop computes the same.
         let mut x: Vec<f32> =
