@@ -17,7 +17,9 @@ const LEAST: usize = 1 << 22;
 pub struct Pieces<J> {
     rows: usize,
     cols: usize,
+    /// Rows not yet begun.
     below: Option<J>,
+    /// What is left of the band of rows that is being handed out.
     band: Option<J>,
 }
 
@@ -35,12 +37,12 @@ impl<J: Cut> Pieces<J> {
             }
             pieces *= 2;
         }
-        Pieces {
-            rows: rows.next_multiple_of(12),
-            cols: cols.next_multiple_of(64),
-            below: Some(job),
-            band: None,
-        }
+        Pieces::of(job, (rows.next_multiple_of(12), cols.next_multiple_of(64)))
+    }
+
+    /// Pieces of at most so many rows and columns, these a multiple of 16.
+    pub(crate) const fn of(job: J, (rows, cols): (usize, usize)) -> Self {
+        Pieces { rows, cols, below: Some(job), band: None }
     }
 }
 

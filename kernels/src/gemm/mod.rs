@@ -54,6 +54,7 @@ pub use weights::{
     room_groups,
 };
 
+use crate::pieces::{self, Cut};
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, Line, simd::Simd};
 use core::ops::Range;
@@ -123,8 +124,8 @@ impl<'a, W: Weights> Gemm<'a, W> {
     /// Where the shapes do not belong together.
     pub fn pieces(self) -> Pieces<'a, W> {
         self.check();
-        let (rows, cols) = piece_shape(&self.b, self.a.rows());
-        Pieces { rows, cols, below: Some(self), band: None }
+        let shape = piece_shape(&self.b, self.a.rows());
+        Pieces::of(self, shape)
     }
 
     /// The product as the one piece that it is.
@@ -133,7 +134,7 @@ impl<'a, W: Weights> Gemm<'a, W> {
     /// Where the shapes do not belong together.
     pub fn whole(self) -> Pieces<'a, W> {
         self.check();
-        Pieces { rows: usize::MAX, cols: usize::MAX, below: Some(self), band: None }
+        Pieces::of(self, (usize::MAX, usize::MAX))
     }
 
     fn check(&self) {
@@ -143,8 +144,12 @@ impl<'a, W: Weights> Gemm<'a, W> {
         assert!(k == bk && m == cm && n == cn, "gemm: A ({m}, {k}) · B ({bk}, {n}) → C ({cm}, {cn})");
         self.epilogue.check(m, n);
     }
+}
 
-    /// The first `at` rows and the rest.
+impl<W: Weights> Cut for Gemm<'_, W> {
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.c.rows(), self.c.cols(), self.a.cols())
+    }
     fn split_rows(self, at: usize) -> (Self, Self) {
         let (m, k, n) = (self.a.rows(), self.a.cols(), self.c.cols());
         let (upper, lower) = self.c.split_rows(at);
@@ -158,7 +163,6 @@ impl<'a, W: Weights> Gemm<'a, W> {
         (part(0..at, upper), part(at..m, lower))
     }
 
-    /// The first `at` columns, a multiple of 16, and the rest.
     fn split_cols(self, at: usize) -> (Self, Self) {
         let (m, n) = (self.a.rows(), self.c.cols());
         let (left, right) = self.c.split_cols(at);
@@ -264,37 +268,7 @@ fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
 }
 
 /// Numbered pieces of a product, from [`Gemm::pieces`].
-pub struct Pieces<'a, W> {
-    rows: usize,
-    cols: usize,
-    /// Rows not yet begun.
-    below: Option<Gemm<'a, W>>,
-    /// What is left of the band of rows that is being handed out.
-    band: Option<Gemm<'a, W>>,
-}
-
-impl<'a, W: Weights> Iterator for Pieces<'a, W> {
-    type Item = Gemm<'a, W>;
-
-    fn next(&mut self) -> Option<Gemm<'a, W>> {
-        if self.band.is_none() {
-            let below = self.below.take()?;
-            if below.a.rows() > self.rows {
-                let (band, rest) = below.split_rows(self.rows);
-                (self.band, self.below) = (Some(band), Some(rest));
-            } else {
-                self.band = Some(below);
-            }
-        }
-        let band = self.band.take()?;
-        if band.c.cols() <= self.cols {
-            return Some(band);
-        }
-        let (piece, rest) = band.split_cols(self.cols);
-        self.band = Some(rest);
-        Some(piece)
-    }
-}
+pub type Pieces<'a, W> = pieces::Pieces<Gemm<'a, W>>;
 
 /// The body of [`Weights::multiply`]: which of the four ways this product goes.
 pub(crate) struct Whole<'a, 's, W> {
