@@ -13,7 +13,6 @@
 
 use super::ahead::{Ahead, Walk};
 use super::epilogue::{Begin, Finish, Target};
-use super::low_rank::LowRank;
 use super::pack;
 use super::tile::{add_to, begin, chain, store};
 use super::weights::{GROUP, Weights, room_groups, stripe_of};
@@ -286,17 +285,17 @@ impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
             }
             let mut place = target.c.part(at, (MR, NP * LANES));
             ahead.c = place.as_ref().map_or(Walk::NONE, |c| Walk::over::<S>(c.as_ref()));
-            let place =
-                place.as_mut().filter(|_| ends || low.is_some()).map(|c| (c, low.map(|low| (low, at))));
-            if !tile(s, (rows, *panels), ahead, (begun, &mut *sums), place) {
-                s.outline(Finish { target, at, np: NP, sums: sums.as_flattened() });
+            let end = if ends { place.as_mut() } else { None };
+            if !tile(s, (rows, *panels), ahead, (begun, &mut *sums), end) {
+                if let (Some(low), Some(mut place)) = (low, place) {
+                    store(s, &mut place.tile::<MR, NP>(), sums, &low.block(s, at));
+                } else {
+                    s.outline(Finish { target, at, np: NP, sums: sums.as_flattened() });
+                }
             }
         }
     }
 }
-
-/// A tile's place in C, and where a low rank follows, that and the row and column in it.
-type Place<'f, 'c> = (&'f mut MatMut<'c>, Option<(&'f LowRank<'c>, (usize, usize))>);
 
 /// One tile: its blocks of 256 in order, added to `sums` where they are begun, to +0 else. The result goes to its
 /// place in C, if that is given and all of it there, or stays in `sums`; says which.
@@ -306,16 +305,16 @@ fn tile<S: Simd, const MR: usize, const NP: usize>(
     (a, b): (MatRef<'_>, [Stripe<'_>; NP]),
     ahead: &mut Ahead,
     (mut begun, sums): (bool, &mut [[Line; NP]; MR]),
-    place: Option<Place<'_, '_>>,
+    place: Option<&mut MatMut<'_>>,
 ) -> bool {
     let k = a.cols();
-    let mut places = place.map(|(c, low)| (c.tile::<MR, NP>(), low));
+    let mut places = place.map(|c| c.tile::<MR, NP>());
     for k0 in (0..k).step_by(K_BLOCK) {
         let end = (k0 + K_BLOCK).min(k);
         let rows = a.band::<MR>(k0..end).expect("rows side by side");
         let acc = chain(s, rows, b, k0 / GROUP, ahead);
         if end == k
-            && let Some((places, None)) = &mut places
+            && let Some(places) = &mut places
         {
             let before = if begun { &*sums } else { const { &[[Line::ZERO; NP]; MR] } };
             store(s, places, before, &acc);
@@ -327,12 +326,6 @@ fn tile<S: Simd, const MR: usize, const NP: usize>(
             begin(s, sums, &acc);
         }
         begun = true;
-    }
-    if let Some((places, Some((low, at)))) = &mut places
-        && begun
-    {
-        store(s, places, sums, &low.block(s, *at));
-        return true;
     }
     false
 }
