@@ -156,7 +156,7 @@ impl<'t, 'a> Target<'t, 'a> {
             let v = epilogue.apply(s, r, cols.clone(), s.load(sum));
             s.store(line, v);
         }
-        low.add(s, (r, cols.start / LANES), &mut lines);
+        low.add(s, (r, cols.start), &mut lines);
         for (line, (_, r)) in lines.iter().zip(here) {
             self.put(s, r, cols.clone(), s.load(line));
         }
@@ -250,7 +250,7 @@ fn load<S: Simd>(s: S, x: &[f32]) -> S::F32 {
 
 /// Row `r`, columns `cols` (at most 16), then +0.
 #[inline(always)]
-fn load_at<S: Simd>(s: S, m: MatRef<'_>, r: usize, cols: Range<usize>) -> S::F32 {
+pub(crate) fn load_at<S: Simd>(s: S, m: MatRef<'_>, r: usize, cols: Range<usize>) -> S::F32 {
     match m.row(r) {
         Some(row) => load(s, &row[cols]),
         None => {

@@ -15,11 +15,11 @@
 //! and writes all of C for r = 8 steps of arithmetic: 25 GFLOP/s of the 117 that Zen 4's FMA has.
 //! **Reference.**  Hu et al. 2021, *LoRA*, arXiv:2106.09685.
 
-use super::tile::chain;
-use super::{K_BLOCK, PackedMatrix, Weights, ahead::Ahead};
+use super::tile::{chain, store};
+use super::{GROUP, K_BLOCK, PackedMatrix, Weights, ahead::Ahead};
 use crate::simd::Simd;
-use crate::view::MatRef;
-use crate::{LANES, Line};
+use crate::view::{MatMut, MatRef};
+use crate::{Kernel, LANES, Line};
 use core::ops::Range;
 
 /// H (m, r) and B (r, n): their product is added last.
@@ -53,32 +53,51 @@ impl<'a> LowRank<'a> {
         LowRank { h: self.h.sub(rows, rank), b: self.b.columns(cols) }
     }
 
-    /// The block sum of one tile, from row `at.0`, column `at.1`.
+    /// A block sum of one tile, from row `at.0`, column `at.1`; rows past the last are the last again.
     #[inline(always)]
     pub(super) fn block<S: Simd, const MR: usize, const NP: usize>(
         &self,
         s: S,
         (r, col): (usize, usize),
+        ks: Range<usize>,
     ) -> [[S::F32; NP]; MR] {
-        let rank = self.h.cols();
-        let rows = self.h.sub(r..r + MR, 0..rank).band::<MR>(0..rank).expect("rows side by side");
+        let group = ks.start / GROUP;
+        let rows = self.h.sub(r..(r + MR).min(self.h.rows()), 0..self.h.cols());
+        let rows = rows.band::<MR>(ks).expect("rows side by side");
         let panels: [_; NP] = core::array::from_fn(|p| self.b.panel(col / LANES + p));
-        chain(s, rows, panels, 0, &mut Ahead::nothing())
+        chain(s, rows, panels, group, &mut Ahead::nothing())
     }
 
-    /// Adds to `lines`, those of four rows from `r` on (as far as there are some) and sixteen columns from panel `p`.
+    /// Adds all of them to `lines`, those of four rows (as far as there are some) and sixteen columns.
     #[inline(always)]
-    pub(super) fn add<S: Simd>(&self, s: S, (r, p): (usize, usize), lines: &mut [Line; ROWS]) {
+    pub(super) fn add<S: Simd>(&self, s: S, at: (usize, usize), lines: &mut [Line; ROWS]) {
         let rank = self.h.cols();
-        let four = self.h.sub(r..(r + ROWS).min(self.h.rows()), 0..rank);
         for k0 in (0..rank).step_by(K_BLOCK) {
-            let rows = four.band::<ROWS>(k0..(k0 + K_BLOCK).min(rank)).expect("rows side by side");
-            let panel = [self.b.panel(p)];
-            let sums = chain(s, rows, panel, k0 / super::GROUP, &mut Ahead::nothing());
+            let sums = self.block::<S, ROWS, 1>(s, at, k0..(k0 + K_BLOCK).min(rank));
             for (line, [sum]) in lines.iter_mut().zip(sums) {
                 let v = s.add(s.load(line), sum);
                 s.store(line, v);
             }
         }
+    }
+}
+
+/// A tile's sums and its block of low rank, to its place in C. A function of its own: the registers of the tile before
+/// it are the tile's.
+pub(super) struct LowRankTile<'f, 'c, const MR: usize, const NP: usize> {
+    /// Of one block.
+    pub low: &'f LowRank<'c>,
+    /// Row and column of C.
+    pub at: (usize, usize),
+    pub sums: &'f [[Line; NP]; MR],
+    pub place: &'f mut MatMut<'c>,
+}
+
+impl<const MR: usize, const NP: usize> Kernel for LowRankTile<'_, '_, MR, NP> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let LowRankTile { low, at, sums, place } = self;
+        store(s, &mut place.tile::<MR, NP>(), sums, &low.block(s, at, 0..low.h.cols()));
     }
 }

@@ -13,6 +13,7 @@
 
 use super::ahead::{Ahead, Walk};
 use super::epilogue::{Begin, Finish, Target};
+use super::low_rank::LowRankTile;
 use super::pack;
 use super::tile::{add_to, begin, chain, store};
 use super::weights::{GROUP, Weights, room_groups, stripe_of};
@@ -288,7 +289,7 @@ impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
             let end = if ends { place.as_mut() } else { None };
             if !tile(s, (rows, *panels), ahead, (begun, &mut *sums), end) {
                 if let (Some(low), Some(mut place)) = (low, place) {
-                    store(s, &mut place.tile::<MR, NP>(), sums, &low.block(s, at));
+                    s.outline(LowRankTile { low, at, sums, place: &mut place });
                 } else {
                     s.outline(Finish { target, at, np: NP, sums: sums.as_flattened() });
                 }
