@@ -32,9 +32,12 @@
 
 #![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
 
-use crate::gemm::epilogue::{Begin, Finish, Target};
-use crate::gemm::{Accumulate, Bf16, Bf16Group, Element, Epilogue, GROUP, K_BLOCK, add_to, pack, packed_len};
-use crate::pieces::{Cut, Pieces};
+use crate::gemm::epilogue::{Begin, Finish, Target, load_at};
+use crate::gemm::{
+    Accumulate, Bf16, Bf16Group, Element, Epilogue, GROUP, K_BLOCK, PackedMatrix, Weights, add_to, pack,
+    row_lines,
+};
+use crate::pieces::{Cut, Pieces, tiles};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES, Line};
@@ -49,19 +52,15 @@ const DEPTH: usize = 1024;
 /// Groups of eight steps in one of 32.
 const CHAIN: usize = 4;
 
-/// B (k, n) in bfloat16, packed once: `⌈n/16⌉ × ⌈k/8⌉` groups.
+/// B (k, n) in bfloat16, packed once: `⌈n/16⌉ × ⌈k/8⌉` groups in which nothing but 0 is less than 2⁻⁵⁰.
 #[derive(Clone, Copy)]
-pub struct PackedBf16<'a> {
-    groups: &'a [Bf16Group],
-    k: usize,
-    n: usize,
-}
+pub struct PackedBf16<'a>(PackedMatrix<'a, Bf16>);
 
 impl<'a> PackedBf16<'a> {
     /// Packs B (k, n), any strides; what is less than 2⁻⁵⁰ becomes 0.
     ///
     /// # Panics
-    /// Where there are not [`packed_len`]`(k, n)` groups.
+    /// Where there are not [`packed_len`](crate::gemm::packed_len)`(k, n)` groups.
     pub fn pack(cpu: Cpu, b: MatRef<'_, Bf16>, groups: &'a mut [Bf16Group]) -> Self {
         pack::<Bf16>(cpu, b, groups);
         for group in groups.iter_mut() {
@@ -74,34 +73,26 @@ impl<'a> PackedBf16<'a> {
                 }
             }
         }
-        PackedBf16 { groups, k: b.rows(), n: b.cols() }
+        PackedBf16::new(groups, b.rows(), b.cols())
     }
 
     /// Borrows what was packed earlier from B (k, n).
     ///
     /// # Panics
-    /// Where there are not [`packed_len`]`(k, n)` groups.
+    /// Where there are not [`packed_len`](crate::gemm::packed_len)`(k, n)` groups.
     pub fn new(groups: &'a [Bf16Group], k: usize, n: usize) -> Self {
-        let need = packed_len(k, n);
-        assert!(groups.len() == need, "bf16 ({k}, {n}): {} groups, {need} needed", groups.len());
-        PackedBf16 { groups, k, n }
+        PackedBf16(PackedMatrix::new(groups, k, n))
     }
 
     /// (k, n)
-    pub const fn shape(&self) -> (usize, usize) {
-        (self.k, self.n)
-    }
-
-    fn columns(self, cols: Range<usize>) -> Self {
-        let depth = self.k.div_ceil(GROUP);
-        let part = cols.start / LANES * depth..cols.end.div_ceil(LANES) * depth;
-        PackedBf16 { groups: &self.groups[part], n: cols.len(), ..self }
+    pub fn shape(&self) -> (usize, usize) {
+        self.0.shape()
     }
 
     /// Rows `ks` (the start is a multiple of 8) of panel `p`.
     #[inline(always)]
     fn panel(&self, p: usize, ks: &Range<usize>) -> &'a [Bf16Group] {
-        &self.groups[p * self.k.div_ceil(GROUP)..][ks.start / GROUP..ks.end.div_ceil(GROUP)]
+        &self.0.panel_groups(p)[ks.start / GROUP..ks.end.div_ceil(GROUP)]
     }
 }
 
@@ -117,11 +108,6 @@ pub struct GemmBf16<'a> {
     pub accumulate: Accumulate,
     /// What follows the sum.
     pub epilogue: Epilogue<'a>,
-}
-
-/// Lines of a prepared row: an odd number, so that rows lie in different sets of the first cache.
-const fn row_lines(k: usize) -> usize {
-    k.div_ceil(LANES) | 1
 }
 
 impl<'a> GemmBf16<'a> {
@@ -163,31 +149,35 @@ impl<'a> GemmBf16<'a> {
         assert!(k == bk && m == cm && n == cn, "gemm_bf16: A ({m}, {k}) · B ({bk}, {n}) → C ({cm}, {cn})");
         self.epilogue.check(m, n);
     }
-
-    fn part(&self, rows: Range<usize>, cols: Range<usize>, c: MatMut<'a>) -> Self {
-        GemmBf16 {
-            a: self.a.sub(rows.clone(), 0..self.a.cols()),
-            b: self.b.columns(cols.clone()),
-            c,
-            accumulate: self.accumulate,
-            epilogue: self.epilogue.sub(rows, cols),
-        }
-    }
 }
 
 impl Cut for GemmBf16<'_> {
     fn shape(&self) -> (usize, usize, usize) {
         (self.c.rows(), self.c.cols(), self.a.cols())
     }
-    fn split_rows(mut self, at: usize) -> (Self, Self) {
-        let (m, n) = (self.c.rows(), self.c.cols());
-        let (upper, lower) = core::mem::replace(&mut self.c, MatMut::new(&mut [], 0, 0)).split_rows(at);
-        (self.part(0..at, 0..n, upper), self.part(at..m, 0..n, lower))
+    fn split_rows(self, at: usize) -> (Self, Self) {
+        let (m, k, n) = (self.a.rows(), self.a.cols(), self.c.cols());
+        let (upper, lower) = self.c.split_rows(at);
+        let part = |rows: Range<usize>, c| GemmBf16 {
+            a: self.a.sub(rows.clone(), 0..k),
+            b: self.b,
+            c,
+            accumulate: self.accumulate,
+            epilogue: self.epilogue.sub(rows, 0..n),
+        };
+        (part(0..at, upper), part(at..m, lower))
     }
-    fn split_cols(mut self, at: usize) -> (Self, Self) {
+    fn split_cols(self, at: usize) -> (Self, Self) {
         let (m, n) = (self.c.rows(), self.c.cols());
-        let (left, right) = core::mem::replace(&mut self.c, MatMut::new(&mut [], 0, 0)).split_cols(at);
-        (self.part(0..m, 0..at, left), self.part(0..m, at..n, right))
+        let (left, right) = self.c.split_cols(at);
+        let part = |cols: Range<usize>, c| GemmBf16 {
+            a: self.a,
+            b: PackedBf16(self.b.0.columns(cols.clone())),
+            c,
+            accumulate: self.accumulate,
+            epilogue: self.epilogue.sub(0..m, cols),
+        };
+        (part(0..at, left), part(at..n, right))
     }
 }
 
@@ -234,19 +224,7 @@ impl Kernel for Prepare<'_, '_> {
         let Prepare { a, room } = self;
         for (r, row) in room.chunks_exact_mut(row_lines(a.cols())).take(a.rows()).enumerate() {
             for (line, k) in row.iter_mut().zip((0..a.cols()).step_by(LANES)) {
-                let x = match a.row(r).map(|row| &row[k..]) {
-                    Some(row) => match row.first_chunk() {
-                        Some(x) => s.load(x),
-                        None => s.load_tail(row, 0.0),
-                    },
-                    None => {
-                        let mut x = [0.0; LANES];
-                        for (i, x) in (k..a.cols()).zip(&mut x) {
-                            *x = a.get(r, i);
-                        }
-                        s.load(&x)
-                    }
-                };
+                let x = load_at(s, a, r, k..(k + LANES).min(a.cols()));
                 s.store(line, rounded(s, x));
             }
         }
@@ -281,28 +259,21 @@ impl Kernel for Passes<'_, '_, '_> {
             (true, _) => 2,
             _ => 1,
         };
-        let mut p = 0;
-        while p < panels {
-            let beside = if p + np <= panels { np } else { 1 };
-            let mut r = 0;
-            while r < m {
-                let mr = match m - r {
-                    1 => 1,
-                    3.. if wide => 6, // of which some may be empty: memory binds there
-                    _ => 2,
-                };
-                match (mr, beside) {
-                    (6, 2) => s.outline(self.tile::<6, 2>(r, p)),
-                    (6, _) => s.outline(self.tile::<6, 1>(r, p)),
-                    (2, 2) => s.outline(self.tile::<2, 2>(r, p)),
-                    (2, _) => s.outline(self.tile::<2, 1>(r, p)),
-                    (_, 4) => s.outline(self.tile::<1, 4>(r, p)),
-                    (_, 2) => s.outline(self.tile::<1, 2>(r, p)),
-                    _ => s.outline(self.tile::<1, 1>(r, p)),
-                }
-                r += mr;
+        let rows = |left| match left {
+            1 => 1,
+            3.. if wide => 6, // of which some may be empty: memory binds there
+            _ => 2,
+        };
+        for (r, p, tile) in tiles((m, rows), (panels, np)) {
+            match tile {
+                (6, 2) => s.outline(self.tile::<6, 2>(r, p)),
+                (6, _) => s.outline(self.tile::<6, 1>(r, p)),
+                (2, 2) => s.outline(self.tile::<2, 2>(r, p)),
+                (2, _) => s.outline(self.tile::<2, 1>(r, p)),
+                (_, 4) => s.outline(self.tile::<1, 4>(r, p)),
+                (_, 2) => s.outline(self.tile::<1, 2>(r, p)),
+                _ => s.outline(self.tile::<1, 1>(r, p)),
             }
-            p += beside;
         }
     }
 }

@@ -69,3 +69,24 @@ impl<J: Cut> Iterator for Pieces<J> {
         Some(piece)
     }
 }
+
+/// The tiles of a product of `m` rows and `panels` panels: row, panel, and (rows, panels) of each. `np` panels stay while
+/// all rows pass them, the last ones one by one; `rows` says how tall a tile is for so many rows that are left.
+pub(crate) fn tiles(
+    (m, rows): (usize, impl Fn(usize) -> usize),
+    (panels, np): (usize, usize),
+) -> impl Iterator<Item = (usize, usize, (usize, usize))> {
+    let (mut r, mut p) = (0, 0);
+    core::iter::from_fn(move || {
+        if m == 0 || p >= panels {
+            return None;
+        }
+        let beside = if p + np <= panels { np } else { 1 };
+        let tile = (r, p, (rows(m - r), beside));
+        r += tile.2.0;
+        if r >= m {
+            (r, p) = (0, p + beside);
+        }
+        Some(tile)
+    })
+}

@@ -46,6 +46,7 @@ mod wide;
 
 pub use epilogue::Epilogue;
 pub use low_rank::LowRank;
+pub(crate) use pack::row_lines;
 pub use pack::{pack, packed_len};
 pub(crate) use tile::add_to;
 pub use transposed::{Transposed, Turned};

@@ -199,7 +199,7 @@ fn sixteen_steps<S: Simd, const N: usize>(s: S, rows: &[&[f32]; N], n: usize, at
 
 /// Lines from a row of a copy to the next: an odd number, so that sixteen rows side by side lie in sixteen sets of
 /// the first cache.
-pub(super) const fn row_lines(k: usize) -> usize {
+pub(crate) const fn row_lines(k: usize) -> usize {
     k.div_ceil(LANES) | 1
 }
 

@@ -260,7 +260,7 @@ impl<'a, E: Element> PackedMatrix<'a, E> {
     }
 
     /// The groups of panel `p`.
-    fn panel_groups(&self, p: usize) -> &'a [E::Group] {
+    pub(crate) fn panel_groups(&self, p: usize) -> &'a [E::Group] {
         let depth = self.k.div_ceil(GROUP);
         &self.groups[p * depth..][..depth]
     }

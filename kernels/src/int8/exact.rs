@@ -30,7 +30,7 @@ use super::codes::{BLOCK, Block8, Codes, Eight, PackedI8};
 use super::left::{DEPTH, Left, Prepare, ROWS, scratch_len};
 use super::tile;
 use crate::gemm::Accumulate;
-use crate::pieces::{Cut, Pieces};
+use crate::pieces::{Cut, Pieces, tiles};
 use crate::simd::Simd;
 use crate::simd::quads::{QuadKernel, Quads};
 use crate::view::{MatMut, MatRef};
@@ -154,25 +154,17 @@ impl QuadKernel for Passes<'_, '_> {
     fn run<S: Simd, Q: Quads<S>>(mut self, s: S, q: Q) {
         let (m, panels) = (self.c.rows(), self.c.cols().div_ceil(LANES));
         let np = if m == 1 { Q::TILE.2 } else { Q::TILE.1 };
-        let mut p = 0;
-        while p < panels {
-            let wide = if p + np <= panels { np } else { 1 };
-            let mut r = 0;
-            while r < m {
-                let mr = tile::rows(Q::TILE.0, m - r);
-                match (mr, wide) {
-                    (12, 2) => q.outline(s, self.tile::<12, 2>(r, p)),
-                    (12, _) => q.outline(s, self.tile::<12, 1>(r, p)),
-                    (4, 2) => q.outline(s, self.tile::<4, 2>(r, p)),
-                    (4, _) => q.outline(s, self.tile::<4, 1>(r, p)),
-                    (2, _) => q.outline(s, self.tile::<2, 1>(r, p)),
-                    (_, 4) => q.outline(s, self.tile::<1, 4>(r, p)),
-                    (_, 2) => q.outline(s, self.tile::<1, 2>(r, p)),
-                    _ => q.outline(s, self.tile::<1, 1>(r, p)),
-                }
-                r += mr;
+        for (r, p, tile) in tiles((m, |left| tile::rows(Q::TILE.0, left)), (panels, np)) {
+            match tile {
+                (12, 2) => q.outline(s, self.tile::<12, 2>(r, p)),
+                (12, _) => q.outline(s, self.tile::<12, 1>(r, p)),
+                (4, 2) => q.outline(s, self.tile::<4, 2>(r, p)),
+                (4, _) => q.outline(s, self.tile::<4, 1>(r, p)),
+                (2, _) => q.outline(s, self.tile::<2, 1>(r, p)),
+                (_, 4) => q.outline(s, self.tile::<1, 4>(r, p)),
+                (_, 2) => q.outline(s, self.tile::<1, 2>(r, p)),
+                _ => q.outline(s, self.tile::<1, 1>(r, p)),
             }
-            p += wide;
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::gemm::{
     Accumulate, Epilogue, K_BLOCK, add_to,
     epilogue::{Begin, Finish, Target},
 };
-use crate::pieces::{Cut, Pieces};
+use crate::pieces::{Cut, Pieces, tiles};
 use crate::simd::Simd;
 use crate::simd::quads::{QuadKernel, Quads};
 use crate::view::{MatMut, MatRef};
@@ -199,25 +199,17 @@ impl<C: Codes> QuadKernel for Passes<'_, '_, '_, C> {
     fn run<S: Simd, Q: Quads<S>>(mut self, s: S, q: Q) {
         let (m, panels) = (self.target.c.rows(), self.target.c.cols().div_ceil(LANES));
         let np = if m == 1 { Q::SCALED.2 } else { Q::SCALED.1 };
-        let mut p = 0;
-        while p < panels {
-            let wide = if p + np <= panels { np } else { 1 };
-            let mut r = 0;
-            while r < m {
-                let mr = tile::rows(Q::SCALED.0, m - r);
-                match (mr, wide) {
-                    (6, 2) => q.outline(s, self.tile::<6, 2>(r, p)),
-                    (6, _) => q.outline(s, self.tile::<6, 1>(r, p)),
-                    (4, 2) => q.outline(s, self.tile::<4, 2>(r, p)),
-                    (4, _) => q.outline(s, self.tile::<4, 1>(r, p)),
-                    (2, _) => q.outline(s, self.tile::<2, 1>(r, p)),
-                    (_, 4) => q.outline(s, self.tile::<1, 4>(r, p)),
-                    (_, 2) => q.outline(s, self.tile::<1, 2>(r, p)),
-                    _ => q.outline(s, self.tile::<1, 1>(r, p)),
-                }
-                r += mr;
+        for (r, p, tile) in tiles((m, |left| tile::rows(Q::SCALED.0, left)), (panels, np)) {
+            match tile {
+                (6, 2) => q.outline(s, self.tile::<6, 2>(r, p)),
+                (6, _) => q.outline(s, self.tile::<6, 1>(r, p)),
+                (4, 2) => q.outline(s, self.tile::<4, 2>(r, p)),
+                (4, _) => q.outline(s, self.tile::<4, 1>(r, p)),
+                (2, _) => q.outline(s, self.tile::<2, 1>(r, p)),
+                (_, 4) => q.outline(s, self.tile::<1, 4>(r, p)),
+                (_, 2) => q.outline(s, self.tile::<1, 2>(r, p)),
+                _ => q.outline(s, self.tile::<1, 1>(r, p)),
             }
-            p += wide;
         }
     }
 }

@@ -134,11 +134,7 @@ pub fn vector_of(w: &Weight, inputs: &mut Inputs) -> Body {
 /// Runs the product on all threads.
 pub(super) fn multiply<W: Weights>(run: &Run<'_>, gemm: Gemm<'_, W>) {
     let scratch_len = gemm.scratch_len();
-    if run.pool.threads() == 1 {
-        run.pool.run([gemm], |gemm, scratch| gemm.run(run.cpu, scratch.lines(scratch_len)));
-    } else {
-        run.pool.run(gemm.pieces(), |piece, scratch| piece.run(run.cpu, scratch.lines(scratch_len)));
-    }
+    super::cut(run, gemm, Gemm::pieces, |piece, scratch| piece.run(run.cpu, scratch.lines(scratch_len)));
 }
 
 /// `b` (k, n) in panels.
@@ -192,11 +188,7 @@ impl Product {
                 let (a, b) = (MatRef::new(&p.a, p.m, p.k), PackedBf16::new(groups, p.k, p.n));
                 let job = GemmBf16::new(a, b, MatMut::new(&mut p.c, p.m, p.n));
                 let lines = GemmBf16::scratch_len(p.m, p.k);
-                if run.pool.threads() == 1 {
-                    run.pool.run([job], |job, scratch| job.run(run.cpu, scratch.lines(lines)));
-                } else {
-                    run.pool.run(job.pieces(), |job, scratch| job.run(run.cpu, scratch.lines(lines)));
-                }
+                super::cut(run, job, GemmBf16::pieces, |job, scratch| job.run(run.cpu, scratch.lines(lines)));
             },
             |(p, _)| p.plain(),
             |(p, _)| p.c.clone(),

@@ -106,11 +106,7 @@ impl Exact {
         let c = MatMut::new(&mut self.c, m, n);
         let job = GemmI8 { a, b, c, accumulate: Accumulate::Overwrite };
         let lines = GemmI8::scratch_len(m, k);
-        if run.pool.threads() == 1 {
-            run.pool.run([job], |job, scratch| job.run(run.cpu, scratch.lines(lines)));
-        } else {
-            run.pool.run(job.pieces(), |job, scratch| job.run(run.cpu, scratch.lines(lines)));
-        }
+        super::cut(run, job, GemmI8::pieces, |job, scratch| job.run(run.cpu, scratch.lines(lines)));
     }
 
     fn plain(&mut self) {
@@ -220,11 +216,7 @@ impl<C: Stored> Scaled<C> {
         let w = PackedBlocks::<C>::new(n, k, &self.blocks, &self.of_w);
         let job = GemmQ8::new(a, w, MatMut::new(&mut self.c, m, n));
         let lines = GemmQ8::<C>::scratch_len(m, k);
-        if run.pool.threads() == 1 {
-            run.pool.run([job], |job, scratch| job.run(run.cpu, scratch.lines(lines)));
-        } else {
-            run.pool.run(job.pieces(), |job, scratch| job.run(run.cpu, scratch.lines(lines)));
-        }
+        super::cut(run, job, GemmQ8::pieces, |job, scratch| job.run(run.cpu, scratch.lines(lines)));
     }
 
     /// The product of the floats.

@@ -21,7 +21,9 @@ use super::ceiling::Bound;
 use super::peak::Access;
 use crate::Cpu;
 use crate::golden::{Hash, Random};
+use crate::kernels::pieces::{Cut, Pieces};
 use crate::pool::Pool;
+use crate::run::Scratch;
 
 /// Where a call runs.
 #[derive(Clone, Copy)]
@@ -256,4 +258,18 @@ fn parts(n: usize, run: &Run<'_>) -> usize {
     const PIECES: usize = 4;
     let pieces = if run.pool.threads() == 1 { 1 } else { PIECES * run.pool.threads() };
     n.div_ceil(pieces).max(1)
+}
+
+/// A product whole on one thread, else in its pieces.
+fn cut<J: Cut + Send>(
+    run: &Run<'_>,
+    job: J,
+    pieces: impl FnOnce(J) -> Pieces<J>,
+    compute: impl Fn(J, &mut Scratch) + Sync,
+) {
+    if run.pool.threads() == 1 {
+        run.pool.run([job], compute);
+    } else {
+        run.pool.run(pieces(job), compute);
+    }
 }
