@@ -20,6 +20,7 @@ pub mod adapter;
 mod add;
 mod attention;
 mod block;
+mod elements;
 mod embedding;
 mod feed_forward;
 mod gradients;

@@ -10,6 +10,7 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
+use super::elements::{Elements, filled};
 use super::product::{Cut, Job, cut_strided, run_all};
 use crate::kernels::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
@@ -53,31 +54,31 @@ pub enum Stored {
 }
 
 enum Form {
-    F32(Vec<[Line; GROUP]>),
+    F32(Elements<[Line; GROUP]>),
     /// Floats as they come, (n, k), for a weight that changes: nothing has to be packed again.
     Plain(Vec<f32>),
-    Bf16(Vec<Bf16Group>),
-    F16(Vec<HalfGroup>),
+    Bf16(Elements<Bf16Group>),
+    F16(Elements<HalfGroup>),
     Nf4 {
-        codes: Vec<CodeLine>,
-        scales: Vec<Line>,
+        codes: Elements<CodeLine>,
+        scales: Elements<Line>,
         blocksize: usize,
     },
     /// Q8_0 in panels.
     Ggml8 {
-        codes: Vec<Code8>,
-        scales: Vec<HalfLine>,
+        codes: Elements<Code8>,
+        scales: Elements<HalfLine>,
     },
     /// Q4_0 or IQ4_NL in panels.
     Ggml4 {
         format: Format,
-        codes: Vec<CodeLine>,
-        scales: Vec<HalfLine>,
+        codes: Elements<CodeLine>,
+        scales: Elements<HalfLine>,
     },
     /// Rows of any other format, as files hold them.
     Blocks {
         format: Format,
-        blocks: Vec<u8>,
+        blocks: Elements<u8>,
     },
 }
 
@@ -145,7 +146,11 @@ impl Weight {
                 Packed4::pack(weight, &mut codes, &mut scales);
                 Form::Ggml4 { format, codes, scales }
             }
-            _ => Form::Blocks { format, blocks: weight.blocks().to_vec() },
+            _ => {
+                let mut blocks = filled(0, weight.blocks().len());
+                blocks.copy_from_slice(weight.blocks());
+                Form::Blocks { format, blocks }
+            }
         };
         Weight { n, k, form: Arc::new(form) }
     }
@@ -259,7 +264,7 @@ impl Weight {
 
     /// All of it as floats, (out, in) row by row.
     pub fn to_rows(&self, cpu: Cpu) -> Vec<f32> {
-        let mut rows = filled(0.0, self.n * self.k);
+        let mut rows = vec![0.0; self.n * self.k];
         for (r, row) in rows.chunks_exact_mut(self.k.max(1)).enumerate() {
             self.row(cpu, r, row);
         }
@@ -328,22 +333,17 @@ fn each(out: &mut [f32], of: impl Fn(usize) -> f32) {
     out.iter_mut().enumerate().for_each(|(i, x)| *x = of(i));
 }
 
-/// `value`, `n` times, on huge pages where there are some.
-fn filled<T: Clone>(value: T, n: usize) -> Vec<T> {
-    #[cfg_attr(not(feature = "std"), allow(unused_mut))]
-    let mut all = vec![value; n];
-    #[cfg(feature = "std")]
-    crate::sys::memory::use_huge_pages(&mut all);
-    all
-}
-
 /// `w` (out, in) in panels of 16 outputs.
-fn packed<E: Element>(cpu: Cpu, w: MatRef<'_, E>) -> Vec<E::Group> {
+fn packed<E: Element>(cpu: Cpu, w: MatRef<'_, E>) -> Elements<E::Group> {
     packed_in_bands(cpu, w, |_| ())
 }
 
 /// The same, band after band of rows; `done` hears which are packed.
-fn packed_in_bands<E: Element>(cpu: Cpu, w: MatRef<'_, E>, done: impl Fn(Range<usize>)) -> Vec<E::Group> {
+fn packed_in_bands<E: Element>(
+    cpu: Cpu,
+    w: MatRef<'_, E>,
+    done: impl Fn(Range<usize>),
+) -> Elements<E::Group> {
     let (n, k) = (w.rows(), w.cols());
     let mut groups = filled(E::ZERO, packed_len(k, n));
     let rows = (BAND / k.max(1)).next_multiple_of(LANES);

@@ -80,9 +80,12 @@ pub fn use_huge_pages<T>(memory: &mut [T]) {
 
 #[path = "map.rs"]
 mod map;
+#[path = "part.rs"]
+mod part;
 pub use map::Map;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(super) use map::PLACES;
+pub use part::Part;
 
 #[cfg(test)]
 mod tests {
