@@ -16,6 +16,8 @@ pub mod cli;
 #[cfg(feature = "std")]
 pub mod cpu;
 pub mod error;
+#[cfg(feature = "ffi")]
+pub mod ffi;
 #[cfg(feature = "std")]
 pub mod golden;
 pub mod io;
