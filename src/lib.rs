@@ -15,6 +15,7 @@ pub mod bench;
 pub mod cli;
 #[cfg(feature = "std")]
 pub mod cpu;
+mod elements;
 pub mod error;
 #[cfg(feature = "ffi")]
 pub mod ffi;

@@ -4,6 +4,7 @@
 //! when, never what: so a result has the same bits on this thread alone and on any pool.
 
 use crate::Cpu;
+use crate::elements::{Elements, filled};
 use crate::kernels::Line;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -38,7 +39,7 @@ pub struct Run<'p> {
 /// Buffers that nobody has at the moment.
 #[derive(Debug, Default)]
 struct Free {
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Elements<f32>>,
     /// Bytes of all that were ever made: of those lent out too.
     bytes: usize,
 }
@@ -46,26 +47,35 @@ struct Free {
 /// Floats on loan from a [`Run`]: they go back to it where this is dropped.
 #[derive(Debug)]
 pub struct Lent<'r> {
-    floats: Vec<f32>,
+    /// Taken when the loan ends; the first `n` of them are lent.
+    floats: Option<Elements<f32>>,
+    n: usize,
     of: &'r RefCell<Free>,
+}
+
+impl Lent<'_> {
+    /// Leaves the first `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.n = self.n.min(n);
+    }
 }
 
 impl core::ops::Deref for Lent<'_> {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.floats
+        self.floats.as_ref().map_or(&[], |all| &all[..self.n])
     }
 }
 
 impl core::ops::DerefMut for Lent<'_> {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.floats
+        self.floats.as_mut().map_or(&mut [], |all| &mut all[..self.n])
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.of.borrow_mut().buffers.push(core::mem::take(&mut self.floats));
+        self.of.borrow_mut().buffers.extend(self.floats.take());
     }
 }
 
@@ -96,17 +106,16 @@ impl<'p> Run<'p> {
     /// that a step of training asks the system for none.
     pub fn floats(&self, n: usize) -> Lent<'_> {
         let mut free = self.room.borrow_mut();
-        let fits = free.buffers.iter().enumerate().filter(|(_, x)| x.capacity() >= n);
-        let best = fits.min_by_key(|(_, x)| x.capacity()).map(|(i, _)| i);
-        let mut floats = match best {
+        let fits = free.buffers.iter().enumerate().filter(|(_, x)| x.len() >= n);
+        let best = fits.min_by_key(|(_, x)| x.len()).map(|(i, _)| i);
+        let floats = match best {
             Some(i) => free.buffers.swap_remove(i),
             None => {
                 free.bytes += 4 * n;
-                Vec::with_capacity(n)
+                filled(0.0, n)
             }
         };
-        floats.resize(n, 0.0);
-        Lent { floats, of: &self.room }
+        Lent { floats: Some(floats), n, of: &self.room }
     }
 
     /// Bytes of all floats that were ever on loan at a time.

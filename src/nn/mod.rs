@@ -20,7 +20,6 @@ pub mod adapter;
 mod add;
 mod attention;
 mod block;
-mod elements;
 mod embedding;
 mod feed_forward;
 mod gradients;

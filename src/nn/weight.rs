@@ -10,8 +10,8 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
-use super::elements::{Elements, filled};
 use super::product::{Cut, Job, cut_strided, run_all};
+use crate::elements::{Elements, filled};
 use crate::kernels::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
     pack, packed_len,

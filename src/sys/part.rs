@@ -1,6 +1,7 @@
 //! Parts of huge pages: where many arrays of less than a huge page lie side by side.
 
 use std::alloc::{Layout, handle_alloc_error};
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::slice;
@@ -55,6 +56,12 @@ impl<T: Copy> Part<T> {
             unsafe { at.add(i).write(value) };
         }
         Part(Place::Slab { at, len, _slab: slab })
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Part<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self[..].fmt(f)
     }
 }
 

@@ -10,7 +10,6 @@ use crate::nn::gradients::attention_gradients;
 use crate::nn::linear::products_train;
 use crate::nn::trained::{Scope, sized};
 use crate::run::Run;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// What a layer's forward pass keeps for its backward pass; memory is used again.
@@ -123,21 +122,20 @@ impl MultiHeadAttention {
         let to_mixed = (MatMut::new(&mut d_mixed, rows, wide), Accumulate::Overwrite);
         self.o.backward(who, given, of_o, to_mixed, &mut to.inner("o"));
         let keys = cache.qkv[1].len();
-        let mut d = [vec![0.0; rows * wide], vec![0.0; keys], vec![0.0; keys]];
-        self.backward_mix(run, &d_mixed, ends, cache, &mut d, to);
-        let [dq, dk, dv] = &mut d;
+        let [mut dq, mut dk, mut dv] = [rows * wide, keys, keys].map(|n| run.floats(n));
+        self.backward_mix(run, &d_mixed, ends, cache, [&mut dq, &mut dk, &mut dv], to);
         if let Some(prefix) = self.active_prefix() {
-            prefix.backward(run.cpu(), [&mut *dk, dv], ends, &mut to.inner("prefix"));
+            prefix.backward(run.cpu(), [&mut dk, &mut dv], ends, &mut to.inner("prefix"));
         }
         if let Some(rope) = rope {
-            rotate_back(run, rope, self.head_dim, dq);
-            rotate_back(run, rope, self.head_dim, dk);
+            rotate_back(run, rope, self.head_dim, &mut dq);
+            rotate_back(run, rope, self.head_dim, &mut dk);
         }
         if let Some((of_q, of_k)) = &self.qk_norm {
             for (norm, name, raw, d) in
-                [(of_q, "q_norm", &cache.raw[0], &mut *dq), (of_k, "k_norm", &cache.raw[1], dk)]
+                [(of_q, "q_norm", &cache.raw[0], &mut dq), (of_k, "k_norm", &cache.raw[1], &mut dk)]
             {
-                let mut before = vec![0.0; d.len()];
+                let mut before = run.floats(d.len());
                 norm.backward(run, (raw, d), &mut before, Accumulate::Overwrite, &mut to.inner(name));
                 *d = before;
             }
@@ -146,7 +144,7 @@ impl MultiHeadAttention {
         let mut dx = MatMut::new(dx, rows, n);
         let layers = [(&self.q, "q", of_q), (&self.k, "k", of_k), (&self.v, "v", of_v)];
         let mut accumulate = Accumulate::Overwrite;
-        for ((layer, name, cache), d) in layers.into_iter().zip(&d) {
+        for ((layer, name, cache), d) in layers.into_iter().zip([&dq, &dk, &dv]) {
             let d = MatRef::new(d, rows, layer.out_features());
             layer.backward(who, (x, d), cache, (dx.reborrow(), accumulate), &mut to.inner(name));
             accumulate = Accumulate::Add;
@@ -160,7 +158,7 @@ impl MultiHeadAttention {
         d_mixed: &[f32],
         ends: &[usize],
         cache: &AttentionCache,
-        [dq, dk, dv]: &mut [Vec<f32>; 3],
+        [dq, dk, dv]: [&mut [f32]; 3],
         to: &mut Scope<'_>,
     ) {
         let AttentionCache { qkv: [q, k, v], mixed, lse, .. } = cache;

@@ -10,6 +10,7 @@ use crate::kernels::Cpu;
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::trained::Scope;
+use crate::run::Lent;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -51,7 +52,7 @@ impl Prefix {
     pub(super) fn backward(
         &self,
         cpu: Cpu,
-        [dk, dv]: [&mut Vec<f32>; 2],
+        [dk, dv]: [&mut Lent<'_>; 2],
         ends: &[usize],
         to: &mut Scope<'_>,
     ) {
@@ -64,8 +65,10 @@ impl Prefix {
                     elementwise::binary_in_place(cpu, Binary::Add, MatMut::new(sum, 1, n), part);
                 }
             }
-            let own = with.windows(2).flat_map(|w| &d[(w[0] + self.tokens) * width..w[1] * width]);
-            *d = own.copied().collect();
+            for (own, w) in ends.windows(2).zip(with.windows(2)) {
+                d.copy_within((w[0] + self.tokens) * width..w[1] * width, own[0] * width);
+            }
+            d.truncate(ends.last().map_or(0, |end| end * width));
         }
     }
 
