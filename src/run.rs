@@ -33,49 +33,65 @@ impl Scratch {
 pub struct Run<'p> {
     cpu: Cpu,
     by: By<'p>,
-    room: RefCell<Free>,
+    room: RefCell<Free<f32>>,
+    codes: RefCell<Free<i8>>,
 }
 
 /// Buffers that nobody has at the moment.
 #[derive(Debug, Default)]
-struct Free {
-    buffers: Vec<Elements<f32>>,
+struct Free<T> {
+    buffers: Vec<Elements<T>>,
     /// Bytes of all that were ever made: of those lent out too.
     bytes: usize,
 }
 
-/// Floats on loan from a [`Run`]: they go back to it where this is dropped.
-#[derive(Debug)]
-pub struct Lent<'r> {
-    /// Taken when the loan ends; the first `n` of them are lent.
-    floats: Option<Elements<f32>>,
-    n: usize,
-    of: &'r RefCell<Free>,
+impl<T: Copy + Default> Free<T> {
+    /// The smallest that holds `n`, or a new one.
+    fn take(&mut self, n: usize) -> Elements<T> {
+        let fits = self.buffers.iter().enumerate().filter(|(_, x)| x.len() >= n);
+        let best = fits.min_by_key(|(_, x)| x.len()).map(|(i, _)| i);
+        match best {
+            Some(i) => self.buffers.swap_remove(i),
+            None => {
+                self.bytes += size_of::<T>() * n;
+                filled(T::default(), n)
+            }
+        }
+    }
 }
 
-impl Lent<'_> {
+/// Numbers on loan from a [`Run`]: they go back to it where this is dropped.
+#[derive(Debug)]
+pub struct Lent<'r, T = f32> {
+    /// Taken when the loan ends; the first `n` of them are lent.
+    all: Option<Elements<T>>,
+    n: usize,
+    of: &'r RefCell<Free<T>>,
+}
+
+impl<T> Lent<'_, T> {
     /// Leaves the first `n`.
     pub fn truncate(&mut self, n: usize) {
         self.n = self.n.min(n);
     }
 }
 
-impl core::ops::Deref for Lent<'_> {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        self.floats.as_ref().map_or(&[], |all| &all[..self.n])
+impl<T> core::ops::Deref for Lent<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.all.as_ref().map_or(&[], |all| &all[..self.n])
     }
 }
 
-impl core::ops::DerefMut for Lent<'_> {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        self.floats.as_mut().map_or(&mut [], |all| &mut all[..self.n])
+impl<T> core::ops::DerefMut for Lent<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.all.as_mut().map_or(&mut [], |all| &mut all[..self.n])
     }
 }
 
-impl Drop for Lent<'_> {
+impl<T> Drop for Lent<'_, T> {
     fn drop(&mut self) {
-        self.of.borrow_mut().buffers.extend(self.floats.take());
+        self.of.borrow_mut().buffers.extend(self.all.take());
     }
 }
 
@@ -99,28 +115,25 @@ impl<'p> Run<'p> {
     }
 
     const fn by(cpu: Cpu, by: By<'p>) -> Run<'p> {
-        Run { cpu, by, room: RefCell::new(Free { buffers: Vec::new(), bytes: 0 }) }
+        let room = RefCell::new(Free { buffers: Vec::new(), bytes: 0 });
+        let codes = RefCell::new(Free { buffers: Vec::new(), bytes: 0 });
+        Run { cpu, by, room, codes }
     }
 
     /// `n` floats for as long as the loan is kept; what they hold is unspecified. The memory is used again and again, so
     /// that a step of training asks the system for none.
     pub fn floats(&self, n: usize) -> Lent<'_> {
-        let mut free = self.room.borrow_mut();
-        let fits = free.buffers.iter().enumerate().filter(|(_, x)| x.len() >= n);
-        let best = fits.min_by_key(|(_, x)| x.len()).map(|(i, _)| i);
-        let floats = match best {
-            Some(i) => free.buffers.swap_remove(i),
-            None => {
-                free.bytes += 4 * n;
-                filled(0.0, n)
-            }
-        };
-        Lent { floats: Some(floats), n, of: &self.room }
+        Lent { all: Some(self.room.borrow_mut().take(n)), n, of: &self.room }
     }
 
-    /// Bytes of all floats that were ever on loan at a time.
+    /// The same of bytes with a sign.
+    pub fn codes(&self, n: usize) -> Lent<'_, i8> {
+        Lent { all: Some(self.codes.borrow_mut().take(n)), n, of: &self.codes }
+    }
+
+    /// Bytes of all that was ever on loan at a time.
     pub fn room_bytes(&self) -> usize {
-        self.room.borrow().bytes
+        self.room.borrow().bytes + self.codes.borrow().bytes
     }
 
     /// The memory of this thread.

@@ -5,6 +5,9 @@ mod common;
 use common::cases::CASES;
 use common::cpus;
 use common::guard::{Guarded, Side};
+use samebits::kernels::view::{MatMut, MatRef};
+use samebits::nn::{Compute, Linear, Weight};
+use samebits::run::Run;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -42,6 +45,36 @@ fn kernels_do_not_allocate() {
                 run(cpu, n, &mut at);
                 assert_eq!(REQUESTS.get(), before, "{name} {cpu:?} n = {n} allocates");
             }
+        }
+    }
+}
+
+/// Layers of every class take what they need beside their arguments from what the run has: nothing, once it is there.
+#[test]
+fn layers_do_not_allocate_again() {
+    for cpu in cpus() {
+        let run = Run::here(cpu);
+        for class in Compute::ALL {
+            let layers = [(40, 64), (24, 100)].map(|(n, k)| {
+                let weight = Weight::from_f32(cpu, MatRef::new(&vec![0.5; n * k], n, k));
+                Linear::new(weight.in_class(cpu, class).unwrap(), None)
+            });
+            let (x, mut y) = (vec![1.0; 9 * 100], vec![0.0; 9 * 40]);
+            let mut requests = 0;
+            for turn in 0..3 {
+                let before = REQUESTS.get();
+                for layer in &layers {
+                    for rows in [9, 1] {
+                        let (n, k) = (layer.out_features(), layer.in_features());
+                        let x = MatRef::new(&x[..rows * k], rows, k);
+                        layer.forward(&run, x, MatMut::new(&mut y[..rows * n], rows, n));
+                    }
+                }
+                requests = REQUESTS.get() - before;
+                let first = class == Compute::Int8 && turn == 0;
+                assert!(!first || requests > 0, "the first time there are no codes yet");
+            }
+            assert_eq!(requests, 0, "{class:?} on {cpu:?}");
         }
     }
 }

@@ -105,7 +105,9 @@ fn prompts_and_fewer_components_as_in_sentence_transformers() {
     let file = std::fs::read("tests/data/embed/prompted.json").unwrap();
     let expected = json::parse(&file).unwrap();
     let texts = strings(expected.get("texts").unwrap());
-    for (suffix, options) in [("", Options::default()), ("_8", Options { normalize: true, dim: Some(8) })] {
+    for (suffix, options) in
+        [("", Options::default()), ("_8", Options { normalize: true, dim: Some(8), ..Options::default() })]
+    {
         let model = TransformerEmbedder::open(&folder.0, Cpu::detect(), options).unwrap();
         let found = model.embed(&run(), &refs(&texts)).unwrap();
         assert_close(&found, &rows(expected.get(&format!("passage{suffix}")).unwrap()), 5e-6, "passages");
@@ -138,9 +140,9 @@ fn models() -> Vec<Box<dyn EmbeddingModel>> {
     let cpu = Cpu::detect();
     vec![
         open(BERT, cpu, Options::default()).unwrap(),
-        open(BERT, cpu, Options { normalize: true, dim: Some(7) }).unwrap(),
+        open(BERT, cpu, Options { normalize: true, dim: Some(7), ..Options::default() }).unwrap(),
         open(TABLE, cpu, Options::default()).unwrap(),
-        open(TABLE, cpu, Options { normalize: false, dim: Some(5) }).unwrap(),
+        open(TABLE, cpu, Options { normalize: false, dim: Some(5), ..Options::default() }).unwrap(),
         Box::new(HashingEmbedder::new(Analyzer::english(), 100).unwrap()),
     ]
 }
@@ -267,7 +269,7 @@ fn malformed_tables_are_refused_with_the_reason() {
     }
     std::fs::write(folder.path("model.safetensors"), &whole).unwrap();
     for dim in [0, 13] {
-        let options = Options { normalize: false, dim: Some(dim) };
+        let options = Options { normalize: false, dim: Some(dim), ..Options::default() };
         let found = open(&folder.0, Cpu::detect(), options).err().unwrap().to_string();
         assert!(found.contains("components of a model that has 12"), "{found}");
     }
@@ -352,7 +354,7 @@ fn minilm_and_words_are_better_than_either() {
         eprintln!("skipped: SAMEBITS_MINILM is not set");
         return;
     };
-    let options = Options { normalize: true, dim: None };
+    let options = Options { normalize: true, dim: None, ..Options::default() };
     let model = open(&folder, Cpu::detect(), options).unwrap();
     for (name, gain) in [("scifact", 0.02), ("cranfield", 0.0)] {
         if let Some([lexical, dense, both]) = measured(name, &*model) {

@@ -142,6 +142,15 @@ impl<'a> GemmBf16<'a> {
         Pieces::new(self)
     }
 
+    /// The product as the one piece that it is.
+    ///
+    /// # Panics
+    /// Where the shapes do not belong together.
+    pub fn whole(self) -> Pieces<Self> {
+        self.check();
+        Pieces::of(self, (usize::MAX, usize::MAX))
+    }
+
     fn check(&self) {
         let (m, k) = (self.a.rows(), self.a.cols());
         let (bk, n) = self.b.shape();

@@ -13,6 +13,11 @@ pub trait Cut: Sized {
 /// Products below which a part is not cut further: the wake-up of a thread costs as much.
 const LEAST: usize = 1 << 22;
 
+/// Up to so many rows it is the memory of the weights that binds.
+const FEW: usize = 8;
+/// Weights of a piece then.
+const READ: usize = 1 << 18;
+
 /// Numbered pieces, to be run in any order on any threads.
 pub struct Pieces<J> {
     rows: usize,
@@ -27,6 +32,11 @@ impl<J: Cut> Pieces<J> {
     /// Halves the longer side until there are pieces for a handful of threads, or they would grow too small.
     pub(crate) fn new(job: J) -> Self {
         let (m, n, k) = job.shape();
+        if m <= FEW {
+            // One pass over the weights, cut into parts of some microseconds.
+            let cols = (READ / k.max(1)).clamp(64, 1 << 14).next_multiple_of(64);
+            return Pieces::of(job, (m.max(1), cols));
+        }
         let (mut rows, mut cols, mut pieces) = (m.max(1), n.max(1), 1);
         while pieces < 16 && rows * cols * k > LEAST && rows.max(cols) >= 64 {
             // Each piece prepares its rows of A anew, so columns are cut sooner than rows.

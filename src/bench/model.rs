@@ -80,7 +80,7 @@ pub fn measure(model: &Model, plan: &Plan, cpu: Cpu, pool: &Pool) -> Result<Vec<
 ///
 /// # Errors
 /// Where it does not open.
-pub fn load(path: &Path, cpu: Cpu, pool: &Pool, turns: usize) -> Result<[Row; 2]> {
+pub fn load((path, opening): (&Path, Opening), cpu: Cpu, pool: &Pool, turns: usize) -> Result<[Row; 2]> {
     let bytes = files::bytes(path)? as usize;
     let bound = Bound::Memory(Access::Copy, bytes.clamp(1 << 16, 1 << 30));
     let mut ceilings = Ceilings::default();
@@ -89,7 +89,7 @@ pub fn load(path: &Path, cpu: Cpu, pool: &Pool, turns: usize) -> Result<[Row; 2]
         for (i, access) in [bytes::Access::Read, bytes::Access::Map].into_iter().enumerate() {
             let peak = 1e9 * ceilings.sample(&rows::Run { cpu, pool }, bound, CEILING);
             let start = Instant::now();
-            drop(Model::open_with(path, cpu, Opening { access, ..Opening::default() })?);
+            drop(Model::open_with(path, cpu, Opening { access, ..opening })?);
             let seconds = start.elapsed().as_secs_f64();
             if turn > 0 {
                 times[i].push(1e3 * seconds);

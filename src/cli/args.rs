@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::{Command, Failure, nearest::nearest};
 use crate::io::bytes::Access;
 use crate::model::CacheType;
+use crate::nn::Compute;
 use crate::pool::{self, MAX_THREADS, Pool};
 
 /// A flag that a subcommand knows.
@@ -22,6 +23,13 @@ pub struct Flag {
     /// One line for `--help`.
     pub help: &'static str,
 }
+
+/// Of all that run a model.
+pub const COMPUTE: Flag = Flag {
+    name: "compute",
+    takes: Takes::One("CLASS"),
+    help: "products in f32, bf16 or int8, each with bits of its own; f32 unless given",
+};
 
 /// Flags that may be written with one letter, where a command has them.
 const SHORT: [(&str, &str); 2] = [("-k", "--k"), ("-o", "--output")];
@@ -173,6 +181,13 @@ impl Args {
         let Some(name) = self.text("cache")? else { return Ok(CacheType::default()) };
         let none = || Failure::usage(format!("--cache: {name:?} is none of f32, bf16, int8"), None);
         CacheType::from_name(name).ok_or_else(none)
+    }
+
+    /// `--compute CLASS`: what products are computed in.
+    pub fn compute(&self) -> Result<Compute, Failure> {
+        let Some(name) = self.text("compute")? else { return Ok(Compute::default()) };
+        let none = || Failure::usage(format!("--compute: {name:?} is none of f32, bf16, int8"), None);
+        Compute::from_name(name).ok_or_else(none)
     }
 
     /// The value of a flag as a path.

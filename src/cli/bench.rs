@@ -87,6 +87,11 @@ pub const COMMAND: Command = Command {
             help: "with --model: keys and values f32, bf16 or int8",
         },
         Flag {
+            name: "compute",
+            takes: Takes::One("CLASS"),
+            help: "with --model: products in f32, bf16 or int8",
+        },
+        Flag {
             name: "seconds",
             takes: Takes::One("S"),
             help: "for each kernel, shape and tier; 1 unless given",
@@ -183,8 +188,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if let Some(name) = ["prompt", "tokens", "turns"].into_iter().find(|name| args.has(name)) {
         return Err(Failure::usage(format!("bench: --{name} goes with --model"), None));
     }
-    if args.has("cache") {
-        return Err(Failure::usage("bench: --cache goes with --model", None));
+    if let Some(name) = ["cache", "compute"].into_iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("bench: --{name} goes with --model"), None));
     }
     let cpus = tiers(args.text("tier")?)?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);

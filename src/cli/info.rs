@@ -6,8 +6,9 @@ use super::console::bytes;
 use super::{Args, Command, Console, Failure, Flag, Takes, opening};
 use crate::cpu::Chosen;
 use crate::io::json::Writer;
+use crate::nn::Compute;
 use crate::sys::processor::{self, Cache};
-use crate::{Cpu, cpu, pool, sys};
+use crate::{Cpu, Error, Tier, cpu, golden, pool, sys};
 
 pub const COMMAND: Command = Command {
     name: "info",
@@ -20,7 +21,8 @@ pub const COMMAND: Command = Command {
     ],
     notes: "\
 A tier is an instruction set that kernels are compiled for; extras are instructions that some kernels use
-beside it. Whatever is used, results have the same bits.
+beside it. Whatever is used, results have the same bits: for each class of products (--compute of the commands
+that run models) the logits of a little model are computed on every tier, against the committed hash.
 
 Example:
   SAMEBITS_TIER=avx2 samebits info --json
@@ -34,6 +36,8 @@ struct Info {
     others: Vec<&'static str>,
     brand: String,
     caches: Vec<Cache>,
+    /// Each class, and the tiers on which a model's logits have not the committed bits.
+    classes: Vec<(Compute, Vec<Tier>)>,
     threads: usize,
     affinity: Option<usize>,
     quota: Option<f64>,
@@ -48,6 +52,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         others: others.map(|tier| tier.name()).collect(),
         brand: processor::brand(),
         caches: processor::caches(),
+        classes: Compute::ALL.map(|class| (class, wrong(class))).into(),
         threads: pool::threads_from_env()?,
         affinity: sys::affinity().map(|cpus| cpus.len()),
         quota: sys::quota(),
@@ -57,7 +62,20 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     } else {
         info.print(console)?;
     }
-    Ok(())
+    match info.classes.iter().find(|(_, wrong)| !wrong.is_empty()) {
+        None => Ok(()),
+        Some((class, wrong)) => {
+            let (class, tier) = (class.name(), wrong[0]);
+            let what = format!("a model in {class} has other bits on {tier} than were committed");
+            Err(Error::invalid(what).into())
+        }
+    }
+}
+
+/// The tiers of this machine on which a class has not the committed bits.
+fn wrong(class: Compute) -> Vec<Tier> {
+    let differs = |cpu: &Cpu| golden::of_class(class).any(|case| (case.run)(*cpu) != case.hash);
+    cpu::all().filter(differs).map(|cpu| cpu.tier()).collect()
 }
 
 fn or_none(words: &[&str]) -> String {
@@ -72,6 +90,18 @@ impl Info {
         writeln!(console, "tier         {} (chosen by {})", self.cpu.tier(), self.chosen)?;
         writeln!(console, "other tiers  {}", or_none(&self.others))?;
         writeln!(console, "extras       {}", or_none(&cpu::extras(self.cpu)))?;
+        let tiers: Vec<_> = cpu::all().map(|cpu| cpu.tier().name()).collect();
+        let class = |(class, wrong): &(Compute, Vec<Tier>)| match wrong.is_empty() {
+            true => class.name().to_owned(),
+            false => format!("{} (other bits!)", class.name()),
+        };
+        let classes: Vec<_> = self.classes.iter().map(class).collect();
+        writeln!(
+            console,
+            "classes      {}: the committed bits on {}",
+            classes.join(", "),
+            tiers.join(" = ")
+        )?;
         let caches = if caches.is_empty() { "unknown".into() } else { caches.join(", ") };
         writeln!(console, "caches       {caches}")?;
         writeln!(console, "threads      {}{}", self.threads, self.limits())?;
@@ -101,6 +131,9 @@ impl Info {
             w.key("chosen_by").string(&self.chosen.to_string());
             w.key("other_tiers").array(|w| self.others.iter().for_each(|tier| w.string(tier)));
             w.key("extras").array(|w| cpu::extras(self.cpu).iter().for_each(|extra| w.string(extra)));
+            w.key("classes").object(|w| {
+                self.classes.iter().for_each(|(class, wrong)| w.key(class.name()).boolean(wrong.is_empty()));
+            });
             w.key("caches").object(|w| self.caches.iter().for_each(|c| w.key(&c.name).number(c.bytes)));
             w.key("threads").number(self.threads);
             optional(w.key("affinity"), self.affinity, |w, n| w.number(n));

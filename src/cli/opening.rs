@@ -53,7 +53,11 @@ impl Chosen {
     /// The model, and how long it took to come.
     pub fn open(&self, run: &Run<'_>, opening: Opening) -> Result<(Decoder, Duration), Failure> {
         let (mut progress, start) = (Progress::new(), Instant::now());
-        let Some(path) = &self.path else { return Ok((inside::model(run.cpu())?, start.elapsed())) };
+        let Some(path) = &self.path else {
+            let mut model = inside::model(run.cpu())?;
+            model.set_compute(run.cpu(), opening.compute)?;
+            return Ok((model, start.elapsed()));
+        };
         progress.show(format_args!("reading {}", path.display()));
         let model = Decoder::open_with(path, run.cpu(), opening)?;
         Ok((model, start.elapsed()))

@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use super::args::COMPUTE;
 use super::opening::Chosen;
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::kernels::math::exp64;
 use crate::model::{CacheType, Opening, Workspace};
+use crate::nn::Compute;
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -30,6 +32,7 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("TYPE"),
             help: "keys and values as f32, bf16 or int8; f32 unless given",
         },
+        COMPUTE,
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
         Flag {
             name: "json",
@@ -57,7 +60,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let tokenizer = chosen.tokenizer()?;
     let kind = args.cache()?;
     let asked = args.count("context", 2..=1 << 24)?;
-    let (model, _) = chosen.open(&run, Opening { length: asked, ..Opening::default() })?;
+    let (model, _) =
+        chosen.open(&run, Opening { length: asked, compute: args.compute()?, ..Opening::default() })?;
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;
     let content = super::read_text(&text)?;
@@ -76,7 +80,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         return Err(Error::invalid(what).in_file(text.display()).into());
     }
     tally.bytes = content.len();
-    tally.print((context, kind), args.has("json"), console)
+    tally.print((context, kind, model.compute()), args.has("json"), console)
 }
 
 /// The losses so far.
@@ -107,7 +111,7 @@ impl Tally {
 
     fn print(
         &self,
-        (context, kind): (usize, CacheType),
+        (context, kind, compute): (usize, CacheType, Compute),
         json: bool,
         console: &mut Console,
     ) -> Result<(), Failure> {
@@ -123,13 +127,16 @@ impl Tally {
                 w.key("windows").number(windows);
                 w.key("context").number(context);
                 w.key("cache").string(kind.name());
+                w.key("compute").string(compute.name());
             });
             writeln!(console, "{}", w.finish())?;
         } else {
+            let class = if compute == Compute::F32 { "" } else { compute.name() };
             writeln!(
                 console,
-                "perplexity {perplexity:.4}  loss {loss:.5}  {:.4} bits a byte  {tokens} tokens in {windows} windows",
-                self.bits_per_byte()
+                "perplexity {perplexity:.4}  loss {loss:.5}  {:.4} bits a byte  {tokens} tokens in {windows} windows{}{class}",
+                self.bits_per_byte(),
+                if class.is_empty() { "" } else { ", in " }
             )?;
         }
         Ok(())

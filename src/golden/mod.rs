@@ -5,10 +5,12 @@
 //! recomputes them all, and so does `tests/golden.rs`. A changed hash is a changed law: a major version.
 
 use crate::Cpu;
+use crate::nn::Compute;
 
 mod attention;
 mod backward;
 mod block;
+mod compute;
 mod gemm;
 mod ggml;
 mod int8;
@@ -47,9 +49,16 @@ pub fn cases() -> impl Iterator<Item = &'static Golden> {
         sampling::CASES,
         search::CASES,
         block::CASES,
+        compute::CASES,
         backward::CASES,
     ];
     FAMILIES.iter().copied().flatten()
+}
+
+/// Those of whole models whose products are of a class.
+pub fn of_class(compute: Compute) -> impl Iterator<Item = &'static Golden> {
+    let of = move |name: &str| name.strip_prefix("compute/").is_some_and(|n| n.starts_with(compute.name()));
+    cases().filter(move |case| of(case.name))
 }
 
 /// FNV-1a over the bits of results; every NaN counts as the same one, for payloads are not promised.

@@ -11,8 +11,8 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::reduce::{self, Reduction};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{
-    Embedding, FeedForwardNetwork, KeyValues, Mixing, MultiHeadAttention, Norm, Placement, Room,
-    TransformerBlock,
+    Compute, Embedding, FeedForwardNetwork, KeyValues, Mixing, MultiHeadAttention, Norm, Part, Placement,
+    Room, TransformerBlock,
 };
 use crate::run::Run;
 use crate::{Error, Result};
@@ -58,6 +58,29 @@ impl Encoder {
         heads.iter().for_each(|name| loader.allow(name));
         loader.finish()?;
         Ok(Encoder { words, positions, segments, norm, blocks, config })
+    }
+
+    /// Puts the products of the blocks' linear layers into a class.
+    ///
+    /// # Errors
+    /// Where codes are to be made of an element that is not finite.
+    ///
+    /// # Panics
+    /// Where they are of another class than f32 already, and not of this.
+    pub fn set_compute(&mut self, cpu: Cpu, compute: Compute) -> Result<()> {
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            for (name, part) in block.parts_mut() {
+                let Part::Linear(layer) = part else { continue };
+                let named = |e| Error::invalid(format!("blocks.{i}.{name}.weight: {e}"));
+                layer.set_compute(cpu, compute).map_err(named)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The class of the products: that of the first layer.
+    pub fn compute(&self) -> Compute {
+        self.blocks.first().map_or(Compute::F32, |block| block.attention.q.weight.compute())
     }
 
     /// What it is made of.

@@ -17,7 +17,7 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::nf4::{self, RowNf4};
 use crate::kernels::reduce;
 use crate::kernels::view::MatMut;
-use crate::nn::Weight;
+use crate::nn::{Compute, Weight};
 use crate::run::Run;
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
@@ -137,7 +137,15 @@ impl SentenceEncoder {
     /// # Errors
     /// As [`Model::open`]; where it is a decoder.
     pub fn open(path: impl AsRef<Path>, cpu: Cpu) -> Result<SentenceEncoder> {
-        match Model::open(&path, cpu)? {
+        SentenceEncoder::open_with(path, cpu, Opening::default())
+    }
+
+    /// [`SentenceEncoder::open`], as `opening` says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(path: impl AsRef<Path>, cpu: Cpu, opening: Opening) -> Result<SentenceEncoder> {
+        match Model::open_with(&path, cpu, opening)? {
             Model::Encoder(model) => Ok(*model),
             Model::Decoder(_) => Err(other_kind(path.as_ref(), "continues texts, it does not embed them")),
         }
@@ -172,23 +180,27 @@ pub struct Opening {
     /// Whether the matrices of a decoder's blocks are stored in NF4 as they are read, so many elements with one scale:
     /// see [`Nf4Source`](super::Nf4Source).
     pub nf4: Option<usize>,
+    /// The class of the linear layers' products.
+    pub compute: Compute,
 }
 
 impl Opening {
     /// A decoder of tensors, as this says.
     fn decoder(&self, cpu: Cpu, mut config: DecoderConfig, source: &dyn Source) -> Result<Decoder> {
         config.length = self.length.unwrap_or(config.length);
-        match self.nf4 {
-            Some(blocksize) => Decoder::load(cpu, config, &Nf4Source { source, blocksize }),
-            None => Decoder::load(cpu, config, source),
-        }
+        let mut decoder = match self.nf4 {
+            Some(blocksize) => Decoder::load(cpu, config, &Nf4Source { source, blocksize })?,
+            None => Decoder::load(cpu, config, source)?,
+        };
+        decoder.set_compute(cpu, self.compute)?;
+        Ok(decoder)
     }
 }
 
 impl Default for Opening {
     /// For the model's own context; its files mapped, so that they lie in memory once, packed.
     fn default() -> Opening {
-        Opening { length: None, access: Access::Map, nf4: None }
+        Opening { length: None, access: Access::Map, nf4: None, compute: Compute::F32 }
     }
 }
 
@@ -232,7 +244,8 @@ fn open_folder(folder: &Path, cpu: Cpu, opening: Opening) -> Result<Model> {
     }
     let config = EncoderConfig::from_hf(&text).map_err(in_config)?;
     let weights = Checkpoint::open_with(folder, opening.access)?;
-    let encoder = Encoder::load(cpu, config, &weights)?;
+    let mut encoder = Encoder::load(cpu, config, &weights)?;
+    encoder.set_compute(cpu, opening.compute)?;
     weights.check()?;
     let max_tokens = max_tokens(folder, &encoder)?;
     let (pooling, normalize) = pooling(folder)?;

@@ -2,10 +2,13 @@
 
 use super::adapter::Adapter;
 use super::add::add;
-use super::product::{Cut, Job, run_all};
+use super::compute::Compute;
+use super::product::{Job, run_jobs};
 use super::weight::Weight;
+use crate::kernels::Cpu;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::gemm::{Accumulate, Epilogue, LowRank};
+use crate::kernels::nf4::NotFinite;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
 use alloc::boxed::Box;
@@ -48,6 +51,18 @@ impl Linear {
         Linear { weight, bias, adapter: None }
     }
 
+    /// Puts its products into a class: see [`Weight::in_class`].
+    ///
+    /// # Errors
+    /// As there; the layer is what it was then.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn set_compute(&mut self, cpu: Cpu, compute: Compute) -> Result<(), NotFinite> {
+        self.weight = self.weight.in_class(cpu, compute)?;
+        Ok(())
+    }
+
     /// Features of a row of the input.
     pub const fn in_features(&self) -> usize {
         self.weight.in_features()
@@ -71,7 +86,7 @@ impl Linear {
     /// # Panics
     /// Where the shapes disagree.
     pub fn forward_base(&self, run: &Run<'_>, x: MatRef<'_>, out: MatMut<'_>) {
-        run_all(run, [self.product(x, out).cut(run.threads())]);
+        run_jobs(run, [Some(self.product(x, out).job())]);
     }
 
     /// The same, to be given an activation or a residual, or to be run beside others.
@@ -85,7 +100,7 @@ impl Linear {
     /// Where the shapes disagree.
     pub fn forward_low_rank(&self, run: &Run<'_>, x: MatRef<'_>, change: LowRank<'_>, out: MatMut<'_>) {
         let product = Product { low_rank: Some(change), ..self.product(x, out) };
-        run_all(run, [product.cut(run.threads())]);
+        run_jobs(run, [Some(product.job())]);
     }
 }
 
@@ -128,23 +143,19 @@ impl<'a> Product<'a> {
 /// # Panics
 /// Where the shapes of one disagree.
 pub fn products<'a, const N: usize>(run: &Run<'_>, products: [Product<'a>; N]) {
-    let threads = run.threads();
-    let mut all = products.map(|product| match &product.layer.adapter {
-        None => (Some(product.cut(threads)), None),
-        Some(_) => (None, Some(product)),
-    });
-    run_all(run, all.iter_mut().filter_map(|(cut, _)| cut.take()));
-    for product in all.into_iter().filter_map(|(_, product)| product) {
+    let mut all = products.map(Some);
+    run_jobs(run, all.each_mut().map(|p| p.take_if(|p| p.layer.adapter.is_none()).map(Product::job)));
+    for product in all.into_iter().flatten() {
         product.run_adapted(run, |layer, adapter, x, out| adapter.forward(run, layer, x, out));
     }
 }
 
 impl<'a> Product<'a> {
-    /// The base's product in pieces.
-    fn cut(self, threads: usize) -> Cut<'a> {
+    /// The base's product.
+    fn job(self) -> (&'a Weight, Job<'a>) {
         let Product { layer, x, out, activation, residual, low_rank } = self;
         let epilogue = Epilogue { bias: layer.bias.as_deref(), activation, residual, low_rank };
-        layer.weight.pieces(Job { x, out, accumulate: Accumulate::Overwrite, epilogue }, threads)
+        (&layer.weight, Job { x, out, accumulate: Accumulate::Overwrite, epilogue })
     }
 
     /// `f`, the adapter's product, then what follows the sum.

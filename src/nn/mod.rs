@@ -20,6 +20,7 @@ pub mod adapter;
 mod add;
 mod attention;
 mod block;
+mod compute;
 mod embedding;
 mod feed_forward;
 mod gradients;
@@ -38,6 +39,7 @@ pub use attention::{
     scaled_dot_product_attention,
 };
 pub use block::{BlockCache, CrossAttention, Memory, Part, Pass, Placement, TransformerBlock};
+pub use compute::Compute;
 pub use embedding::Embedding;
 pub use feed_forward::{FeedForwardCache, FeedForwardNetwork};
 pub use gradients::{

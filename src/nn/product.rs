@@ -1,11 +1,16 @@
 //! Products with weights of any form, cut into pieces.
 
+use super::compute;
+use super::weight::Weight;
 use crate::kernels::Cpu;
+use crate::kernels::bf16::GemmBf16;
 use crate::kernels::gemm::{
     Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Strided, Transposed, Weights,
 };
 use crate::kernels::ggml::{Packed4, Packed8, Rows};
+use crate::kernels::int8::{Codes, Eight, GemmQ8, Nf4, Nibbles};
 use crate::kernels::nf4::PackedNf4;
+use crate::kernels::pieces;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::{Run, Scratch};
 
@@ -39,6 +44,10 @@ pub(super) enum Cut<'a> {
     Strided(Pieces<'a, Strided<'a>>),
     /// The transpose of any of the packed.
     Turned(Pieces<'a, Transposed<'a>>),
+    InBf16(pieces::Pieces<GemmBf16<'a>>),
+    Eight(pieces::Pieces<GemmQ8<'a, Eight>>),
+    Four(pieces::Pieces<GemmQ8<'a, Nibbles>>),
+    Nf4Codes(pieces::Pieces<GemmQ8<'a, Nf4>>),
 }
 
 /// One piece of a product.
@@ -52,6 +61,10 @@ pub(super) enum Piece<'a> {
     Blocks(Gemm<'a, Rows<'a>>),
     Strided(Gemm<'a, Strided<'a>>),
     Turned(Gemm<'a, Transposed<'a>>),
+    InBf16(GemmBf16<'a>),
+    Eight(GemmQ8<'a, Eight>),
+    Four(GemmQ8<'a, Nibbles>),
+    Nf4Codes(GemmQ8<'a, Nf4>),
 }
 
 impl<'a> Iterator for Cut<'a> {
@@ -67,6 +80,10 @@ impl<'a> Iterator for Cut<'a> {
             Cut::Blocks(pieces) => pieces.next().map(Piece::Blocks),
             Cut::Strided(pieces) => pieces.next().map(Piece::Strided),
             Cut::Turned(pieces) => pieces.next().map(Piece::Turned),
+            Cut::InBf16(pieces) => pieces.next().map(Piece::InBf16),
+            Cut::Eight(pieces) => pieces.next().map(Piece::Eight),
+            Cut::Four(pieces) => pieces.next().map(Piece::Four),
+            Cut::Nf4Codes(pieces) => pieces.next().map(Piece::Nf4Codes),
         }
     }
 }
@@ -76,6 +93,10 @@ impl Piece<'_> {
     pub(super) fn run(self, cpu: Cpu, scratch: &mut Scratch) {
         fn go<W: Weights>(gemm: Gemm<'_, W>, cpu: Cpu, scratch: &mut Scratch) {
             let need = gemm.scratch_len();
+            gemm.run(cpu, scratch.lines(need));
+        }
+        fn codes<C: Codes>(gemm: GemmQ8<'_, C>, cpu: Cpu, scratch: &mut Scratch) {
+            let need = GemmQ8::<C>::scratch_len(gemm.c.rows(), gemm.a.codes.cols());
             gemm.run(cpu, scratch.lines(need));
         }
         match self {
@@ -88,6 +109,13 @@ impl Piece<'_> {
             Piece::Blocks(gemm) => go(gemm, cpu, scratch),
             Piece::Strided(gemm) => go(gemm, cpu, scratch),
             Piece::Turned(gemm) => go(gemm, cpu, scratch),
+            Piece::InBf16(gemm) => {
+                let need = GemmBf16::scratch_len(gemm.a.rows(), gemm.a.cols());
+                gemm.run(cpu, scratch.lines(need));
+            }
+            Piece::Eight(gemm) => codes(gemm, cpu, scratch),
+            Piece::Four(gemm) => codes(gemm, cpu, scratch),
+            Piece::Nf4Codes(gemm) => codes(gemm, cpu, scratch),
         }
     }
 }
@@ -101,4 +129,12 @@ pub(super) fn cut_strided<'a>(job: Job<'a>, b: MatRef<'a>, threads: usize) -> Cu
 pub(super) fn run_all<'a>(run: &Run<'_>, cuts: impl IntoIterator<Item = Cut<'a>, IntoIter: Send>) {
     let cpu = run.cpu();
     run.pieces(cuts.into_iter().flatten(), |piece, scratch| piece.run(cpu, scratch));
+}
+
+/// Computes products with weights, as one job for all threads; before it, the codes of rows that weights in codes read.
+pub(super) fn run_jobs<'a, const N: usize>(run: &Run<'_>, jobs: [Option<(&'a Weight, Job<'a>)>; N]) {
+    let rows = compute::Rows::of(run, jobs.each_ref().map(|job| job.as_ref().map(|(w, job)| (*w, job.x))));
+    let (codes, threads) = (rows.views(), run.threads());
+    let jobs = jobs.into_iter().zip(codes);
+    run_all(run, jobs.filter_map(|(job, codes)| job.map(|(w, job)| w.pieces(job, codes, threads))));
 }

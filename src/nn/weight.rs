@@ -10,13 +10,15 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
-use super::product::{Cut, Job, cut_strided, run_all};
+use super::compute::Compute;
+use super::product::{Cut, Job, cut_strided, run_jobs};
 use crate::elements::{Elements, filled};
 use crate::kernels::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
     pack, packed_len,
 };
 use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
+use crate::kernels::int8::{BLOCK, Quantized};
 use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Cpu, LANES, Line, half, nf4};
@@ -25,7 +27,10 @@ use crate::tensor::{Dtype, Tensor};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use class::Class;
 use core::ops::Range;
+
+mod class;
 
 /// A weight (out, in), packed for products. Clones share it.
 #[derive(Clone)]
@@ -80,6 +85,8 @@ enum Form {
         format: Format,
         blocks: Elements<u8>,
     },
+    /// Of a class other than f32.
+    Class(Class),
 }
 
 impl Weight {
@@ -191,6 +198,43 @@ impl Weight {
         Ok(Weight::from_nf4(RowNf4::new(self.n, self.k, blocksize, &codes, &absmax)))
     }
 
+    /// The same weight for products of another class; of the class that it has, itself. Bfloat16 is made of whatever was
+    /// stored; codes of eight bits are those of Q8_0, Q4_0 and NF4 where these are stored, else Q8_0 of its values.
+    ///
+    /// # Errors
+    /// [`nf4::NotFinite`] where codes are to be made of an element that is not finite.
+    ///
+    /// # Panics
+    /// Where it is of another class than f32 already, and not of this.
+    pub fn in_class(&self, cpu: Cpu, compute: Compute) -> Result<Weight, nf4::NotFinite> {
+        let (n, k, own) = (self.n, self.k, self.compute());
+        if own == compute {
+            return Ok(self.clone());
+        }
+        assert!(own == Compute::F32, "a weight for {} made one for {}", own.name(), compute.name());
+        let class = match (&*self.form, compute) {
+            (_, Compute::Bf16) => Class::bf16(cpu, self),
+            (Form::Ggml8 { codes, scales }, _) => Class::of_q8_0((n, k), codes, scales),
+            (Form::Ggml4 { format: Format::Q4_0, codes, scales }, _) => Class::of_q4_0((n, k), codes, scales),
+            (Form::Nf4 { codes, scales, blocksize }, _)
+                if k.is_multiple_of(BLOCK) && blocksize.is_multiple_of(BLOCK) =>
+            {
+                Class::of_nf4(PackedNf4::new(n, k, *blocksize, codes, scales), (n, k), *blocksize)
+            }
+            _ => Class::eight(cpu, self)?,
+        };
+        Ok(Weight { n, k, form: Arc::new(Form::Class(class)) })
+    }
+
+    /// The class of its products.
+    pub fn compute(&self) -> Compute {
+        match &*self.form {
+            Form::Class(Class::Bf16(_)) => Compute::Bf16,
+            Form::Class(_) => Compute::Int8,
+            _ => Compute::F32,
+        }
+    }
+
     /// Outputs: rows of the weight.
     pub const fn out_features(&self) -> usize {
         self.n
@@ -204,6 +248,7 @@ impl Weight {
     /// What it is stored as.
     pub fn stored(&self) -> Stored {
         match *self.form {
+            Form::Class(ref class) => class.stored(),
             Form::F32(_) | Form::Plain(_) => Stored::F32,
             Form::Bf16(_) => Stored::Bf16,
             Form::F16(_) => Stored::F16,
@@ -216,6 +261,7 @@ impl Weight {
     /// Bytes in memory: what a pass over it reads.
     pub fn bytes(&self) -> usize {
         match &*self.form {
+            Form::Class(class) => class.bytes(),
             Form::F32(groups) => size_of_val(&groups[..]),
             Form::Plain(values) => size_of_val(&values[..]),
             Form::Bf16(groups) => size_of_val(&groups[..]),
@@ -239,9 +285,8 @@ impl Weight {
         match &*self.form {
             Form::Plain(values) => out.copy_from_slice(&values[r * k..][..k]),
             Form::F32(groups) => each(out, |i| groups[element(i).0][element(i).1][lane]),
-            Form::Bf16(groups) => {
-                each(out, |i| half::bf16_to_f32(groups[element(i).0].get(element(i).1, lane).0));
-            }
+            Form::Class(class) => class.row((n, k), r, out),
+            Form::Bf16(groups) => bf16_row(groups, k, r, out),
             Form::F16(groups) => each(out, |i| half::f16_to_f32(groups[element(i).0].0[element(i).1][lane])),
             Form::Nf4 { codes, scales, blocksize } => {
                 let packed = PackedNf4::new(n, k, *blocksize, codes, scales);
@@ -277,13 +322,19 @@ impl Weight {
     /// Where the shapes disagree.
     pub fn multiply(&self, run: &Run<'_>, x: MatRef<'_>, out: MatMut<'_>) {
         let job = Job { x, out, accumulate: Accumulate::Overwrite, epilogue: Epilogue::NONE };
-        run_all(run, [self.pieces(job, run.threads())]);
+        run_jobs(run, [Some((self, job))]);
     }
 
-    /// The product as pieces; see [`Gemm::pieces`].
-    pub(super) fn pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
+    /// The product as pieces; see [`Gemm::pieces`]. A weight in codes multiplies the rows' `codes`.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        job: Job<'a>,
+        codes: Option<Quantized<'a>>,
+        threads: usize,
+    ) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
         match &*self.form {
+            Form::Class(class) => class.pieces((n, k), (job, codes), threads),
             Form::Plain(w) => cut_strided(job, MatRef::new(w, n, k).t(), threads),
             Form::F32(groups) => Cut::F32(job.cut(PackedMatrix::new(groups, k, n), threads)),
             Form::Bf16(groups) => Cut::Bf16(job.cut(PackedMatrix::new(groups, k, n), threads)),
@@ -302,9 +353,13 @@ impl Weight {
     }
 
     /// The product with the transpose as pieces: rows (…, out) to rows (…, in).
+    ///
+    /// # Panics
+    /// Where the weight is of another class than f32: those have no gradients.
     pub(super) fn turned_pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
         let turned = match &*self.form {
+            Form::Class(_) => panic!("the gradient through {self:?}: only f32 has one"),
             Form::Plain(w) => return cut_strided(job, MatRef::new(w, n, k), threads),
             Form::F32(groups) => Turned::F32(PackedMatrix::new(groups, k, n)),
             Form::Bf16(groups) => Turned::Bf16(PackedMatrix::new(groups, k, n)),
@@ -324,13 +379,20 @@ impl Weight {
 
 impl core::fmt::Debug for Weight {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Weight(({}, {}) {:?})", self.n, self.k, self.stored())
+        let class = self.compute().name();
+        write!(f, "Weight(({}, {}) {:?} in {class})", self.n, self.k, self.stored())
     }
 }
 
 /// Element `i` of `out` is `of(i)`.
 fn each(out: &mut [f32], of: impl Fn(usize) -> f32) {
     out.iter_mut().enumerate().for_each(|(i, x)| *x = of(i));
+}
+
+/// Row `r` of panels of bfloat16, k deep.
+fn bf16_row(groups: &[Bf16Group], k: usize, r: usize, out: &mut [f32]) {
+    let (first, lane) = (r / LANES * k.div_ceil(GROUP), r % LANES);
+    each(out, |i| half::bf16_to_f32(groups[first + i / GROUP].get(i % GROUP, lane).0));
 }
 
 /// `w` (out, in) in panels of 16 outputs.

@@ -14,8 +14,8 @@ use super::optimizer::{Method, Optimizer, Outcome, Parameter};
 use super::schedule::Schedule;
 use crate::kernels::cross_entropy::CrossEntropy;
 use crate::model::{Decoder, Examples, Keep, Tape};
-use crate::nn::Gradients;
 use crate::nn::adapter::Draw;
+use crate::nn::{Compute, Gradients};
 use crate::random::Philox;
 use crate::run::Run;
 use crate::{Error, Result};
@@ -94,8 +94,14 @@ impl Trainer {
     /// model that was [made trainable](Decoder::make_trainable) all, else norms, biases and adapters.
     ///
     /// # Errors
-    /// Where it accepts none.
+    /// Where it accepts none; where the model's products are of a class without gradients.
     pub fn new(mut model: Decoder, plan: Plan, trained: impl Fn(&str) -> bool) -> Result<Trainer> {
+        if model.matrices().any(|layer| layer.weight.compute() != Compute::F32) {
+            let class = model.compute().name();
+            return Err(Error::invalid(format!(
+                "products in {class} have no gradients: a model learns in f32"
+            )));
+        }
         let mut gradients = Gradients::default();
         model.with_parameters(|all| {
             let chosen = all.iter().filter(|p| trained(&p.name));

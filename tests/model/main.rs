@@ -5,6 +5,7 @@
 mod common;
 
 mod cache;
+mod compute;
 mod minilm;
 mod reference;
 mod stories;

@@ -27,7 +27,7 @@ const DECODERS: [&str; 13] = [
 /// How far a logit may be from transformers', which sums in another order.
 const NEAR: f32 = 1e-4;
 
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/models").join(name)
 }
 

@@ -12,6 +12,7 @@
 
 use super::scaled::{GemmQ8, multiply};
 use crate::ggml::{Format, HalfLine, Rows};
+use crate::half::f16_to_f32;
 use crate::nf4::{LEVELS_127, RowNf4, ZERO_CODE};
 use crate::simd::Simd;
 use crate::view::MatRef;
@@ -47,6 +48,8 @@ pub trait Codes: Copy + Send + Sync + 'static {
     fn pair<S: Simd>(s: S, block: &Self::Block, j: usize) -> [S::I32; 2];
     /// The scales of sixteen columns.
     fn scales<S: Simd>(s: S, scales: &Self::Scales) -> S::F32;
+    /// The integer of one step of a column, and the column's scale.
+    fn element(stored: (&Self::Block, &Self::Scales), column: usize, step: usize) -> (i32, f32);
     /// The checked product, in a function that is no generic one, so that it is compiled once, here, with its tiles
     /// as functions of their own.
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]);
@@ -69,6 +72,10 @@ impl Codes for Eight {
     #[inline(always)]
     fn scales<S: Simd>(s: S, scales: &HalfLine) -> S::F32 {
         s.load_f16(&scales.0)
+    }
+    fn element((block, scales): (&Block8, &HalfLine), column: usize, step: usize) -> (i32, f32) {
+        let code = block[step / 4].0[4 * column + step % 4];
+        (i32::from(code) - Self::ZERO, f16_to_f32(scales.0[column]))
     }
     #[inline(never)]
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
@@ -101,10 +108,18 @@ impl Codes for Nibbles {
     fn scales<S: Simd>(s: S, scales: &HalfLine) -> S::F32 {
         s.load_f16(&scales.0)
     }
+    fn element((block, scales): (&Block4, &HalfLine), column: usize, step: usize) -> (i32, f32) {
+        (i32::from(nibble(block, column, step)) - Self::ZERO, f16_to_f32(scales.0[column]))
+    }
     #[inline(never)]
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
         multiply(job, cpu, scratch);
     }
+}
+
+/// The nibble of one step of a column.
+fn nibble(block: &Block4, column: usize, step: usize) -> u8 {
+    block[step / 8].0[4 * column + step % 4] >> (step & 4) & 15
 }
 
 /// The low nibbles of a quad, the high ones.
@@ -152,6 +167,9 @@ impl Codes for Nf4 {
     #[inline(always)]
     fn scales<S: Simd>(s: S, scales: &Line) -> S::F32 {
         s.load(scales)
+    }
+    fn element((block, scales): (&Block4, &Line), column: usize, step: usize) -> (i32, f32) {
+        (i32::from(LEVELS_127[usize::from(nibble(block, column, step))]), scales[column])
     }
     #[inline(never)]
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]) {
@@ -257,6 +275,13 @@ impl<'a, C: Codes> PackedBlocks<'a, C> {
     /// (k, n)
     pub const fn shape(&self) -> (usize, usize) {
         (self.k, self.n)
+    }
+
+    /// The value of row `j` at step `i`: its integer × its scale.
+    pub fn get(&self, j: usize, i: usize) -> f32 {
+        let at = j / LANES * (self.k / BLOCK) + i / BLOCK;
+        let (integer, scale) = C::element((&self.blocks[at], &self.scales[at]), j % LANES, i % BLOCK);
+        integer as f32 * scale
     }
 
     pub(super) fn columns(self, cols: Range<usize>) -> Self {

@@ -101,6 +101,15 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
         Pieces::new(self)
     }
 
+    /// The product as the one piece that it is.
+    ///
+    /// # Panics
+    /// Where the shapes do not belong together.
+    pub fn whole(self) -> Pieces<Self> {
+        self.check();
+        Pieces::of(self, (usize::MAX, usize::MAX))
+    }
+
     fn check(&self) {
         let (m, k) = (self.a.codes.rows(), self.a.codes.cols());
         let (wk, n) = self.w.shape();

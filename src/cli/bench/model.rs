@@ -8,7 +8,8 @@ use crate::bench::model::{Plan, Row, load, measure};
 use crate::cli::{Align, Args, Console, Failure, Progress, Table};
 use crate::cpu;
 use crate::io::json::Writer;
-use crate::model::{CacheType, Model};
+use crate::model::{CacheType, Model, Opening};
+use crate::nn::Compute;
 use crate::pool::{MAX_THREADS, Pool};
 
 /// Tokens of a prompt or a text at most.
@@ -39,18 +40,19 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
         prompts: prompts(args)?,
         tokens: args.count("tokens", 0..=MOST)?.unwrap_or(128),
     };
-    let loads = load(path, cpu, &pool, turns.unwrap_or(LOADS))?;
-    let model = Model::open(path, cpu)?;
+    let opening = Opening { compute: args.compute()?, ..Opening::default() };
+    let loads = load((path, opening), cpu, &pool, turns.unwrap_or(LOADS))?;
+    let model = Model::open_with(path, cpu, opening)?;
     console.check_interrupt()?;
     progress.show("measuring");
     let rows: Vec<Row> = loads.into_iter().chain(measure(&model, &plan, cpu, &pool)?).collect();
     progress.clear();
     if args.has("json") {
-        writeln!(console, "{}", json(path, cpu.tier().name(), (threads, kind), &rows))?;
+        writeln!(console, "{}", json((path, cpu.tier().name()), threads, (kind, opening.compute), &rows))?;
         return Ok(());
     }
-    let (path, cache) = (path.display(), kind.name());
-    writeln!(console, "{path} on {}, {threads} threads, {cache} cache", cpu.tier())?;
+    let (path, cache, class) = (path.display(), kind.name(), opening.compute.name());
+    writeln!(console, "{path} on {}, {threads} threads, {cache} cache, products in {class}", cpu.tier())?;
     write!(console, "{}", table("test", &rows))?;
     Ok(())
 }
@@ -83,13 +85,19 @@ fn prompts(args: &Args) -> Result<Vec<usize>, Failure> {
     Ok(if given.is_empty() { vec![512] } else { given })
 }
 
-fn json(path: &Path, tier: &str, (threads, kind): (usize, CacheType), rows: &[Row]) -> String {
+fn json(
+    (path, tier): (&Path, &str),
+    threads: usize,
+    (kind, compute): (CacheType, Compute),
+    rows: &[Row],
+) -> String {
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("model").string(&path.to_string_lossy());
         w.key("tier").string(tier);
         w.key("threads").number(threads);
         w.key("cache").string(kind.name());
+        w.key("compute").string(compute.name());
         w.key("rows").array(|w| {
             for row in rows {
                 w.object(|w| {

@@ -14,8 +14,10 @@ use crate::rag::vectors::VectorType;
 const TYPES: [&str; 5] = ["f32", "f16", "int8", "nf4", "binary"];
 
 pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
-    let others =
-        ["model", "train", "shape", "weights", "csv", "svg", "seconds", "cold", "cache", "prompt", "tokens"];
+    let others = [
+        "model", "train", "shape", "weights", "csv", "svg", "seconds", "cold", "cache", "compute", "prompt",
+        "tokens",
+    ];
     if let Some(other) = others.into_iter().find(|name| args.has(name)) {
         return Err(Failure::usage(format!("bench: --search and --{other} exclude each other"), None));
     }

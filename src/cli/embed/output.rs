@@ -4,6 +4,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use crate::cli::Failure;
 use crate::io::json::Writer;
+use crate::nn::Compute;
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ impl Format {
 /// Where vectors go to.
 pub struct Output<W> {
     format: Format,
+    /// What vectors were computed in.
+    compute: Compute,
     out: W,
     dim: usize,
     rows: u64,
@@ -41,8 +44,8 @@ const HEAD: usize = 128;
 
 impl<W: Write> Output<W> {
     /// Nothing is written yet.
-    pub fn new(format: Format, out: W) -> Output<W> {
-        Output { format, out, dim: 0, rows: 0 }
+    pub fn new(format: Format, compute: Compute, out: W) -> Output<W> {
+        Output { format, compute, out, dim: 0, rows: 0 }
     }
 
     /// What stands before the first vector, of `dim` floats.
@@ -59,7 +62,11 @@ impl<W: Write> Output<W> {
         }
         let mut w = Writer::compact();
         w.array(|w| vector.iter().for_each(|&x| w.number(x)));
-        writeln!(self.out, "{{\"id\":{id},\"embedding\":{}}}", w.finish())
+        let compute = match self.compute {
+            Compute::F32 => String::new(),
+            class => format!(",\"compute\":\"{}\"", class.name()),
+        };
+        writeln!(self.out, "{{\"id\":{id},\"embedding\":{}{compute}}}", w.finish())
     }
 
     /// Lets what was written go on its way: who feeds a batch waits for its vectors.

@@ -1,5 +1,6 @@
 //! The flags of `samebits generate`.
 
+use crate::cli::args::COMPUTE;
 use crate::cli::{Args, Failure, Flag, Takes};
 use crate::model::{BeamSearch, Decoder, PromptLookup, Sampler, Settings};
 use crate::peft::{Adapter, activate, attach};
@@ -68,6 +69,7 @@ pub const FLAGS: &[Flag] = &[
         takes: Takes::One("TYPE"),
         help: "keys and values as f32, bf16 or int8; f32 unless given",
     },
+    COMPUTE,
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, …" },
 ];
@@ -79,10 +81,14 @@ llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and 
 --cache bf16 halves the memory of a long context, int8 quarters it (in llama.cpp: --cache-type-k and -v); each
 type rounds keys and values in its own way, and has its own text.
 
+--compute bf16 rounds weights and rows to bfloat16 and sums products in f32; int8 has codes of eight bits with a
+scale each 32: weights in Q8_0, Q4_0 and NF4 keep theirs, others become Q8_0. Each class has a text of its own,
+the same on every machine; int8 is the fastest where memory or VNNI is.
+
 Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a
 model lies in memory once, and a file that is shortened meanwhile is an error. --no-mmap needs room for
-both, and does not mind what happens to the file. --json is {text, tokens, prompt_tokens, finish, stop?,
-load_seconds}.
+both, and does not mind what happens to the file. --json is {text, tokens, prompt_tokens, cache, compute,
+finish, stop?, load_seconds}.
 
 Without --model the small one inside the program tells a story; without --prompt it begins as stories do. It
 is sampled at a temperature of 0.4, with a repeat penalty of 1.1, unless given.

@@ -14,6 +14,7 @@ use crate::io::tokenizer::Tokenizer;
 use crate::model::{
     BeamSearch, CacheType, ChatTemplate, Decoder, Generator, Hypothesis, Opening, Role, Settings,
 };
+use crate::nn::Compute;
 use crate::run::Run;
 use crate::{Error, cpu};
 use speed::Speed;
@@ -49,13 +50,15 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let length = args.count("context", 1..=1 << 24)?;
     let access = args.access()?;
     let (lookup, kind) = (flags::lookup(args)?, args.cache()?);
-    let (mut model, load) = chosen.open(&run, Opening { length, access, ..Opening::default() })?;
+    let opening = Opening { length, access, compute: args.compute()?, ..Opening::default() };
+    let (mut model, load) = chosen.open(&run, opening)?;
     flags::adapters(args, &run, &mut model)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {
         let ids = text::ids(&tokenizer, &model, &prompt.unwrap_or_default(), true)?;
         let found = search_beams(&model, &run, &search, &ids, kind)?;
-        return show_beams(&found, &tokenizer, &ids, args.has("json"), console);
+        let json = args.has("json").then(|| model.compute());
+        return show_beams(&found, &tokenizer, &ids, json, console);
     }
     let generator = Generator::new(&model, sampler, capacity).with_cache(kind);
     let mut session = Session {
@@ -132,7 +135,7 @@ fn show_beams(
     found: &[Hypothesis],
     tokenizer: &Tokenizer,
     ids: &[u32],
-    json: bool,
+    json: Option<Compute>,
     console: &mut Console,
 ) -> Result<(), Failure> {
     let text = |tokens: &[u32]| {
@@ -144,10 +147,10 @@ fn show_beams(
         text.push_str(decoder.finish());
         text
     };
-    if !json {
+    let Some(compute) = json else {
         writeln!(console, "{}", found.first().map(|best| text(&best.tokens)).unwrap_or_default())?;
         return Ok(());
-    }
+    };
     let mut w = Writer::compact();
     w.array(|w| {
         for one in found {
@@ -155,6 +158,7 @@ fn show_beams(
                 w.key("text").string(&text(&one.tokens));
                 w.key("tokens").array(|w| one.tokens.iter().for_each(|&id| w.number(u64::from(id))));
                 w.key("score").number(one.score);
+                w.key("compute").string(compute.name());
             });
         }
     });
@@ -186,7 +190,12 @@ impl Session<'_> {
             writeln!(
                 console,
                 "{}",
-                report(&answer, prompt_tokens, self.generator.cache().kind(), self.speed.load())
+                report(
+                    &answer,
+                    prompt_tokens,
+                    (self.generator.cache().kind(), self.model.compute()),
+                    self.speed.load()
+                )
             )?;
         } else {
             writeln!(console)?;
@@ -288,13 +297,19 @@ fn show(piece: &str, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(answer: &Answer, prompt_tokens: usize, kind: CacheType, load: Duration) -> String {
+fn report(
+    answer: &Answer,
+    prompt_tokens: usize,
+    (kind, compute): (CacheType, Compute),
+    load: Duration,
+) -> String {
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("text").string(&answer.text);
         w.key("tokens").array(|w| answer.tokens.iter().for_each(|&id| w.number(u64::from(id))));
         w.key("prompt_tokens").number(prompt_tokens);
         w.key("cache").string(kind.name());
+        w.key("compute").string(compute.name());
         let (why, stop) = match &answer.why {
             Why::End => ("end", None),
             Why::Length => ("length", None),

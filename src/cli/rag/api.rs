@@ -86,6 +86,7 @@ impl Api<'_> {
                 w.key("model").string(model);
                 w.key("dimensions").number(dim);
             }
+            search::write_classes(w, self.index, self.second.as_ref(), self.llm.as_ref().map(Llm::compute));
             w.key("modes").array(|w| self.modes().iter().for_each(|(name, _)| w.string(name)));
             w.key("embeds").boolean(self.embedder.is_some());
             w.key("reranks").boolean(self.second.is_some());
@@ -142,7 +143,7 @@ impl Api<'_> {
         }
         let stages = Stages { retriever, second: self.second.as_ref(), llm: self.llm.as_ref(), quotes };
         let answer = ask::answer(&self.run(), &stages, &question)?;
-        Ok(ask::json(&answer, trace))
+        Ok(ask::json(&answer, &stages, trace))
     }
 
     /// OpenAI's `{"input", "encoding_format", "dimensions"}`. What else its clients send means nothing here and is passed

@@ -4,7 +4,11 @@ use std::io::{IsTerminal, Write};
 
 use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
 use super::rerank::{RERANK, RERANK_FROM, Second};
-use super::{EMBEDDER, FILTER, JSON, MODE, RESIDENT, THREADS, filter, mode, model_for, open_index};
+use super::search::write_classes;
+use super::{
+    COMPUTE_BESIDE, EMBEDDER, FILTER, JSON, MODE, RESIDENT, THREADS, compute_beside, filter, mode, model_for,
+    open_index,
+};
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes};
 use crate::cpu;
@@ -40,6 +44,7 @@ pub const COMMAND: Command = Command {
             takes: Takes::Nothing,
             help: "what every stage looked at, with scores and times",
         },
+        COMPUTE_BESIDE,
         RESIDENT,
         THREADS,
         JSON,
@@ -69,7 +74,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Mode::Lexical => None,
         _ => Some(model_for(args.path("embedder"), index.settings())?),
     };
-    let (llm, second) = (Llm::of(args)?, Second::of(args, index.settings())?);
+    let compute = compute_beside(args, &["model", "rerank"])?;
+    let (llm, second) = (Llm::of(args, compute)?, Second::of(args, index.settings(), compute)?);
     let run = Run::on(cpu::default()?, &pool);
     let k = args.count("k", 1..=1 << 16)?.unwrap_or(20);
     let mut retriever = Retriever::new(&index, embedder.as_deref())?.with_mode(mode).with_k(k);
@@ -80,7 +86,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let stages = Stages { retriever, second: second.as_ref(), llm: llm.as_ref(), quotes };
     let answer = answer(&run, &stages, question)?;
     if args.has("json") {
-        writeln!(console, "{}", json(&answer, args.has("trace")))?;
+        writeln!(console, "{}", json(&answer, &stages, args.has("trace")))?;
         return Ok(());
     }
     print(console, &answer, llm.is_some())?;
@@ -164,11 +170,12 @@ fn print_trace(console: &mut Console, answer: &Answer) -> Result<(), Failure> {
 }
 
 /// An answer as an object; with times only where the trace is asked for.
-pub fn json(answer: &Answer, trace: bool) -> String {
+pub fn json(answer: &Answer, stages: &Stages<'_>, trace: bool) -> String {
     let mut w = Writer::compact();
     w.object(|w| {
         w.key("question").string(&answer.question);
         w.key("answer").string(&answer.text);
+        write_classes(w, stages.retriever.index(), stages.second, stages.llm.map(Llm::compute));
         w.key("support").number(answer.support);
         w.key("quotes").array(|w| answer.quotes.iter().for_each(|quote| write_quote(w, quote)));
         w.key("unknown_marks").array(|w| answer.unknown_marks.iter().for_each(|&n| w.number(n)));

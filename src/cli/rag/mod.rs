@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use super::{Args, Console, Failure, Flag, Progress, Takes};
 use crate::io::bytes::Access;
+use crate::nn::Compute;
 use crate::rag::embed::{Options, open_or_inside};
 use crate::rag::index::{Builder, Mode, Settings};
 use crate::rag::{EmbeddingModel, Filter, Index};
@@ -46,6 +47,11 @@ const RESIDENT: Flag = Flag {
     help: "read the index into memory instead of mapping it",
 };
 const THREADS: Flag = Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" };
+const COMPUTE_BESIDE: Flag = Flag {
+    name: "compute",
+    takes: Takes::One("CLASS"),
+    help: "f32, bf16 or int8: of models besides the index's, which has its own",
+};
 const JSON: Flag = Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" };
 
 /// One of some by its name.
@@ -66,11 +72,13 @@ fn open_index(args: &Args) -> Result<(PathBuf, Index), Failure> {
 }
 
 /// The model that made the vectors of an index: in `folder`, or where the index says that it was. It must be the same.
+/// Its products are of the class that the index says.
 fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn EmbeddingModel>, Failure> {
     let Some(known) = &settings.model else {
         return Err(Failure::usage("the index has no vectors: --mode lexical", None));
     };
-    let model = model_at(folder.or_else(|| settings.folder.as_ref().map(PathBuf::from)).as_deref())?;
+    let folder = folder.or_else(|| settings.folder.as_ref().map(PathBuf::from));
+    let model = model_at(folder.as_deref(), settings.compute)?;
     let name = model.name();
     if name == *known {
         return Ok(model);
@@ -79,9 +87,20 @@ fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn Emb
     Err(Failure::usage(what, Some("--help says which flag names the folder of the model".into())))
 }
 
-/// The model in a folder; without one, the table inside.
-fn model_at(folder: Option<&Path>) -> Result<Box<dyn EmbeddingModel>, Failure> {
-    Ok(open_or_inside(folder, cpu::default()?, Options { normalize: true, dim: None })?)
+/// The model in a folder, its products of a class; without one, the table inside.
+fn model_at(folder: Option<&Path>, compute: Compute) -> Result<Box<dyn EmbeddingModel>, Failure> {
+    Ok(open_or_inside(folder, cpu::default()?, Options { normalize: true, dim: None, compute })?)
+}
+
+/// `--compute`, which is that of models that a command has besides the index's: those of `flags`.
+fn compute_beside(args: &Args, flags: &[&str]) -> Result<Compute, Failure> {
+    if args.has("compute") && !flags.iter().any(|name| args.has(name)) {
+        let named = flags.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(" or ");
+        let what =
+            format!("--compute is of the model of {named}; the index says what its own is computed in");
+        return Err(Failure::usage(what, None));
+    }
+    args.compute()
 }
 
 /// Computes the vectors that an index still lacks.

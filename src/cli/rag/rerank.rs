@@ -1,12 +1,11 @@
 //! A second look at what was found.
 
-use std::path::PathBuf;
-
 use crate::cli::{Args, Failure, Flag, Takes};
+use crate::cpu;
+use crate::nn::Compute;
 use crate::rag::index::Settings;
 use crate::rag::pipeline::RERANKED;
 use crate::rag::{Reranker, rerank};
-use crate::{Result, cpu};
 
 /// Flags of all that search.
 pub const RERANK: Flag = Flag {
@@ -24,20 +23,21 @@ pub const RERANK_FROM: Flag = Flag {
 pub struct Second {
     pub reranker: Box<dyn Reranker>,
     pub from: usize,
+    /// What the reranker's products are computed in.
+    pub compute: Compute,
 }
 
 impl Second {
     /// What `--rerank` names, if it is given.
-    pub fn of(args: &Args, settings: &Settings) -> Result<Option<Second>, Failure> {
+    pub fn of(args: &Args, settings: &Settings, compute: Compute) -> Result<Option<Second>, Failure> {
         let from = args.count("rerank-from", 1..=1 << 16)?;
         match (args.path("rerank"), from) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(Failure::usage("--rerank-from says of how many: it needs --rerank", None)),
-            (Some(name), from) => Ok(Some(Second::open(name, from.unwrap_or(RERANKED), settings)?)),
+            (Some(name), from) => {
+                let reranker = rerank::open_in(&name, cpu::default()?, settings.analyzer, compute)?;
+                Ok(Some(Second { reranker, from: from.unwrap_or(RERANKED), compute }))
+            }
         }
-    }
-
-    fn open(name: PathBuf, from: usize, settings: &Settings) -> Result<Second> {
-        Ok(Second { reranker: rerank::open(&name, cpu::default()?, settings.analyzer)?, from })
     }
 }

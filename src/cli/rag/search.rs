@@ -4,10 +4,14 @@ use core::ops::Range;
 use std::io::{IsTerminal, Write};
 
 use super::rerank::{RERANK, RERANK_FROM, Second};
-use super::{FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, filter, mode, model_for, open_index};
+use super::{
+    COMPUTE_BESIDE, FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, compute_beside, filter, mode, model_for,
+    open_index,
+};
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure};
 use crate::io::json::Writer;
+use crate::nn::Compute;
 use crate::rag::highlight::Terms;
 use crate::rag::index::{Excerpt, Found, Mode, Query};
 use crate::rag::{Index, rerank};
@@ -19,7 +23,7 @@ pub const COMMAND: Command = Command {
     summary: "the parts of documents that answer a question best",
     operands: "FILE.sbi QUERY",
     arity: (2, 2),
-    flags: &[K, MODE, FILTER, MODEL, RERANK, RERANK_FROM, RESIDENT, THREADS, JSON],
+    flags: &[K, MODE, FILTER, MODEL, RERANK, RERANK_FROM, COMPUTE_BESIDE, RESIDENT, THREADS, JSON],
     notes: "\
 FILE.sbi was made by `samebits index`. dense compares vectors (the cosine), lexical words (BM25); hybrid fuses
 both rankings, each with scores from 0 to 1. What is shown is the part of a chunk with most of the query's
@@ -48,7 +52,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Mode::Lexical => None,
         _ => Some(model_for(args.path("model"), index.settings())?),
     };
-    let second = Second::of(args, index.settings())?;
+    let second = Second::of(args, index.settings(), compute_beside(args, &["rerank"])?)?;
     let k = args.count("k", 1..=1 << 20)?.unwrap_or(10);
     let (filter, weight) = (filter.as_ref(), model.as_ref().map_or(1.0, |model| model.weight()));
     let vector = model.map(|model| model.embed_query(&run, text)).transpose()?;
@@ -154,9 +158,22 @@ pub fn answer(run: &Run<'_>, index: &Index, query: &Query<'_>, second: Option<&S
     w.object(|w| {
         w.key("query").string(query.text);
         w.key("mode").string(mode);
+        write_classes(w, index, second, None);
         w.key("hits").array(|w| all.iter().for_each(|hit| write(w, hit, &terms)));
     });
     Ok(w.finish())
+}
+
+/// The classes of models that an answer is made with, where they are not f32.
+pub fn write_classes(w: &mut Writer, index: &Index, second: Option<&Second>, llm: Option<Compute>) {
+    let of_index = Some(index.settings().compute);
+    let classes =
+        [("compute", of_index), ("rerank_compute", second.map(|s| s.compute)), ("llm_compute", llm)];
+    for (key, class) in classes {
+        if let Some(class) = class.filter(|&class| class != Compute::F32) {
+            w.key(key).string(class.name());
+        }
+    }
 }
 
 /// A chunk with its scores and places; `highlights` are bytes of `text`.

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use super::api::Api;
 use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
 use super::rerank::{RERANK, RERANK_FROM, Second};
-use super::{EMBEDDER, RESIDENT, THREADS, model_at, model_for, open_index};
+use super::{COMPUTE_BESIDE, EMBEDDER, RESIDENT, THREADS, compute_beside, model_at, model_for, open_index};
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes, read_text};
+use crate::nn::Compute;
 use crate::serve::response::Response;
 use crate::serve::{Fixed, Limits, Server, Site, To, page};
 use crate::{cpu, sys};
@@ -37,6 +38,7 @@ pub const COMMAND: Command = Command {
         EMBEDDER,
         RERANK,
         RERANK_FROM,
+        COMPUTE_BESIDE,
         RESIDENT,
         THREADS,
     ],
@@ -68,11 +70,13 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let folder = args.path("embedder");
     let embedder = match &index.settings().model {
         Some(_) => Some(model_for(folder, index.settings())?),
-        None if folder.is_some() => Some(model_at(folder.as_deref())?),
+        None if folder.is_some() => Some(model_at(folder.as_deref(), Compute::F32)?),
         // A program that was built without the table embeds nothing here.
-        None => model_at(None).ok(),
+        None => model_at(None, Compute::F32).ok(),
     };
-    let (second, llm, pool) = (Second::of(args, index.settings())?, Llm::of(args)?, args.pool()?);
+    let compute = compute_beside(args, &["model", "rerank"])?;
+    let second = Second::of(args, index.settings(), compute)?;
+    let (llm, pool) = (Llm::of(args, compute)?, args.pool()?);
     let api = Api { index: &index, embedder, second, llm, cpu: cpu::default()?, pool: &pool };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut server = Server::bind(address, token, site(&api, &name)?, Limits::default())?;

@@ -1,10 +1,11 @@
 //! A decoder's parameters by name: what training changes.
 
 use super::Decoder;
+use crate::kernels::nf4::NotFinite;
 use crate::nn::adapter::Adapter;
-use crate::nn::{Linear, Norm, Part, Stored, TransformerBlock, Weight};
+use crate::nn::{Compute, Linear, Norm, Part, Stored, TransformerBlock, Weight};
 use crate::run::Run;
-use crate::{Error, Result};
+use crate::{Cpu, Error, Result};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -57,6 +58,31 @@ impl Decoder {
         })
     }
 
+    /// Puts the products of the blocks' linear layers and of the head into a class. Embeddings stay as they are, also a
+    /// table that is the head too: the head gets a weight of its own then.
+    ///
+    /// # Errors
+    /// Where codes are to be made of an element that is not finite.
+    ///
+    /// # Panics
+    /// Where they are of another class than f32 already, and not of this.
+    pub fn set_compute(&mut self, cpu: Cpu, compute: Compute) -> Result<()> {
+        let named = |name: &str, e: NotFinite| Error::invalid(format!("{name}.weight: {e}"));
+        self.linears_mut()
+            .try_for_each(|(name, layer)| layer.set_compute(cpu, compute).map_err(|e| named(&name, e)))?;
+        self.head.set_compute(cpu, compute).map_err(|e| named("head", e))
+    }
+
+    /// The class of the head's products: that of all layers, unless one was put into another.
+    pub fn compute(&self) -> Compute {
+        self.head.weight.compute()
+    }
+
+    /// Whether the head's weight is the embedding's table.
+    fn shares_table(&self) -> bool {
+        self.config.tied && self.compute() == self.embedding.table.compute()
+    }
+
     /// Numbers that the model is made of, without adapters; a table that is the head too counts once.
     pub fn parameters(&self) -> usize {
         let norm = |norm: &Norm| match norm {
@@ -80,11 +106,14 @@ impl Decoder {
     pub fn bytes(&self) -> usize {
         let tables = [Some(&self.embedding.table), self.positions.as_ref().map(|p| &p.table)];
         let matrices = self.matrices().map(|layer| &layer.weight);
-        let own = matrices.take(self.matrices().count() - usize::from(self.config.tied));
+        let own = matrices.take(self.matrices().count() - usize::from(self.shares_table()));
         let (mut bytes, mut elements) = (0, 0);
         for weight in own.chain(tables.into_iter().flatten()) {
             bytes += weight.bytes();
             elements += weight.out_features() * weight.in_features();
+        }
+        if self.config.tied && !self.shares_table() {
+            elements -= self.config.vocab * self.config.dim;
         }
         // The others are norms and biases.
         bytes + 4 * (self.parameters() - elements)
@@ -117,7 +146,8 @@ impl Decoder {
     /// Gives `f` every parameter that can be trained, those of active adapters too: all that are floats, not weights that
     /// are packed or quantised ([`Decoder::make_trainable`]). A head that is the embedding's table is that table.
     pub fn with_parameters<R>(&mut self, f: impl FnOnce(Vec<ParameterMut<'_>>) -> R) -> R {
-        if self.config.tied {
+        let shares_table = self.shares_table();
+        if shares_table {
             // While the table changes it is nobody else's.
             self.head.weight = Weight::plain(0, 0, Vec::new());
         }
@@ -146,7 +176,7 @@ impl Decoder {
         }
         let result = f(all);
         self.follow();
-        if self.config.tied {
+        if shares_table {
             self.head.weight = self.embedding.table.clone();
         }
         result

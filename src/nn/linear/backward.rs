@@ -8,7 +8,7 @@ use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::adapter::{AdapterCache, Draw, Training};
 use crate::nn::gradients::{bias_gradient, input_gradient, weight_gradient};
-use crate::nn::product::run_all;
+use crate::nn::product::run_jobs;
 use crate::nn::trained::Scope;
 use crate::run::Run;
 
@@ -29,8 +29,7 @@ pub(crate) fn products_train<'a, const N: usize>(
             });
         }
     }
-    let threads = run.threads();
-    run_all(run, all.into_iter().flatten().map(|product| product.cut(threads)));
+    run_jobs(run, all.map(|product| product.map(Product::job)));
 }
 
 impl Linear {

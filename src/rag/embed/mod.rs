@@ -29,6 +29,7 @@ use super::Analyzer;
 use crate::io::json;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::model::read_config;
+use crate::nn::Compute;
 use crate::run::Run;
 use crate::{Cpu, Error, Result};
 use std::path::Path;
@@ -83,6 +84,11 @@ pub trait EmbeddingModel: Send + Sync {
     /// Which model it is: its kind, and a number made of its content. Vectors of models with different names are not to
     /// be compared.
     fn name(&self) -> String;
+
+    /// The class of its products: what its name says too, if it is not f32.
+    fn compute(&self) -> Compute {
+        Compute::F32
+    }
 
     /// A function from texts to one vector of `dim` components each.
     fn from_fn<F>(dim: usize, f: F) -> Self
@@ -153,9 +159,22 @@ pub struct Options {
     pub normalize: bool,
     /// Only so many components of each, the first ones; of a model that scales to length 1, scaled again.
     pub dim: Option<usize>,
+    /// The class of an encoder's products.
+    pub compute: Compute,
 }
 
 impl Options {
+    /// A table adds vectors up, in f32.
+    fn of_table(self) -> Result<Options> {
+        match self.compute {
+            Compute::F32 => Ok(self),
+            class => {
+                let class = class.name();
+                Err(Error::invalid(format!("a table of vectors has no products to compute in {class}")))
+            }
+        }
+    }
+
     /// The components that remain of `dim`.
     fn dim_of(&self, dim: usize) -> Result<usize> {
         match self.dim {

@@ -93,7 +93,7 @@ impl StaticEmbedder {
     /// # Errors
     /// Where a file is missing or malformed, or tokenizer and table do not fit.
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<StaticEmbedder> {
-        let folder = folder.as_ref();
+        let (folder, options) = (folder.as_ref(), options.of_table()?);
         let nested = folder.join(NESTED);
         let place = if nested.is_dir() { &nested } else { folder };
         let path = place.join("model.safetensors");
@@ -116,7 +116,8 @@ impl StaticEmbedder {
     /// As [`StaticEmbedder::builtin`]; where it has not so many components.
     pub fn builtin_with(options: Options) -> Result<StaticEmbedder> {
         let (tokenizer, file) = inside()?;
-        StaticEmbedder::new(tokenizer, &file, Config { normalize: true, max_length: None }, options)
+        let config = Config { normalize: true, max_length: None };
+        StaticEmbedder::new(tokenizer, &file, config, options.of_table()?)
     }
 
     fn new(

@@ -4,7 +4,8 @@ use super::prompts::Prompts;
 use super::{EmbeddingModel, Options, token_ids};
 use crate::golden::hash;
 use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer, Truncation};
-use crate::model::{SentenceEncoder, Workspace, to_length_one};
+use crate::model::{Opening, SentenceEncoder, Workspace, to_length_one};
+use crate::nn::Compute;
 use crate::run::Run;
 use crate::{Cpu, Error, Result};
 use std::path::Path;
@@ -41,7 +42,8 @@ impl TransformerEmbedder {
     pub fn open(folder: impl AsRef<Path>, cpu: Cpu, options: Options) -> Result<TransformerEmbedder> {
         let folder = folder.as_ref();
         let here = |e: Error| e.in_file(folder.display());
-        let model = SentenceEncoder::open(folder, cpu)?;
+        let opening = Opening { compute: options.compute, ..Opening::default() };
+        let model = SentenceEncoder::open_with(folder, cpu, opening)?;
         let mut tokenizer = Tokenizer::open(folder)?;
         model.encoder.config().check_tokenizer(&tokenizer).map_err(here)?;
         tokenizer.set_truncation(Some(Truncation::to(model.max_tokens)));
@@ -132,6 +134,14 @@ impl EmbeddingModel for TransformerEmbedder {
 
     fn name(&self) -> String {
         let unit = if self.model.normalize { ":unit" } else { "" };
-        format!("transformer:{}{unit}:{:016x}", self.dim, self.fingerprint)
+        let class = match self.compute() {
+            Compute::F32 => String::new(),
+            class => format!(":{}", class.name()),
+        };
+        format!("transformer:{}{unit}{class}:{:016x}", self.dim, self.fingerprint)
+    }
+
+    fn compute(&self) -> Compute {
+        self.model.encoder.compute()
     }
 }

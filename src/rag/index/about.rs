@@ -2,6 +2,7 @@
 
 use super::chunking::{Chunking, name_of, named};
 use crate::io::json::{self, Writer};
+use crate::nn::Compute;
 use crate::rag::Analyzer;
 use crate::rag::retrieve::{Bm25Options, Variant};
 use crate::rag::vectors::{Form, Full, Metric, VectorType};
@@ -18,6 +19,8 @@ pub struct Settings {
     pub bm25: Bm25Options,
     /// The name of the embedding model; none of an index without vectors.
     pub model: Option<String>,
+    /// The class of that model's products: those of questions are to be of the same.
+    pub compute: Compute,
     /// How vectors are stored; codes with the vectors as halves beside them.
     pub vectors: VectorType,
     /// Whether near vectors are found by a graph: for hundreds of thousands of them.
@@ -30,7 +33,16 @@ impl Default for Settings {
     fn default() -> Self {
         let (chunking, analyzer, bm25) = (Chunking::default(), Analyzer::english(), Bm25Options::default());
         let (vectors, graph) = (VectorType::F32, false);
-        Settings { chunking, analyzer, bm25, model: None, vectors, graph, folder: None }
+        Settings {
+            chunking,
+            analyzer,
+            bm25,
+            model: None,
+            compute: Compute::F32,
+            vectors,
+            graph,
+            folder: None,
+        }
     }
 }
 
@@ -75,6 +87,9 @@ impl Settings {
             w.key("terms").number(terms);
             w.key("vectors").string(name_of(&Settings::VECTORS, self.vectors));
             w.key("graph").boolean(self.graph);
+            if self.compute != Compute::F32 {
+                w.key("compute").string(self.compute.name());
+            }
             for (key, value) in [("model", &self.model), ("folder", &self.folder)] {
                 if let Some(value) = value {
                     w.key(key).string(value);
@@ -105,6 +120,10 @@ impl Settings {
             analyzer: analyzer.ok_or_else(|| wrong("terms"))?,
             bm25: bm25.ok_or_else(|| wrong("scores"))?,
             model: text(root.get("model")),
+            compute: match text(root.get("compute")) {
+                None => Compute::F32,
+                Some(name) => Compute::from_name(&name).ok_or_else(|| wrong("class of products"))?,
+            },
             vectors: text(root.get("vectors"))
                 .and_then(|name| named(&Settings::VECTORS, &name))
                 .ok_or_else(|| wrong("vectors"))?,

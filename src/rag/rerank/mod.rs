@@ -23,8 +23,9 @@ mod lexical;
 use super::Analyzer;
 use crate::io::safetensors::Checkpoint;
 use crate::model::Source;
+use crate::nn::Compute;
 use crate::run::Run;
-use crate::{Cpu, Result};
+use crate::{Cpu, Error, Result};
 use std::path::Path;
 
 pub use cross::CrossEncoder;
@@ -46,14 +47,26 @@ pub trait Reranker: Send + Sync {
 /// # Errors
 /// Where the folder has no such model.
 pub fn open(name: &Path, cpu: Cpu, analyzer: Analyzer) -> Result<Box<dyn Reranker>> {
+    open_in(name, cpu, analyzer, Compute::F32)
+}
+
+/// The same, the products of its encoder of a class.
+///
+/// # Errors
+/// As [`open`]; where another class than f32 is asked of what has no products.
+pub fn open_in(name: &Path, cpu: Cpu, analyzer: Analyzer, compute: Compute) -> Result<Box<dyn Reranker>> {
     if name == Path::new("lexical") {
+        if compute != Compute::F32 {
+            let class = compute.name();
+            return Err(Error::invalid(format!("`lexical` has no products to compute in {class}")));
+        }
         return Ok(Box::new(LexicalReranker::new(analyzer)));
     }
     let headed = Source::names(&Checkpoint::open(name)?).iter().any(|name| name.starts_with("classifier."));
     Ok(if headed {
-        Box::new(CrossEncoder::open(name, cpu)?)
+        Box::new(CrossEncoder::open_in(name, cpu, compute)?)
     } else {
-        Box::new(LateInteraction::open(name, cpu)?)
+        Box::new(LateInteraction::open_in(name, cpu, compute)?)
     })
 }
 

@@ -1,0 +1,131 @@
+//! Classes of arithmetic: what products with weights are computed in.
+//!
+//! | class | a weight becomes | a row becomes | law |
+//! |---|---|---|---|
+//! | [`Compute::F32`] | `f32`, from whatever it is stored as | itself | clause 1 |
+//! | [`Compute::Bf16`] | bfloat16, packed once, whatever it was stored as | bfloat16 on its way | clause 10 |
+//! | [`Compute::Int8`] | its own codes (Q8_0, Q4_0, NF4 by the nearest 127ths of its levels), else Q8_0 | codes, a scale each 32 | clause 10 |
+//!
+//! Sums, biases, activations, residuals, norms, attention and adapters are `f32` in every class. Within one the bits are
+//! the same on every tier, for any threads and any batch; between classes they differ, so a class is asked for by name.
+
+use super::weight::Weight;
+use crate::kernels::LANES;
+use crate::kernels::int8::{BLOCK, Quantized, quantize_blocks};
+use crate::kernels::view::MatRef;
+use crate::run::{Lent, Run};
+
+/// A class of arithmetic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Compute {
+    /// Exact products of floats.
+    #[default]
+    F32,
+    /// Products of bfloat16, as matrix units make them.
+    Bf16,
+    /// Products of codes of eight bits with scales.
+    Int8,
+}
+
+impl Compute {
+    /// Every class.
+    pub const ALL: [Compute; 3] = [Compute::F32, Compute::Bf16, Compute::Int8];
+
+    /// `f32`, `bf16` or `int8`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Compute::F32 => "f32",
+            Compute::Bf16 => "bf16",
+            Compute::Int8 => "int8",
+        }
+    }
+
+    /// The class of that name.
+    pub fn from_name(name: &str) -> Option<Compute> {
+        Compute::ALL.into_iter().find(|class| class.name() == name)
+    }
+}
+
+/// Elements that one thread codes faster than another wakes up.
+const ALONE: usize = 1 << 15;
+
+/// Rows in codes of eight bits with a scale each 32, on loan from a run; a last block is filled with 0.
+struct Coded<'r> {
+    codes: Lent<'r, i8>,
+    scales: Lent<'r>,
+    rows: usize,
+    k: usize,
+}
+
+impl<'r> Coded<'r> {
+    fn of(run: &'r Run<'_>, x: MatRef<'_>) -> Coded<'r> {
+        let (rows, k) = (x.rows(), x.cols().next_multiple_of(BLOCK));
+        let (mut codes, mut scales) = (run.codes(rows * k), run.floats(rows * (k / BLOCK)));
+        let (cpu, height) = (run.cpu(), (ALONE / k.max(1)).max(1));
+        let bands = codes.chunks_mut(height * k.max(1)).zip(scales.chunks_mut(height * (k / BLOCK).max(1)));
+        run.pieces(bands.enumerate(), |(i, (codes, scales)), _| {
+            let band = x.sub(i * height..rows.min((i + 1) * height), 0..x.cols());
+            match band.contiguous() {
+                Some(x) if band.cols() == k => quantize_blocks(cpu, x, codes, scales),
+                _ => code_rows(cpu, band, codes, scales),
+            }
+        });
+        Coded { codes, scales, rows, k }
+    }
+
+    fn view(&self) -> Quantized<'_> {
+        let (rows, k) = (self.rows, self.k);
+        Quantized {
+            codes: MatRef::new(&self.codes, rows, k),
+            scales: MatRef::new(&self.scales, rows, k / BLOCK),
+        }
+    }
+}
+
+/// Rows that lie apart, or end within a block.
+fn code_rows(cpu: crate::Cpu, x: MatRef<'_>, codes: &mut [i8], scales: &mut [f32]) {
+    let blocks = x.cols().div_ceil(BLOCK).max(1);
+    let places = codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(scales);
+    for (i, (codes, scale)) in places.enumerate() {
+        let (r, k0) = (i / blocks, i % blocks * BLOCK);
+        let mut block = [0.0; 2 * LANES];
+        for (x_block, c) in block.iter_mut().zip(k0..x.cols()) {
+            *x_block = x.get(r, c);
+        }
+        quantize_blocks(cpu, &block, codes, core::slice::from_mut(scale));
+    }
+}
+
+/// The rows of some products in codes, as far as their weights multiply those; each made once for all that read it.
+pub(super) struct Rows<'r, const N: usize> {
+    made: [Option<Coded<'r>>; N],
+    /// Which of them a product has.
+    of: [usize; N],
+}
+
+impl<'r, const N: usize> Rows<'r, N> {
+    pub(super) fn of(run: &'r Run<'_>, wanted: [Option<(&Weight, MatRef<'_>)>; N]) -> Self {
+        let wanted = wanted.map(|job| job.and_then(|(w, x)| (w.compute() == Compute::Int8).then_some(x)));
+        let (mut made, mut of) = ([const { None }; N], [0; N]);
+        for (i, x) in wanted.iter().enumerate() {
+            let Some(x) = x else { continue };
+            let before = wanted[..i].iter().position(|y| y.is_some_and(|y| same(*x, y)));
+            of[i] = before.unwrap_or(i);
+            if before.is_none() {
+                made[i] = Some(Coded::of(run, *x));
+            }
+        }
+        Rows { made, of }
+    }
+
+    /// Those of every product.
+    pub(super) fn views(&self) -> [Option<Quantized<'_>>; N] {
+        self.of.map(|i| self.made[i].as_ref().map(Coded::view))
+    }
+}
+
+/// Whether both are the very same rows.
+fn same(x: MatRef<'_>, y: MatRef<'_>) -> bool {
+    let place = |x: &MatRef<'_>| x.contiguous().map(|all| (all.as_ptr(), x.rows(), x.cols()));
+    place(&x).is_some() && place(&x) == place(&y)
+}

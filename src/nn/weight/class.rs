@@ -1,0 +1,225 @@
+//! Weights of the classes that are not f32: what their products read.
+
+use super::{BAND, Stored, Weight};
+use crate::elements::{Elements, filled};
+use crate::kernels::bf16::{GemmBf16, PackedBf16};
+use crate::kernels::gemm::{Bf16, Bf16Group, Element, GROUP, packed_len};
+use crate::kernels::ggml::{self, Code8, Format, HalfLine};
+use crate::kernels::int8::{BLOCK, Codes, Eight, GemmQ8, Nf4, Nibbles, PackedBlocks, Quantized, blocks_len};
+use crate::kernels::nf4::{self, CodeLine, NotFinite, PackedNf4, RowNf4};
+use crate::kernels::pieces::Pieces;
+use crate::kernels::view::MatRef;
+use crate::kernels::{Cpu, LANES, half};
+use crate::nn::product::{Cut, Job};
+use alloc::vec;
+use core::convert::Infallible;
+
+/// A weight (n, k) as a class multiplies it.
+pub(super) enum Class {
+    Bf16(Elements<Bf16Group>),
+    /// k filled with 0 to whole blocks.
+    Eight(Blocks<Eight>),
+    Four(Blocks<Nibbles>),
+    Nf4(Blocks<Nf4>),
+}
+
+/// Blocks of codes and their scales.
+pub(super) struct Blocks<C: Codes> {
+    blocks: Elements<C::Block>,
+    scales: Elements<C::Scales>,
+}
+
+impl<C: Codes> Blocks<C> {
+    fn new(n: usize, k: usize) -> Self {
+        let len = blocks_len(n, k);
+        Blocks { blocks: filled(C::EMPTY, len), scales: filled(C::NO_SCALES, len) }
+    }
+
+    /// (n, k), k whole blocks.
+    fn packed(&self, n: usize, k: usize) -> PackedBlocks<'_, C> {
+        PackedBlocks::new(n, k.next_multiple_of(BLOCK), &self.blocks, &self.scales)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&self.blocks[..]) + size_of_val(&self.scales[..])
+    }
+
+    /// Whole for one thread: a cut product prepares the same part of its input more than once.
+    fn pieces<'a>(
+        &'a self,
+        (n, k): (usize, usize),
+        (job, codes): (Job<'a>, Option<Quantized<'a>>),
+        threads: usize,
+    ) -> Pieces<GemmQ8<'a, C>> {
+        let Job { out: c, accumulate, epilogue, .. } = job;
+        let a = codes.expect("rows in codes for a weight in codes");
+        let product = GemmQ8 { a, w: self.packed(n, k), c, accumulate, epilogue };
+        if threads == 1 { product.whole() } else { product.pieces() }
+    }
+}
+
+impl Class {
+    /// In bfloat16, nearest even, whatever it was.
+    pub(super) fn bf16(cpu: Cpu, w: &Weight) -> Class {
+        let (n, k) = (w.out_features(), w.in_features());
+        let mut groups = filled(Bf16::ZERO, packed_len(k, n));
+        let Ok(()) = each_band::<Infallible>(cpu, w, k, |rows, at| {
+            let mut bits = vec![0; rows.len()];
+            half::narrow_bf16(cpu, rows, &mut bits);
+            let height = rows.len() / k.max(1);
+            let groups = &mut groups[packed_len(k, at)..][..packed_len(k, height)];
+            PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&bits), height, k).t(), groups);
+            Ok(())
+        });
+        Class::Bf16(groups)
+    }
+
+    /// In Q8_0, whatever it was.
+    pub(super) fn eight(cpu: Cpu, w: &Weight) -> Result<Class, NotFinite> {
+        let (n, own) = (w.out_features(), w.in_features());
+        let k = own.next_multiple_of(BLOCK);
+        let mut of = Blocks::<Eight>::new(n, k);
+        each_band(cpu, w, k, |rows, at| {
+            let mut stored = vec![0; Format::Q8_0.bytes(rows.len())];
+            let place = |NotFinite { index: i }| NotFinite { index: (at + i / k) * own + i % k };
+            ggml::quantize_q8_0(cpu, rows, &mut stored).map_err(place)?;
+            let height = rows.len() / k.max(1);
+            let (at, len) = (blocks_len(at, k), blocks_len(height, k));
+            let rows = ggml::Rows::new(Format::Q8_0, height, k, &stored);
+            PackedBlocks::<Eight>::pack(rows, &mut of.blocks[at..][..len], &mut of.scales[at..][..len]);
+            Ok(())
+        })?;
+        Ok(Class::Eight(of))
+    }
+
+    /// The codes and scales of Q8_0 as they come, out of panels for f32.
+    pub(super) fn of_q8_0((n, k): (usize, usize), codes: &[Code8], scales: &[HalfLine]) -> Class {
+        let mut rows = vec![0; Format::Q8_0.bytes(n * k)];
+        each_block::<34>(&mut rows, k, scales, |(p, lane, b), stored| {
+            for (i, x) in stored[2..].iter_mut().enumerate() {
+                *x = codes[p * (k / GROUP) + (b * BLOCK + i) / GROUP].0[i % GROUP][lane];
+            }
+        });
+        let mut of = Blocks::<Eight>::new(n, k);
+        let rows = ggml::Rows::new(Format::Q8_0, n, k, &rows);
+        PackedBlocks::<Eight>::pack(rows, &mut of.blocks, &mut of.scales);
+        Class::Eight(of)
+    }
+
+    /// The same of Q4_0.
+    pub(super) fn of_q4_0((n, k): (usize, usize), codes: &[CodeLine], scales: &[HalfLine]) -> Class {
+        let mut rows = vec![0; Format::Q4_0.bytes(n * k)];
+        each_block::<18>(&mut rows, k, scales, |(p, lane, b), stored| {
+            let word = |i: usize| codes[p * (k / GROUP) + (b * BLOCK + i) / GROUP].0[lane] as u32;
+            let code = |i: usize| (word(i) >> (4 * (i % GROUP)) & 15) as u8;
+            for (i, x) in stored[2..].iter_mut().enumerate() {
+                *x = code(i) | code(i + BLOCK / 2) << 4;
+            }
+        });
+        let mut of = Blocks::<Nibbles>::new(n, k);
+        let rows = ggml::Rows::new(Format::Q4_0, n, k, &rows);
+        PackedBlocks::<Nibbles>::pack(rows, &mut of.blocks, &mut of.scales);
+        Class::Four(of)
+    }
+
+    /// The codes and scales of NF4 as they come, out of panels for f32.
+    pub(super) fn of_nf4(packed: PackedNf4<'_>, (n, k): (usize, usize), blocksize: usize) -> Class {
+        let mut codes = vec![0; nf4::code_bytes(n * k)];
+        let mut absmax = vec![0.0; nf4::block_count(n * k, blocksize)];
+        packed.unpack(blocksize, &mut codes, &mut absmax);
+        let mut of = Blocks::<Nf4>::new(n, k);
+        let rows = RowNf4::new(n, k, blocksize, &codes, &absmax);
+        PackedBlocks::<Nf4>::pack(rows, &mut of.blocks, &mut of.scales);
+        Class::Nf4(of)
+    }
+}
+
+/// Writes the scale of every block of `rows`, k elements a row, and lets `put` write its codes: panel, lane, block.
+fn each_block<const BYTES: usize>(
+    rows: &mut [u8],
+    k: usize,
+    scales: &[HalfLine],
+    put: impl Fn((usize, usize, usize), &mut [u8; BYTES]),
+) {
+    let depth = k / BLOCK;
+    for (at, stored) in rows.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
+        let (r, b) = (at / depth, at % depth);
+        let (p, lane) = (r / LANES, r % LANES);
+        stored[..2].copy_from_slice(&scales[p * depth + b].0[lane].to_le_bytes());
+        put((p, lane, b), stored);
+    }
+}
+
+impl Class {
+    pub(super) fn stored(&self) -> Stored {
+        match self {
+            Class::Bf16(_) => Stored::Bf16,
+            Class::Eight(_) => Stored::Ggml(Format::Q8_0),
+            Class::Four(_) => Stored::Ggml(Format::Q4_0),
+            Class::Nf4(_) => Stored::Nf4,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Class::Bf16(groups) => size_of_val(&groups[..]),
+            Class::Eight(of) => of.bytes(),
+            Class::Four(of) => of.bytes(),
+            Class::Nf4(of) => of.bytes(),
+        }
+    }
+
+    /// Row `r` of a weight (n, k), as products see it.
+    pub(super) fn row(&self, (n, k): (usize, usize), r: usize, out: &mut [f32]) {
+        fn row<C: Codes>(of: &Blocks<C>, (n, k): (usize, usize), r: usize, out: &mut [f32]) {
+            let packed = of.packed(n, k);
+            super::each(out, |i| packed.get(r, i));
+        }
+        match self {
+            Class::Bf16(groups) => super::bf16_row(groups, k, r, out),
+            Class::Eight(of) => row(of, (n, k), r, out),
+            Class::Four(of) => row(of, (n, k), r, out),
+            Class::Nf4(of) => row(of, (n, k), r, out),
+        }
+    }
+
+    /// The product as pieces; of a weight in codes, with the rows in codes.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        (n, k): (usize, usize),
+        (job, codes): (Job<'a>, Option<Quantized<'a>>),
+        threads: usize,
+    ) -> Cut<'a> {
+        match self {
+            Class::Bf16(groups) => {
+                let Job { x: a, out: c, accumulate, epilogue } = job;
+                let product = GemmBf16 { a, b: PackedBf16::new(groups, k, n), c, accumulate, epilogue };
+                Cut::InBf16(if threads == 1 { product.whole() } else { product.pieces() })
+            }
+            Class::Eight(of) => Cut::Eight(of.pieces((n, k), (job, codes), threads)),
+            Class::Four(of) => Cut::Four(of.pieces((n, k), (job, codes), threads)),
+            Class::Nf4(of) => Cut::Nf4Codes(of.pieces((n, k), (job, codes), threads)),
+        }
+    }
+}
+
+/// Gives `f` some rows of `w` at a time, a multiple of sixteen, each filled with 0 to `k` elements, and the number of the
+/// first.
+fn each_band<E>(
+    cpu: Cpu,
+    w: &Weight,
+    k: usize,
+    mut f: impl FnMut(&[f32], usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let (n, own) = (w.out_features(), w.in_features());
+    let height = (BAND / k.max(1)).next_multiple_of(LANES);
+    let mut rows = vec![0.0; height.min(n) * k];
+    for at in (0..n).step_by(height) {
+        let band = &mut rows[..height.min(n - at) * k];
+        for (r, row) in band.chunks_exact_mut(k.max(1)).enumerate() {
+            w.row(cpu, at + r, &mut row[..own]);
+        }
+        f(band, at)?;
+    }
+    Ok(())
+}

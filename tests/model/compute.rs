@@ -1,0 +1,124 @@
+//! Whole models in bf16 and int8: what a split, a batch, threads or a tier may not change, and what is refused.
+
+use crate::common::{assert_same, cpus, slow};
+use crate::reference::{Expected, decoder, folder};
+use samebits::kernels::optim::AdamWOptions;
+use samebits::model::{Decoder, Keep, Opening, SentenceEncoder, Sequence, Workspace};
+use samebits::nn::Compute;
+use samebits::pool::Pool;
+use samebits::run::Run;
+use samebits::train::{Method, Plan, Schedule, Shape, Trainer};
+
+const CLASSES: [Compute; 2] = [Compute::Bf16, Compute::Int8];
+
+fn model(name: &str, run: &Run<'_>, class: Compute) -> Decoder {
+    let mut model = decoder(name, run);
+    model.set_compute(run.cpu(), class).unwrap();
+    assert_eq!(model.compute(), class);
+    model
+}
+
+/// Logits after each of `tokens`, given in parts of `step`.
+fn logits(run: &Run<'_>, model: &Decoder, tokens: &[u32], step: usize) -> Vec<f32> {
+    let (mut cache, mut workspace, mut all) = (model.cache(1), Workspace::new(), Vec::new());
+    for tokens in tokens.chunks(step) {
+        let mut out = vec![0.0; tokens.len() * model.config().vocab];
+        let mut batch = [Sequence { tokens, cache: &mut cache }];
+        model.forward_all(run, &mut batch, &mut out, &mut workspace).unwrap();
+        all.extend(out);
+    }
+    all
+}
+
+#[test]
+fn no_split_thread_or_tier_changes_a_bit() {
+    let names = ["llama", "qwen3", "gemma2", "phi3_short", "gpt2"];
+    for class in CLASSES {
+        for name in names.into_iter().take(if slow() { 2 } else { 5 }) {
+            let first = Run::here(cpus()[0]);
+            let (of_first, ids) = (model(name, &first, class), Expected::of(name).ids("ids"));
+            let want = logits(&first, &of_first, &ids, ids.len());
+            let exact = logits(&first, &decoder(name, &first), &ids, ids.len());
+            let far = want.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+            assert!(far > 0.0 && far < 0.5, "{name} in {class:?}: {far} from f32");
+            for cpu in cpus() {
+                let model = model(name, &Run::here(cpu), class);
+                for threads in [1, 2, 3, 7] {
+                    let pool = Pool::new(threads);
+                    for step in [1, 5, ids.len()] {
+                        let got = logits(&Run::on(cpu, &pool), &model, &ids, step);
+                        let what = format!("{name} in {class:?}, parts of {step}, {threads} threads");
+                        assert_same(&got, &want, format!("{what}, {}", cpu.tier()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_batch_has_the_bits_of_a_batch_of_one() {
+    for cpu in cpus() {
+        let run = Run::here(cpu);
+        for class in CLASSES {
+            let model = model("llama", &run, class);
+            let vocab = model.config().vocab;
+            let drawn: Vec<u32> = (0..70).map(|i| (i * i + 3 * i) % vocab as u32).collect();
+            for n in if slow() { vec![3] } else { vec![3, 8, 33] } {
+                let texts: Vec<&[u32]> = (0..n).map(|i| &drawn[i..i + 1 + i % 6]).collect();
+                let mut caches: Vec<_> = (0..n).map(|_| model.cache(2)).collect();
+                let both = texts.iter().zip(&mut caches);
+                let mut batch: Vec<_> = both.map(|(tokens, cache)| Sequence { tokens, cache }).collect();
+                let mut out = vec![0.0; n * vocab];
+                model.forward(&run, &mut batch, &mut out, &mut Workspace::new()).unwrap();
+                for (text, out) in texts.iter().zip(out.chunks(vocab)) {
+                    let alone = logits(&run, &model, text, text.len());
+                    let what = format!("{class:?}, batch of {n}, {}", cpu.tier());
+                    assert_same(out, &alone[alone.len() - vocab..], what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_has_one_vector_in_any_company() {
+    let texts: [&[u32]; 3] = [&[5, 9, 17, 3], &[7], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]];
+    for compute in CLASSES {
+        let vectors = |run: &Run<'_>, texts: &[&[u32]]| {
+            let opening = Opening { compute, ..Opening::default() };
+            let model = SentenceEncoder::open_with(folder("bert"), run.cpu(), opening).unwrap();
+            assert_eq!(model.encoder.compute(), compute);
+            let mut out = vec![0.0; texts.len() * model.encoder.config().dim];
+            model.embed(run, texts, &mut out, &mut Workspace::new()).unwrap();
+            out
+        };
+        let want = vectors(&Run::here(cpus()[0]), &texts);
+        for cpu in cpus() {
+            let pool = Pool::new(2);
+            assert_same(&vectors(&Run::on(cpu, &pool), &texts), &want, format!("{compute:?}, two threads"));
+            let alone: Vec<f32> = texts.iter().flat_map(|text| vectors(&Run::here(cpu), &[text])).collect();
+            assert_same(&alone, &want, format!("{compute:?}, each alone, {}", cpu.tier()));
+        }
+    }
+}
+
+#[test]
+fn a_model_whose_products_have_no_gradients_does_not_learn() {
+    let run = Run::here(cpus()[0]);
+    for class in CLASSES {
+        let plan = Plan {
+            method: Method::AdamW(AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }),
+            lr: 0.1,
+            schedule: Schedule { shape: Shape::Constant, warmup: 0, total: 1, floor: 0.0 },
+            clip: None,
+            label_smoothing: 0.0,
+            keep: Keep::All,
+            seed: 0,
+            lora_plus: 1.0,
+        };
+        let refused = Trainer::new(model("llama", &run, class), plan, |_| true).unwrap_err().to_string();
+        let what = format!("products in {} have no gradients: a model learns in f32", class.name());
+        assert_eq!(refused, what);
+    }
+}
