@@ -28,7 +28,7 @@ pub struct Flag {
 pub const COMPUTE: Flag = Flag {
     name: "compute",
     takes: Takes::One("CLASS"),
-    help: "products in f32, bf16 or int8, each with bits of its own; f32 unless given",
+    help: "products in f32 (unless given), bf16 or int8",
 };
 
 /// Flags that may be written with one letter, where a command has them.

@@ -81,9 +81,9 @@ llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and 
 --cache bf16 halves the memory of a long context, int8 quarters it (in llama.cpp: --cache-type-k and -v); each
 type rounds keys and values in its own way, and has its own text.
 
---compute bf16 rounds weights and rows to bfloat16 and sums products in f32; int8 has codes of eight bits with a
-scale each 32: weights in Q8_0, Q4_0 and NF4 keep theirs, others become Q8_0. Each class has a text of its own,
-the same on every machine; int8 is the fastest where memory or VNNI is.
+--compute bf16 rounds weights and rows to bfloat16 and sums products in f32; int8 has codes of eight bits
+with a scale each 32: weights in Q8_0, Q4_0 and NF4 keep theirs, others become Q8_0. Each class has a text of
+its own, the same on every machine.
 
 Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a
 model lies in memory once, and a file that is shortened meanwhile is an error. --no-mmap needs room for

@@ -50,7 +50,7 @@ const THREADS: Flag = Flag { name: "threads", takes: Takes::One("N"), help: "thr
 const COMPUTE_BESIDE: Flag = Flag {
     name: "compute",
     takes: Takes::One("CLASS"),
-    help: "f32, bf16 or int8: of models besides the index's, which has its own",
+    help: "products in f32, bf16 or int8, but the index's own",
 };
 const JSON: Flag = Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" };
 
