@@ -7,7 +7,10 @@ use common::{assert_same, cpus};
 use samebits::io::bytes::Access;
 use samebits::io::gguf::{GgmlType, Gguf};
 use samebits::io::safetensors::Checkpoint;
-use samebits::model::{Conversion, Decoder, ElementType, Model, Sequence, Vocabulary, Workspace, convert};
+use samebits::kernels::ggml;
+use samebits::model::{
+    Conversion, Decoder, ElementType, Model, Opening, Sequence, Vocabulary, Workspace, convert,
+};
 use samebits::run::Run;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -210,6 +213,33 @@ fn halves_and_blocks_are_those_asked_for() {
     assert!(error.unwrap_err().to_string().contains("cannot hold q8_0"));
     assert!(!folder.path("d").exists());
     assert!(folder.names().iter().all(|name| !name.ends_with(".tmp")), "{:?}", folder.names());
+}
+
+/// Rows of whole blocks, quantised as ggml's; a file says what most of it is.
+#[test]
+fn blocks_of_eight_and_four_bits_are_those_of_ggml() {
+    let folder = Folder::new("convert-blocks");
+    let input = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/assets/inside");
+    let cpu = cpus().pop().unwrap();
+    let exact = Decoder::open_with(&input, cpu, Opening::default()).unwrap();
+    let kinds = [(ElementType::Q8_0, GgmlType::Q8_0, 7), (ElementType::Q4_0, GgmlType::Q4_0, 2)];
+    for (element, kind, number) in kinds {
+        let gguf = folder.path(format!("{}.gguf", element.name()));
+        converted(Conversion { element: Some(element), ..job(&input, &gguf) });
+        let file = Gguf::open(&gguf, Access::Read).unwrap();
+        assert!(file.tensors().all(|t| (t.kind == kind) == (t.shape.len() == 2)));
+        assert_eq!(file.entry("general.file_type").unwrap().usize().unwrap(), number);
+        let model = Decoder::open_with(&gguf, cpu, Opening::default()).unwrap();
+        let rows = |model: &Decoder| model.matrices().nth(5).unwrap().weight.to_rows(cpu);
+        let (was, is) = (rows(&exact), rows(&model));
+        let mut blocks = vec![0; kind.bytes(was.len()).unwrap()];
+        let quantize = if number == 7 { ggml::quantize_q8_0 } else { ggml::quantize_q4_0 };
+        quantize(cpu, &was, &mut blocks).unwrap();
+        let mut want = vec![0.0; was.len()];
+        let format = if number == 7 { ggml::Format::Q8_0 } else { ggml::Format::Q4_0 };
+        ggml::dequantize(cpu, format, &blocks, &mut want);
+        assert_same(&is, &want, element.name());
+    }
 }
 
 /// The program itself: its words, and that a failure in the middle leaves nothing.

@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "type",
             takes: Takes::One("TYPE"),
-            help: "matrices as f32, f16, bf16 or q8_0 (GGUF alone); default: as they are",
+            help: "matrices as f32, f16, bf16, q8_0 or q4_0 (GGUF alone); default: as they are",
         },
         Flag {
             name: "tokenizer",
@@ -39,7 +39,7 @@ Qwen3, Gemma, Gemma 2, Phi-3, GPT-2; llama2.c holds Llama without biases alone.
 In f32 both files compute the same logits, bit for bit; but where the rows of q and k move (Llama, Mistral:
 folder to GGUF or llama2.c), the order of a sum changes, and with it a last digit. What OUT cannot hold is
 refused by its name, a tokenizer too: --no-tokenizer then writes the weights. Vectors of a GGUF file are
-always f32; a matrix whose rows are not whole blocks of q8_0 becomes f16, as llama.cpp's converter does.
+always f32; a matrix whose rows are not whole blocks of 32 becomes f16, as llama.cpp's converter does.
 Blocks that are read (Q4_K …) and NF4 are decoded.
 
 Examples:
@@ -75,7 +75,7 @@ fn job(args: &Args) -> Result<Conversion, Failure> {
         Some(name) => {
             let found = ElementType::ALL.into_iter().find(|element| element.name() == name);
             let unknown = || {
-                let hint = Some("f32, f16, bf16 and q8_0 are known".into());
+                let hint = Some("f32, f16, bf16, q8_0 and q4_0 are known".into());
                 Failure::usage(format!("--type: {name:?} is no type"), hint)
             };
             Some(found.ok_or_else(unknown)?)

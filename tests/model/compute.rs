@@ -2,8 +2,9 @@
 
 use crate::common::{assert_same, cpus, slow};
 use crate::reference::{Expected, decoder, folder};
+use crate::stories;
 use samebits::kernels::optim::AdamWOptions;
-use samebits::model::{Decoder, Keep, Opening, SentenceEncoder, Sequence, Workspace};
+use samebits::model::{CacheType, Decoder, Keep, Opening, SentenceEncoder, Sequence, Workspace};
 use samebits::nn::Compute;
 use samebits::pool::Pool;
 use samebits::run::Run;
@@ -99,6 +100,47 @@ fn a_text_has_one_vector_in_any_company() {
             assert_same(&vectors(&Run::on(cpu, &pool), &texts), &want, format!("{compute:?}, two threads"));
             let alone: Vec<f32> = texts.iter().flat_map(|text| vectors(&Run::here(cpu), &[text])).collect();
             assert_same(&alone, &want, format!("{compute:?}, each alone, {}", cpu.tier()));
+        }
+    }
+}
+
+/// The README's table: the largest difference of a logit from f32's, and perplexities; of `SAMEBITS_LLAMA`'s model too,
+/// where that is set. `--nocapture` prints it.
+#[test]
+fn how_far_the_logits_are_from_those_of_f32() {
+    let run = Run::here(cpus().pop().unwrap());
+    let tiny = ["llama", "qwen3", "gemma2", "mistral", "gpt2"];
+    let mut models: Vec<_> =
+        tiny.map(|name| (name, decoder(name, &run), Expected::of(name).ids("ids"))).into();
+    if let Some(model) = stories::open(run.cpu()) {
+        let tokens = stories::greedy(&run, &model, 199);
+        models.push(("stories260K", model, tokens));
+    }
+    if let Some(path) = std::env::var_os("SAMEBITS_LLAMA") {
+        let model = Decoder::open_with(path, run.cpu(), Opening::default()).unwrap();
+        let vocab = model.config().vocab as u32;
+        models.push(("SAMEBITS_LLAMA", model, (0..64).map(|i| (i * i * 31 + 7 * i) % vocab).collect()));
+    }
+    for (name, model, tokens) in models {
+        let all = |model: &Decoder| logits(&run, model, &tokens, tokens.len());
+        let perplexity = |model: &Decoder| {
+            let losses = model.losses(&run, &tokens, CacheType::F32, &mut Workspace::new()).unwrap();
+            (losses.iter().map(|&x| f64::from(x)).sum::<f64>() / losses.len() as f64).exp()
+        };
+        let (want, exact) = (all(&model), perplexity(&model));
+        let size = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        println!("{name}: {} tokens, logits to {size:.2}, perplexity f32 {exact:.4}", tokens.len());
+        for (class, far, worse) in [(Compute::Bf16, 0.03, 0.02), (Compute::Int8, 0.1, 0.03)] {
+            let mut model = model.clone();
+            model.set_compute(run.cpu(), class).unwrap();
+            let difference = all(&model).iter().zip(&want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+            let other = perplexity(&model);
+            println!("  {}: largest difference {difference:.5}, perplexity {other:.4}", class.name());
+            assert!(
+                difference > 0.0 && difference <= far * size,
+                "{name}, {class:?}: {difference} of {size}"
+            );
+            assert!((other / exact - 1.0).abs() <= worse, "{name}, {class:?}: {other} for {exact}");
         }
     }
 }

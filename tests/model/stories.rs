@@ -45,7 +45,7 @@ fn logits(run: &Run<'_>, model: &Decoder, tokens: &[u32], step: usize) -> Vec<f3
 }
 
 /// Greedy tokens after `BOS`.
-fn greedy(run: &Run<'_>, model: &Decoder, steps: usize) -> Vec<u32> {
+pub fn greedy(run: &Run<'_>, model: &Decoder, steps: usize) -> Vec<u32> {
     let (mut cache, mut workspace) = (model.cache(steps), Workspace::new());
     let mut tokens = vec![BOS];
     let mut out = vec![0.0; model.config().vocab];

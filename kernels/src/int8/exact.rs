@@ -27,7 +27,7 @@
 #![allow(clippy::needless_range_loop)] // rows, panels and lanes are indices into several arrays at once
 
 use super::codes::{BLOCK, Block8, Codes, Eight, PackedI8};
-use super::left::{DEPTH, Left, Prepare, ROWS, scratch_len};
+use super::left::{Left, Prepare, ROWS, depth, scratch_len};
 use super::tile;
 use crate::gemm::Accumulate;
 use crate::pieces::{Cut, Pieces, tiles};
@@ -115,7 +115,7 @@ impl QuadKernel for Whole<'_, '_> {
             let rows = r..(r + ROWS).min(m);
             let (mut k0, mut base) = (0, accumulate);
             loop {
-                let ks = k0..(k0 + DEPTH).min(k);
+                let ks = k0..(k0 + depth(m)).min(k);
                 q.outline(
                     s,
                     Prepare {

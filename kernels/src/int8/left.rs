@@ -15,8 +15,10 @@ use crate::{LANES, Line};
 
 /// Rows that are prepared at once: what stays in L2, a multiple of every tile.
 pub(super) const ROWS: usize = 96;
-/// k that is prepared at once: whole blocks of 256.
-pub(super) const DEPTH: usize = 1024;
+/// k that is prepared at once, whole blocks of 256: of few rows so much that a column's weights are read in one run.
+pub(super) const fn depth(m: usize) -> usize {
+    if m <= 8 { 8192 } else { 1024 }
+}
 /// Codes of a word.
 const GROUP: usize = 4 * LANES;
 
@@ -28,7 +30,8 @@ const fn row_lines(k: usize) -> usize {
 
 /// Lines of scratch for `m` rows of `k` codes.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
-    let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
+    let (rows, most) = (if m < ROWS { m } else { ROWS }, depth(m));
+    let depth = if k < most { k } else { most };
     rows * row_lines(depth)
 }
 
@@ -50,7 +53,7 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Left<'a> {
-    /// `rows` (at most [`ROWS`]) of k codes (at most [`DEPTH`]) in `room`, of [`scratch_len`].
+    /// `rows` (at most [`ROWS`]) of k codes (at most [`depth`]) in `room`, of [`scratch_len`].
     pub(super) fn new(room: &'a [Line], rows: usize, k: usize) -> Self {
         Left { room, rows, k }
     }
@@ -75,7 +78,7 @@ impl<'a> Left<'a> {
     }
 }
 
-/// Prepares `a` (at most [`ROWS`], at most [`DEPTH`]) for weights whose code `zero` stands for 0.
+/// Prepares `a` (at most [`ROWS`], at most [`depth`]) for weights whose code `zero` stands for 0.
 pub(super) struct Prepare<'a, 'o> {
     pub a: MatRef<'a, i8>,
     /// A scale a block, where there are any.

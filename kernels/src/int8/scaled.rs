@@ -35,7 +35,7 @@
 #![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
 
 use super::codes::{BLOCK, Codes, PackedBlocks, Panel};
-use super::left::{DEPTH, Left, Prepare, ROWS, scratch_len};
+use super::left::{Left, Prepare, ROWS, depth, scratch_len};
 use super::tile;
 use crate::gemm::{
     Accumulate, Epilogue, K_BLOCK, add_to,
@@ -175,7 +175,7 @@ impl<C: Codes> QuadKernel for Whole<'_, '_, C> {
             let rows = r..(r + ROWS).min(m);
             let (epilogue, mut base, mut k0) = (epilogue.sub(rows.clone(), 0..n), accumulate, 0);
             loop {
-                let ks = k0..(k0 + DEPTH).min(k);
+                let ks = k0..(k0 + depth(m)).min(k);
                 let codes = a.codes.sub(rows.clone(), ks.clone());
                 let scales = a.scales.sub(rows.clone(), ks.start / BLOCK..ks.end / BLOCK);
                 q.outline(s, Prepare { a: codes, scales: Some(scales), zero: C::ZERO, room: scratch });
@@ -246,6 +246,19 @@ struct Tile<'f, 'a, C: Codes, const MR: usize, const NP: usize> {
     at: (usize, usize),
 }
 
+/// Asks for the same block of the panels that come next, `n` blocks each: with one row memory binds, and panels side by
+/// side are runs too short for prefetchers.
+#[inline(always)]
+fn ask_ahead<S: Simd, C: Codes, const NP: usize>(s: S, here: [(&C::Block, &C::Scales); NP], n: usize) {
+    for (block, scales) in here {
+        let block = core::ptr::from_ref(block).wrapping_add(NP * n).cast::<u8>();
+        for line in (0..size_of::<C::Block>()).step_by(64) {
+            s.prefetch_far(block.wrapping_add(line));
+        }
+        s.prefetch_far(core::ptr::from_ref(scales).wrapping_add(NP * n));
+    }
+}
+
 /// Blocks of 32 in one of 256.
 const CHAIN: usize = K_BLOCK / BLOCK;
 
@@ -265,6 +278,9 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
                 let (mut whole, mut blocks) = ([[q.start(s, 0); NP]; MR], [&panels[0].0[b]; NP]);
                 for p in 1..NP {
                     blocks[p] = &panels[p].0[b];
+                }
+                if MR == 1 {
+                    ask_ahead::<S, C, NP>(s, panels.map(|(blocks, scales)| (&blocks[b], &scales[b])), n);
                 }
                 for r in 0..MR {
                     whole[r] = [q.start(s, rows[r].starts[b]); NP];

@@ -2,7 +2,7 @@
 
 use crate::io::gguf::GgmlType;
 use crate::io::safetensors;
-use crate::kernels::ggml::quantize_q8_0;
+use crate::kernels::ggml::{quantize_q4_0, quantize_q8_0};
 use crate::kernels::rope::Pairing;
 use crate::model::config::{Architecture, DecoderConfig, NormKind};
 use crate::model::load::Source;
@@ -21,12 +21,14 @@ pub enum ElementType {
     BF16,
     /// Blocks of 32 signed bytes and a scale.
     Q8_0,
+    /// Blocks of 32 integers from −8 to 7 and a scale.
+    Q4_0,
 }
 
 impl ElementType {
     /// All of them.
-    pub const ALL: [ElementType; 4] =
-        [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q8_0];
+    pub const ALL: [ElementType; 5] =
+        [ElementType::F32, ElementType::F16, ElementType::BF16, ElementType::Q8_0, ElementType::Q4_0];
 
     /// The name by which it is asked for.
     pub const fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl ElementType {
             ElementType::F16 => "f16",
             ElementType::BF16 => "bf16",
             ElementType::Q8_0 => "q8_0",
+            ElementType::Q4_0 => "q4_0",
         }
     }
 
@@ -45,6 +48,7 @@ impl ElementType {
             ElementType::F16 => GgmlType::F16,
             ElementType::BF16 => GgmlType::BF16,
             ElementType::Q8_0 => GgmlType::Q8_0,
+            ElementType::Q4_0 => GgmlType::Q4_0,
         }
     }
 
@@ -54,7 +58,7 @@ impl ElementType {
             ElementType::F32 => Some(safetensors::Dtype::F32),
             ElementType::F16 => Some(safetensors::Dtype::F16),
             ElementType::BF16 => Some(safetensors::Dtype::BF16),
-            ElementType::Q8_0 => None,
+            ElementType::Q8_0 | ElementType::Q4_0 => None,
         }
     }
 
@@ -155,10 +159,11 @@ impl Part {
             ElementType::F32 => Ok(tensor.to_f32_vec(cpu).iter().flat_map(|x| x.to_le_bytes()).collect()),
             ElementType::F16 => halves(Dtype::F16),
             ElementType::BF16 => halves(Dtype::BF16),
-            ElementType::Q8_0 => {
+            ElementType::Q8_0 | ElementType::Q4_0 => {
                 let floats = tensor.to_f32_vec(cpu);
-                let mut blocks = vec![0; GgmlType::Q8_0.bytes(floats.len()).unwrap_or(0)];
-                quantize_q8_0(cpu, &floats, &mut blocks)
+                let mut blocks = vec![0; element.ggml().bytes(floats.len()).unwrap_or(0)];
+                let quantize = if element == ElementType::Q8_0 { quantize_q8_0 } else { quantize_q4_0 };
+                quantize(cpu, &floats, &mut blocks)
                     .map_err(|e| bad(e.index, floats[e.index], "a finite number"))?;
                 Ok(blocks)
             }

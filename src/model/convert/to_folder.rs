@@ -26,7 +26,8 @@ pub(super) fn write(work: &Parts<'_, '_>) -> Result<Converted> {
     }
     let infos = names.iter().zip(&work.parts).zip(&elements).map(|((name, part), element)| {
         let dtype = element.safetensors().ok_or_else(|| {
-            Error::invalid("a Hugging Face folder cannot hold q8_0: f32, f16 or bf16, or a .gguf file")
+            let what = format!("a Hugging Face folder cannot hold {}", element.name());
+            Error::invalid(format!("{what}: f32, f16 or bf16, or a .gguf file"))
         })?;
         Ok(TensorInfo { name, dtype, shape: &part.shape })
     });

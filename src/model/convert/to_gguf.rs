@@ -131,7 +131,7 @@ fn entries(work: &Parts<'_, '_>) -> Result<Vec<Entry>> {
         // Vectors, and learned positions, are f32 in every file of llama.cpp.
         let element = match job.element {
             _ if shape.len() < 2 || name.starts_with("position_embd") => ElementType::F32,
-            Some(ElementType::Q8_0) if !shape[1].is_multiple_of(32) => ElementType::F16,
+            Some(ElementType::Q8_0 | ElementType::Q4_0) if !shape[1].is_multiple_of(32) => ElementType::F16,
             Some(element) => element,
             None => ElementType::of(part.fetch(source)?.dtype()),
         };
@@ -169,8 +169,13 @@ fn scaling_tensors(config: &DecoderConfig) -> Result<Vec<Entry>> {
 /// `general.file_type`: what most matrices are.
 fn file_type(entries: &[Entry]) -> u32 {
     let of = |element| entries.iter().filter(|e| e.shape.len() == 2 && e.element == element).count();
-    let numbers =
-        [(ElementType::F32, 0), (ElementType::F16, 1), (ElementType::Q8_0, 7), (ElementType::BF16, 32)];
+    let numbers = [
+        (ElementType::F32, 0),
+        (ElementType::F16, 1),
+        (ElementType::Q4_0, 2),
+        (ElementType::Q8_0, 7),
+        (ElementType::BF16, 32),
+    ];
     numbers.into_iter().max_by_key(|&(element, _)| of(element)).map_or(0, |(_, number)| number)
 }
 
