@@ -19,6 +19,7 @@ use crate::nn::{Compute, Gradients};
 use crate::random::Philox;
 use crate::run::Run;
 use crate::{Error, Result};
+use alloc::format;
 use alloc::vec::Vec;
 
 /// How a model is trained.
