@@ -6,6 +6,7 @@
 use crate::Cpu;
 use crate::elements::{Elements, filled};
 use crate::kernels::Line;
+use crate::kernels::gemm::{Bf16, Bf16Group, Element};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
@@ -35,6 +36,7 @@ pub struct Run<'p> {
     by: By<'p>,
     room: RefCell<Free<f32>>,
     codes: RefCell<Free<i8>>,
+    groups: RefCell<Free<Bf16Group>>,
 }
 
 /// Buffers that nobody has at the moment.
@@ -45,16 +47,16 @@ struct Free<T> {
     bytes: usize,
 }
 
-impl<T: Copy + Default> Free<T> {
-    /// The smallest that holds `n`, or a new one.
-    fn take(&mut self, n: usize) -> Elements<T> {
+impl<T: Copy> Free<T> {
+    /// The smallest that holds `n`, or a new one, of `zero`.
+    fn take(&mut self, n: usize, zero: T) -> Elements<T> {
         let fits = self.buffers.iter().enumerate().filter(|(_, x)| x.len() >= n);
         let best = fits.min_by_key(|(_, x)| x.len()).map(|(i, _)| i);
         match best {
             Some(i) => self.buffers.swap_remove(i),
             None => {
                 self.bytes += size_of::<T>() * n;
-                filled(T::default(), n)
+                filled(zero, n)
             }
         }
     }
@@ -117,23 +119,29 @@ impl<'p> Run<'p> {
     const fn by(cpu: Cpu, by: By<'p>) -> Run<'p> {
         let room = RefCell::new(Free { buffers: Vec::new(), bytes: 0 });
         let codes = RefCell::new(Free { buffers: Vec::new(), bytes: 0 });
-        Run { cpu, by, room, codes }
+        let groups = RefCell::new(Free { buffers: Vec::new(), bytes: 0 });
+        Run { cpu, by, room, codes, groups }
     }
 
     /// `n` floats for as long as the loan is kept; what they hold is unspecified. The memory is used again and again, so
     /// that a step of training asks the system for none.
     pub fn floats(&self, n: usize) -> Lent<'_> {
-        Lent { all: Some(self.room.borrow_mut().take(n)), n, of: &self.room }
+        Lent { all: Some(self.room.borrow_mut().take(n, 0.0)), n, of: &self.room }
     }
 
     /// The same of bytes with a sign.
     pub fn codes(&self, n: usize) -> Lent<'_, i8> {
-        Lent { all: Some(self.codes.borrow_mut().take(n)), n, of: &self.codes }
+        Lent { all: Some(self.codes.borrow_mut().take(n, 0)), n, of: &self.codes }
+    }
+
+    /// The same of groups of bfloat16, for panels that are made on the way.
+    pub fn bf16_groups(&self, n: usize) -> Lent<'_, Bf16Group> {
+        Lent { all: Some(self.groups.borrow_mut().take(n, Bf16::ZERO)), n, of: &self.groups }
     }
 
     /// Bytes of all that was ever on loan at a time.
     pub fn room_bytes(&self) -> usize {
-        self.room.borrow().bytes + self.codes.borrow().bytes
+        self.room.borrow().bytes + self.codes.borrow().bytes + self.groups.borrow().bytes
     }
 
     /// The memory of this thread.

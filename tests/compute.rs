@@ -6,13 +6,13 @@ mod common;
 use common::{Random, assert_same, cpus, slow, variants};
 use samebits::Cpu;
 use samebits::kernels::activation::{self, Activation};
-use samebits::kernels::gemm::{Bf16, F16};
+use samebits::kernels::gemm::{Accumulate, Bf16, F16};
 use samebits::kernels::ggml::{self, Format, Rows};
 use samebits::kernels::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use samebits::kernels::nf4::{self, RowNf4};
 use samebits::kernels::simd::fma;
 use samebits::kernels::view::{MatMut, MatRef};
-use samebits::nn::{Compute, Linear, Weight, products};
+use samebits::nn::{Compute, Linear, Weight, input_gradient, products};
 use samebits::pool::Pool;
 use samebits::run::Run;
 
@@ -70,7 +70,11 @@ fn seen(x: f32) -> f32 {
 
 /// Clause 10 for two rows that are rounded to bfloat16.
 fn bf16_law(x: &[f32], w: &[f32]) -> f32 {
-    let mut sum = 0.0;
+    bf16_chain(x, w, 0.0)
+}
+
+/// The same, added to `sum`.
+fn bf16_chain(x: &[f32], w: &[f32], mut sum: f32) -> f32 {
     for (x, w) in x.chunks(256).zip(w.chunks(256)) {
         let mut block = 0.0;
         for (x, w) in x.chunks(32).zip(w.chunks(32)) {
@@ -235,6 +239,33 @@ fn no_batch_thread_or_tier_changes_a_bit() {
     layer.forward(&run, MatRef::new(&x, rows, k), MatMut::new(&mut sums, rows, n));
     activation::apply_in_place(first, Activation::Silu, MatMut::new(&mut sums, rows, n));
     assert_same(&sums, &want[..rows * n], "the activation after the sum");
+}
+
+/// dx = dy W in bf16: clause 10 with the outputs as k, however W was stored.
+#[test]
+fn the_gradient_of_an_input_obeys_the_law() {
+    for cpu in cpus() {
+        for (n, k) in [(1, 1), (33, 17), (64, 40), (300, 21)] {
+            let mut random = Random::new(n as u64);
+            let (w, rows) = (random.normal(n * k), 9);
+            let (dy, prior) = (random.normal(rows * n), random.normal(rows * k));
+            let weight = Weight::from_f32(cpu, MatRef::new(&w, n, k)).in_class(cpu, Compute::Bf16).unwrap();
+            let column = |i: usize| (0..n).map(|o| w[o * k + i]).collect::<Vec<f32>>();
+            let columns: Vec<_> = (0..k).map(column).collect();
+            for (accumulate, threads) in [(Accumulate::Overwrite, 1), (Accumulate::Add, 3)] {
+                let pool = Pool::new(threads);
+                let (run, mut dx) = (Run::on(cpu, &pool), prior.clone());
+                let to = MatMut::new(&mut dx, rows, k);
+                input_gradient(&run, &weight, MatRef::new(&dy, rows, n), accumulate, to);
+                let law = |at: usize| {
+                    let start = if accumulate == Accumulate::Add { prior[at] } else { 0.0 };
+                    bf16_chain(&dy[at / k * n..][..n], &columns[at % k], start)
+                };
+                let want: Vec<f32> = (0..rows * k).map(law).collect();
+                assert_same(&dx, &want, format!("({n}, {k}), {accumulate:?}, {}", cpu.tier()));
+            }
+        }
+    }
 }
 
 #[test]

@@ -36,6 +36,35 @@ fn adapter(folder: &str) -> Vec<u8> {
     std::fs::read(Path::new(folder).join("adapter_model.safetensors")).unwrap()
 }
 
+/// The base computes in bf16: said in what comes out; no other class, no other weights.
+#[test]
+fn a_base_in_bf16_learns_too() {
+    let folder = Folder::new("finetune_bf16");
+    let (llama, data) = (model("llama"), pairs(&folder));
+    let ask = |out: &str, more: &[&str]| {
+        let mut all = vec!["finetune", "--model", &llama, "--data", &data, "--held-out", &data, "--json"];
+        all.extend(["--lr", "0.02", "--epochs", "10", "--batch", "12", "--out", out]);
+        all.extend(more);
+        run(all)
+    };
+    let mut after = Vec::new();
+    for (name, class) in [("exact", "f32"), ("rounded", "bf16")] {
+        let done = ask(&path(&folder, name), &["--compute", class]);
+        assert!(done.status.success(), "{done:?}");
+        let last = out(&done).lines().last().unwrap();
+        assert!(last.contains(&format!("\"compute\":\"{class}\"")), "{last}");
+        after.push(field(last, "held_out_after"));
+    }
+    assert!(after[0] != after[1] && (after[1] / after[0] - 1.0).abs() < 0.01, "{after:?}");
+    let none = path(&folder, "none");
+    assert_fails(&ask(&none, &["--compute", "int8"]), 2, "products in int8 have no gradients");
+    assert_fails(
+        &ask(&none, &["--compute", "bf16", "--method", "full"]),
+        2,
+        "every weight learns in f32 alone",
+    );
+}
+
 #[test]
 fn an_adapter_learns_answers_and_generate_gives_them() {
     let folder = Folder::new("finetune");

@@ -3,14 +3,14 @@
 
 mod common;
 
-use common::assert_same;
+use common::{assert_same, cpus};
 use samebits::io::json;
 use samebits::io::safetensors::Checkpoint;
 use samebits::kernels::Cpu;
 use samebits::kernels::cross_entropy::CrossEntropy;
 use samebits::kernels::optim::AdamWOptions;
 use samebits::model::{Decoder, DecoderConfig, Examples, Keep, Tape};
-use samebits::nn::Gradients;
+use samebits::nn::{Compute, Gradients};
 use samebits::peft::config::{AdapterConfig, Dora};
 use samebits::peft::{Adapter, LoraOptions, activate, adapt, attach, stored};
 use samebits::pool::Pool;
@@ -78,6 +78,40 @@ fn adapted(run: &Run<'_>, options: LoraOptions, dora: Dora, mut model: Decoder) 
     });
     model.refresh_adapters(run);
     model
+}
+
+/// Over a base in bf16, plain or in NF4: the same weights for any threads on every tier, and losses within 1 % of f32's.
+#[test]
+fn a_base_in_bf16_teaches_the_same() {
+    for nf4 in [false, true] {
+        let learned = |cpu: Cpu, threads: usize, class: Compute| {
+            let pool = Pool::new(threads);
+            let run = Run::on(cpu, &pool);
+            let mut base = llama(&run);
+            if nf4 {
+                base.quantize_nf4(&run, 64).unwrap();
+            }
+            let mut model = adapted(&run, LoraOptions::default(), Dora::Off, base);
+            model.set_compute(cpu, class).unwrap();
+            let mut trainer = Trainer::new(model, PLAN, is_adapter).unwrap();
+            let losses: Vec<f64> = (0..20).map(|i| step(&mut trainer, &run, &drawn(i % 4))).collect();
+            (losses, trained(trainer))
+        };
+        let first = cpus()[0];
+        let (exact, _) = learned(first, 1, Compute::F32);
+        let (losses, weights) = learned(first, 1, Compute::Bf16);
+        assert!(losses[19] < 0.9 * losses[3], "it learns: {losses:?}");
+        for (loss, exact) in losses.iter().zip(&exact) {
+            assert!(loss != exact && (loss / exact - 1.0).abs() < 0.01, "{loss}, in f32 {exact}");
+        }
+        for cpu in cpus() {
+            for threads in [1, 2, 3, 7] {
+                let (other, same) = learned(cpu, threads, Compute::Bf16);
+                assert_eq!(other, losses, "{threads} threads, {}", cpu.tier());
+                assert_same(&same, &weights, format!("{threads} threads, {}", cpu.tier()));
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! **Law.**  Clauses 1 and 9: no thread count changes a bit; batches of a multiple of 256 rows, accumulated, have the
 //! bits of one batch; a gradient over stored weights has the bits of the one over their decoded values.
 
-use super::product::{Job, run_all};
+use super::product::Job;
 use super::weight::Weight;
 use crate::kernels::attention::{AttentionBackward, Gradients, backward_scratch_len};
 use crate::kernels::column_sum::ColumnSum;
@@ -19,13 +19,13 @@ use crate::kernels::scatter::ScatterAdd;
 use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
 
-/// dx (rows, in) = dy (rows, out) · W, or that added to dx.
+/// dx (rows, in) = dy (rows, out) · W, or that added to dx; in the class of W, f32 or bf16 (clause 10 with the outputs as k).
 ///
 /// # Panics
-/// Where the shapes disagree.
+/// Where the shapes disagree, or W is of int8.
 pub fn input_gradient(run: &Run<'_>, w: &Weight, dy: MatRef<'_>, accumulate: Accumulate, dx: MatMut<'_>) {
     let job = Job { x: dy, out: dx, accumulate, epilogue: Epilogue::NONE };
-    run_all(run, [w.turned_pieces(job, run.threads())]);
+    w.multiply_turned(run, job);
 }
 
 /// [`input_gradient`] and the gradient through an adapter of low rank, in one pass through dx: the bits of two.
@@ -40,7 +40,7 @@ pub fn input_gradient_low_rank(
     (dx, accumulate): (MatMut<'_>, Accumulate),
 ) {
     let epilogue = Epilogue { low_rank: Some(change), ..Epilogue::NONE };
-    run_all(run, [w.turned_pieces(Job { x: dy, out: dx, accumulate, epilogue }, run.threads())]);
+    w.multiply_turned(run, Job { x: dy, out: dx, accumulate, epilogue });
 }
 
 /// dW (out, in) = dyᵀ · x, or that added to dW; dy (rows, out), x (rows, in).

@@ -11,7 +11,7 @@
 //! stored form has the bits of the product over its decoded values.
 
 use super::compute::Compute;
-use super::product::{Cut, Job, cut_strided, run_jobs};
+use super::product::{Cut, Job, cut_strided, run_all, run_jobs};
 use crate::elements::{Elements, filled};
 use crate::kernels::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
@@ -352,14 +352,22 @@ impl Weight {
         }
     }
 
-    /// The product with the transpose as pieces: rows (…, out) to rows (…, in).
+    /// Computes the product with the transpose: rows (…, out) to rows (…, in).
     ///
     /// # Panics
-    /// Where the weight is of another class than f32: those have no gradients.
+    /// Where the weight is of int8, which has no gradients.
+    pub(super) fn multiply_turned<'a>(&'a self, run: &Run<'_>, job: Job<'a>) {
+        match &*self.form {
+            Form::Class(class) => class.multiply_turned(run, (self.n, self.k), job),
+            _ => run_all(run, [self.turned_pieces(job, run.threads())]),
+        }
+    }
+
+    /// Of a weight of f32, the product with the transpose as pieces.
     pub(super) fn turned_pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
         let turned = match &*self.form {
-            Form::Class(_) => panic!("the gradient through {self:?}: only f32 has one"),
+            Form::Class(_) => unreachable!("a class turns its weights itself"),
             Form::Plain(w) => return cut_strided(job, MatRef::new(w, n, k), threads),
             Form::F32(groups) => Turned::F32(PackedMatrix::new(groups, k, n)),
             Form::Bf16(groups) => Turned::Bf16(PackedMatrix::new(groups, k, n)),

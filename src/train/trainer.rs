@@ -19,7 +19,6 @@ use crate::nn::{Compute, Gradients};
 use crate::random::Philox;
 use crate::run::Run;
 use crate::{Error, Result};
-use alloc::format;
 use alloc::vec::Vec;
 
 /// How a model is trained.
@@ -97,11 +96,8 @@ impl Trainer {
     /// # Errors
     /// Where it accepts none; where the model's products are of a class without gradients.
     pub fn new(mut model: Decoder, plan: Plan, trained: impl Fn(&str) -> bool) -> Result<Trainer> {
-        if model.matrices().any(|layer| layer.weight.compute() != Compute::F32) {
-            let class = model.compute().name();
-            return Err(Error::invalid(format!(
-                "products in {class} have no gradients: a model learns in f32"
-            )));
+        if model.matrices().any(|layer| layer.weight.compute() == Compute::Int8) {
+            return Err(Error::invalid("products in int8 have no gradients: a model learns in f32 or bf16"));
         }
         let mut gradients = Gradients::default();
         model.with_parameters(|all| {

@@ -15,6 +15,7 @@ use crate::io::json::Writer;
 use crate::io::tokenizer::Tokenizer;
 use crate::kernels::optim::AdamWOptions;
 use crate::model::{ChatTemplate, Opening};
+use crate::nn::Compute;
 use crate::random::Philox;
 use crate::run::Run;
 use crate::train::data::Example;
@@ -122,6 +123,11 @@ pub const COMMAND: Command = Command {
         learning::RECOMPUTE,
         learning::LOSS_SVG,
         learning::METRICS,
+        Flag {
+            name: "compute",
+            takes: Takes::One("CLASS"),
+            help: "the base's products in f32 (unless given) or bf16",
+        },
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
         Flag {
             name: "json",
@@ -157,6 +163,9 @@ The weights that come out have the same bits for any --threads, on every instruc
 for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
 With --resume all other flags must be as they were.
 
+--compute bf16 multiplies rows and the base's weights, in the passes forward and back, in bfloat16 with sums in
+f32; what learns stays f32. With qlora the weights are NF4's values, rounded.
+
 --report-memory prints the bytes of the buffers themselves and the most that the process ever had resident:
 its code, tokenizer, examples and the threads' scratch are in that besides. --recompute and --micro make
 activations small.
@@ -183,10 +192,12 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let tokenizer = chosen.tokenizer()?;
     let lesson = Lesson::of(args, &chosen, &tokenizer)?;
     // Quantised as it is read: a model that fits in NF4 need not fit as floats.
+    let compute = compute(args)?;
     let nf4 = (args.text("method")? == Some("qlora")).then_some(method::BLOCKSIZE);
     let (mut model, _) = chosen.open(&run, Opening { nf4, ..Opening::default() })?;
     let learner =
         Learner::prepare(args, &run, chosen.name(), &mut model, Philox::new(Settings::seed(args)?))?;
+    model.set_compute(run.cpu(), compute)?;
     let settings = Settings::read(args, &lesson.usual, lesson.examples.len())?;
     let plan = plan(args, &lesson.usual, &settings)?;
     let mut trainer = settings.trainer(&run, model, plan, |name| learner.learns(name))?;
@@ -203,6 +214,19 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let mut model = trainer.into_model();
     learner.save(&run, &mut model, &out)?;
     finish(args, console, (&out, learner.result()), &judged)
+}
+
+/// `--compute`: the class of the base's products, forward and backward; adapters and weights that learn are f32.
+fn compute(args: &Args) -> Result<Compute, Failure> {
+    let class = args.compute()?;
+    if class == Compute::Int8 {
+        return Err(Failure::usage("finetune: products in int8 have no gradients: f32 or bf16", None));
+    }
+    if class != Compute::F32 && args.text("method")? == Some("full") {
+        let what = format!("finetune: every weight learns in f32 alone, not in {}", class.name());
+        return Err(Failure::usage(what, None));
+    }
+    Ok(class)
 }
 
 /// What is learned, and by what it is judged.
@@ -262,9 +286,10 @@ fn finish(
     judged: &[Judged],
 ) -> Result<(), Failure> {
     if args.has("json") {
-        let mut w = Writer::compact();
+        let (mut w, compute) = (Writer::compact(), args.compute()?);
         w.object(|w| {
             w.key(result).string(&out.to_string_lossy());
+            w.key("compute").string(compute.name());
             if let [before, after] = judged {
                 w.key("held_out_before").number(before.loss.mean());
                 w.key("held_out_after").number(after.loss.mean());

@@ -24,7 +24,7 @@ pub struct ParameterMut<'a> {
 }
 
 impl Decoder {
-    /// Makes every weight one that can be trained: floats that stay as they are. Decodes what is quantised.
+    /// Makes every weight one that can be trained: floats that stay as they are, multiplied in f32. Decodes what is quantised.
     pub fn make_trainable(&mut self, run: &Run<'_>) {
         let plain = |w: &mut Weight| {
             *w = Weight::plain(w.out_features(), w.in_features(), w.to_rows(run.cpu()));
