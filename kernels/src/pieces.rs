@@ -18,6 +18,9 @@ const FEW: usize = 8;
 /// Weights of a piece then.
 const READ: usize = 1 << 18;
 
+/// Rows of a piece at least, where there are so many: they use a weight often enough once it is read.
+const TALL: usize = 48;
+
 /// Numbered pieces, to be run in any order on any threads.
 pub struct Pieces<J> {
     rows: usize,
@@ -29,7 +32,7 @@ pub struct Pieces<J> {
 }
 
 impl<J: Cut> Pieces<J> {
-    /// Halves the longer side until there are pieces for a handful of threads, or they would grow too small.
+    /// Halves the rows, then the columns, until there are pieces for a handful of threads, or they would grow too small.
     pub(crate) fn new(job: J) -> Self {
         let (m, n, k) = job.shape();
         if m <= FEW {
@@ -39,8 +42,9 @@ impl<J: Cut> Pieces<J> {
         }
         let (mut rows, mut cols, mut pieces) = (m.max(1), n.max(1), 1);
         while pieces < 16 && rows * cols * k > LEAST && rows.max(cols) >= 64 {
-            // Each piece prepares its rows of A anew, so columns are cut sooner than rows.
-            if rows >= 2 * cols {
+            // Each piece prepares its rows of A anew: pieces side by side do the same work twice, those below each other
+            // read the same weights, which lie in a near cache. So rows are cut while enough of them remain.
+            if rows >= 2 * TALL || cols < 64 {
                 rows = rows.div_ceil(2);
             } else {
                 cols = cols.div_ceil(2);
