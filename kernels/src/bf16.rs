@@ -32,7 +32,7 @@
 
 #![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
 
-use crate::gemm::epilogue::{Begin, Finish, Target, load_at};
+use crate::gemm::epilogue::{Begin, Finish, Panels, Target, load_at};
 use crate::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, GROUP, K_BLOCK, PackedMatrix, Weights, add_to, pack,
     row_lines,
@@ -320,7 +320,7 @@ impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, MR, NP> {
     fn run<S: Simd>(self, s: S) {
         let Tile { rows, panels, mut target, at } = self;
         let mut sums = [[Line::ZERO; NP]; MR];
-        s.outline(Begin { target: &target, at, np: NP, sums: sums.as_flattened_mut() });
+        s.outline(Begin { target: &target, at, panels: Panels::beside(NP), sums: sums.as_flattened_mut() });
         let groups = panels[0].len();
         // The lengths are known to the compiler: no check inside.
         let panels = panels.map(|panel| &panel[..groups]);
@@ -350,6 +350,6 @@ impl<const MR: usize, const NP: usize> Kernel for Tile<'_, '_, MR, NP> {
             }
             add_to(s, &mut sums, &acc);
         }
-        s.outline(Finish { target: &mut target, at, np: NP, sums: sums.as_flattened() });
+        s.outline(Finish { target: &mut target, at, panels: Panels::beside(NP), sums: sums.as_flattened() });
     }
 }

@@ -75,6 +75,21 @@ impl<'a> Epilogue<'a> {
     }
 }
 
+/// The panels of a tile: how many, and the columns from one to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels {
+    pub np: usize,
+    pub stride: usize,
+}
+
+impl Panels {
+    /// `np` panels, side by side.
+    #[inline(always)]
+    pub(crate) const fn beside(np: usize) -> Panels {
+        Panels { np, stride: LANES }
+    }
+}
+
 /// Where sums of a tile go to, and what they are added to.
 pub(crate) struct Target<'t, 'a> {
     pub c: &'t mut MatMut<'a>,
@@ -107,16 +122,17 @@ impl<'t, 'a> Target<'t, 'a> {
 
     /// What the block sums of a tile are added to: +0, or what C holds.
     #[inline(always)]
-    pub(super) fn begin<S: Simd>(&self, s: S, (r, col): (usize, usize), np: usize, sums: &mut [Line]) {
+    pub(super) fn begin<S: Simd>(&self, s: S, (r, col): (usize, usize), panels: Panels, sums: &mut [Line]) {
         if self.base == Accumulate::Overwrite {
             return sums.fill(Line::ZERO);
         }
-        let (rows, cols, c) = (self.c.rows(), self.c.cols(), self.c.as_ref());
+        let (Panels { np, stride }, c) = (panels, self.c.as_ref());
+        let (rows, cols) = (c.rows(), c.cols());
         let height = sums.len() / np;
         for (i, sums) in sums.chunks_exact_mut(np).enumerate() {
             let r = r + i;
             for (p, sum) in sums.iter_mut().enumerate() {
-                let col = col + p * LANES;
+                let col = col + p * stride;
                 *sum = Line::ZERO;
                 if r < rows && col < cols {
                     s.store(sum, load_at(s, c, r, col..(col + LANES).min(cols)));
@@ -125,7 +141,7 @@ impl<'t, 'a> Target<'t, 'a> {
             // The rows that follow are begun when this band is done: they come from memory meanwhile.
             if let Some(row) = (r + height < rows).then(|| c.row(r + height)).flatten() {
                 for p in 0..np {
-                    s.prefetch_far(row.as_ptr().wrapping_add(col + p * LANES));
+                    s.prefetch_far(row.as_ptr().wrapping_add(col + p * stride));
                 }
             }
         }
@@ -188,7 +204,7 @@ pub(crate) struct Begin<'f, 't, 'a> {
     pub target: &'f Target<'t, 'a>,
     /// Row and column of C.
     pub at: (usize, usize),
-    pub np: usize,
+    pub panels: Panels,
     pub sums: &'f mut [Line],
 }
 
@@ -196,7 +212,7 @@ impl Kernel for Begin<'_, '_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.target.begin(s, self.at, self.np, self.sums);
+        self.target.begin(s, self.at, self.panels, self.sums);
     }
 }
 
@@ -205,7 +221,7 @@ pub(crate) struct Finish<'f, 't, 'a> {
     pub target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     pub at: (usize, usize),
-    pub np: usize,
+    pub panels: Panels,
     pub sums: &'f [Line],
 }
 
@@ -213,11 +229,12 @@ impl Kernel for Finish<'_, '_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Finish { target, at: (r, col), np, sums } = self;
+        let Finish { target, at: (r, col), panels: Panels { np, stride }, sums } = self;
+        let cols_of = |p: usize, cols: usize| col + p * stride..(col + p * stride + LANES).min(cols);
         if let Some((epilogue, low)) = target.low_rank() {
             for (i, sums) in sums.chunks(low_rank::ROWS * np).enumerate() {
                 for p in 0..np {
-                    let cols = col + p * LANES..(col + (p + 1) * LANES).min(target.c.cols());
+                    let cols = cols_of(p, target.c.cols());
                     let r = r + i * low_rank::ROWS;
                     if cols.start < cols.end && r < target.c.rows() {
                         target.finish_low_rank(s, (epilogue, low), (r, cols), (&sums[p..], np));
@@ -229,7 +246,7 @@ impl Kernel for Finish<'_, '_, '_> {
         let rows = target.c.rows() - r;
         for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
             for (p, sum) in sums.iter().enumerate() {
-                let cols = col + p * LANES..(col + (p + 1) * LANES).min(target.c.cols());
+                let cols = cols_of(p, target.c.cols());
                 if cols.start >= cols.end {
                     break;
                 }

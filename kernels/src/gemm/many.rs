@@ -12,7 +12,7 @@
 //! them in L2.
 
 use super::ahead::{Ahead, Walk};
-use super::epilogue::{Begin, Finish, Target};
+use super::epilogue::{Begin, Finish, Panels, Target};
 use super::low_rank::LowRankTile;
 use super::pack;
 use super::tile::{add_to, begin, chain, store};
@@ -282,7 +282,7 @@ impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
         for (i, panels) in panels.as_chunks::<NP>().0.iter().enumerate() {
             let at = (r, col + i * NP * LANES);
             if begun {
-                s.outline(Begin { target, at, np: NP, sums: sums.as_flattened_mut() });
+                s.outline(Begin { target, at, panels: Panels::beside(NP), sums: sums.as_flattened_mut() });
             }
             let mut place = target.c.part(at, (MR, NP * LANES));
             ahead.c = place.as_ref().map_or(Walk::NONE, |c| Walk::over::<S>(c.as_ref()));
@@ -291,7 +291,7 @@ impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
                 if let (Some(low), Some(mut place)) = (low, place) {
                     s.outline(LowRankTile { low, at, sums, place: &mut place });
                 } else {
-                    s.outline(Finish { target, at, np: NP, sums: sums.as_flattened() });
+                    s.outline(Finish { target, at, panels: Panels::beside(NP), sums: sums.as_flattened() });
                 }
             }
         }

@@ -14,7 +14,7 @@
 
 #![allow(clippy::needless_range_loop)] // see `tile.rs`
 
-use super::epilogue::{Begin, Finish, Target};
+use super::epilogue::{Begin, Finish, Panels, Target};
 use super::{FEW, Gemm, K_BLOCK, Weights};
 use crate::simd::{Floats, Simd};
 use crate::view::MatRef;
@@ -62,7 +62,7 @@ impl<const MR: usize> Kernel for Sixteens<'_, '_, '_, MR> {
         let (n, k) = (w.rows(), w.cols());
         let sums = &mut sums[..MR];
         for col in (0..n).step_by(LANES) {
-            s.outline(Begin { target: &target, at: (0, col), np: 1, sums: &mut *sums });
+            s.outline(Begin { target: &target, at: (0, col), panels: Panels::beside(1), sums: &mut *sums });
             let here = w.sub(col..(col + LANES).min(n), 0..k);
             for k0 in (0..k).step_by(K_BLOCK) {
                 let acc = chain::<S, MR>(s, here, a, k0..(k0 + K_BLOCK).min(k));
@@ -71,7 +71,7 @@ impl<const MR: usize> Kernel for Sixteens<'_, '_, '_, MR> {
                     s.store(&mut sums[r], sum);
                 }
             }
-            s.outline(Finish { target: &mut target, at: (0, col), np: 1, sums: &*sums });
+            s.outline(Finish { target: &mut target, at: (0, col), panels: Panels::beside(1), sums: &*sums });
         }
     }
 }

@@ -16,7 +16,7 @@
 
 #![allow(clippy::needless_range_loop)] // see `tile.rs`
 
-use super::epilogue::{Begin, Finish, Target};
+use super::epilogue::{Begin, Finish, Panels, Target};
 use super::weights::GROUP;
 use super::{FEW, Gemm, K_BLOCK, Weights};
 use crate::simd::{Floats, Simd};
@@ -82,7 +82,12 @@ impl<const MR: usize> Kernel for Strips<'_, '_, '_, MR> {
             let b = b.sub(0..k, col..(col + STRIP * LANES).min(n));
             let lines = b.cols() / LANES;
             let (acc, sums) = room[..2 * rows * lines].split_at_mut(rows * lines);
-            s.outline(Begin { target: &target, at: (0, col), np: lines, sums: &mut *sums });
+            s.outline(Begin {
+                target: &target,
+                at: (0, col),
+                panels: Panels::beside(lines),
+                sums: &mut *sums,
+            });
             for k0 in (0..k).step_by(K_BLOCK) {
                 let ks = k0..(k0 + K_BLOCK).min(k);
                 by_steps(a.sub(0..m, ks.clone()), x);
@@ -95,7 +100,12 @@ impl<const MR: usize> Kernel for Strips<'_, '_, '_, MR> {
                     s.store(sum, v);
                 }
             }
-            s.outline(Finish { target: &mut target, at: (0, col), np: lines, sums: &sums[..m * lines] });
+            s.outline(Finish {
+                target: &mut target,
+                at: (0, col),
+                panels: Panels::beside(lines),
+                sums: &sums[..m * lines],
+            });
         }
     }
 }

@@ -39,7 +39,7 @@ use super::left::{Left, Prepare, ROWS, depth, scratch_len};
 use super::tile;
 use crate::gemm::{
     Accumulate, Epilogue, K_BLOCK, add_to,
-    epilogue::{Begin, Finish, Target},
+    epilogue::{Begin, Finish, Panels, Target},
 };
 use crate::pieces::{Cut, Pieces, tiles};
 use crate::simd::Simd;
@@ -271,7 +271,7 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
         // The lengths are known to the compiler: no check, and so no way out, inside the block.
         let panels = panels.map(|(blocks, scales)| (&blocks[..n], &scales[..n]));
         let mut sums = [[Line::ZERO; NP]; MR];
-        s.outline(Begin { target: &target, at, np: NP, sums: sums.as_flattened_mut() });
+        s.outline(Begin { target: &target, at, panels: Panels::beside(NP), sums: sums.as_flattened_mut() });
         for b0 in (0..n).step_by(CHAIN) {
             let mut acc = [[s.splat(0.0); NP]; MR];
             for b in b0..(b0 + CHAIN).min(n) {
@@ -296,6 +296,6 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
             }
             add_to(s, &mut sums, &acc);
         }
-        s.outline(Finish { target: &mut target, at, np: NP, sums: sums.as_flattened() });
+        s.outline(Finish { target: &mut target, at, panels: Panels::beside(NP), sums: sums.as_flattened() });
     }
 }
