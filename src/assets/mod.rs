@@ -3,6 +3,8 @@
 //!
 //! `inside/README.md` and `table/README.md` say what they were made from, by which commands, and under which licence.
 
+pub mod listing;
+
 use crate::io::tokenizer::Tokenizer;
 use crate::model::Decoder;
 use crate::{Cpu, Result};

@@ -94,6 +94,8 @@ pub struct Measured {
     pub speedup: Summary,
     /// How far the peak samples spread.
     pub noise: Noise,
+    /// How far the shares of the peak do, measured alike.
+    pub spread: f64,
     /// Hash of the result's bits: the same on every tier and for any number of threads.
     pub hash: u64,
 }
@@ -282,6 +284,7 @@ impl Samples {
             plain: Summary::of(plain),
             speedup: Summary::of(&self.speedup),
             noise: Noise::of(&self.peak),
+            spread: Noise::of(&self.of_peak).spread,
             hash: self.hash,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! * [`peak`]: ceilings, written in the words of the kernels · [`ceiling`]: which one binds, and its samples
 //! * [`cold`]: caches emptied before each call · [`rows`]: the kernels, one entry each · [`measure`]: samples of peak, kernel and plain loop in turn
-//! * [`report`]: JSON (with its schema) and CSV · [`svg`]: the roofline as a picture
+//! * [`report`]: JSON (with its schema) and CSV · [`svg`]: the roofline as a picture · [`record`]: runs that are kept and compared
 //!
 //! ```no_run
 //! use samebits::bench::{Plan, Session, rows};
@@ -22,6 +22,7 @@ pub mod measure;
 pub mod memory;
 pub mod model;
 pub mod peak;
+pub mod record;
 pub mod report;
 pub mod rows;
 pub mod search;

@@ -49,7 +49,15 @@ impl Report {
 
     /// The run as JSON.
     pub fn json(&self) -> String {
-        let mut w = Writer::indented();
+        self.written(Writer::indented())
+    }
+
+    /// The same on one line.
+    pub fn json_on_a_line(&self) -> String {
+        self.written(Writer::compact())
+    }
+
+    fn written(&self, mut w: Writer) -> String {
         w.object(|w| {
             Conditions::write_build(w);
             self.conditions.write_machine(w.key("machine"));
@@ -145,6 +153,7 @@ impl Row {
             w.key("bound").string(work.bound.name());
             m.peak.write(w.key("peak"));
             m.of_peak.write(w.key("of_peak"));
+            w.key("spread").number(m.spread);
             m.plain.write(w.key("plain"));
             m.speedup.write(w.key("speedup"));
             w.key("hash").string(&format!("{:016x}", m.hash));

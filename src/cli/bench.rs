@@ -1,10 +1,12 @@
 //! `samebits bench`: the kernels against this core's measured peak and against plain Rust loops.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::nearest::nearest;
 use super::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes, weights};
 use crate::bench::cold::Cache;
+use crate::bench::record;
 use crate::bench::report::{Report, Row};
 use crate::bench::rows::{Entry, entries};
 use crate::bench::{Plan, Session, shape};
@@ -12,6 +14,7 @@ use crate::io::atomic;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::{Cpu, cpu};
 
+mod compare;
 mod model;
 mod search;
 mod train;
@@ -115,6 +118,16 @@ pub const COMMAND: Command = Command {
         Flag { name: "json", takes: Takes::Nothing, help: "the run as JSON, in the format below" },
         Flag { name: "csv", takes: Takes::Nothing, help: "the run as comma-separated values" },
         Flag { name: "svg", takes: Takes::One("FILE"), help: "draw the roofline" },
+        Flag {
+            name: "record",
+            takes: Takes::Nothing,
+            help: "add the run to benches/record/PROCESSOR/DATE.json",
+        },
+        Flag {
+            name: "compare",
+            takes: Takes::Nothing,
+            help: "two records or runs, A B: a verdict for each kernel",
+        },
     ],
     notes: NOTES,
     run,
@@ -137,10 +150,18 @@ Examples:
   samebits bench gemv --shape 4096x4096 --threads 2 --json
   samebits bench gemv dot --cold
   samebits bench --weights model.safetensors --threads 2
+  samebits bench gemm attention --record
+  samebits bench --compare benches/record/amd-epyc/2026-11-29.json today.json
   samebits bench --model all-MiniLM-L6-v2 --threads 2
   samebits bench --model llama.gguf --prompt 256 --prompt 512 --tokens 64 --turns 3
   samebits bench --search vectors.f32 --type int8
   samebits bench --train Llama-3.2-1B --method qlora --batch 4 --seq-len 256
+
+--record keeps runs, all of a day in one file, below the folder that it is called in. --compare reads such
+files, or what --json printed: kernels by their shares of the peak, which a neighbour or another clock moves
+little. slower and faster are beyond 3 % and half of both spreads (10th to 90th percentile of the rounds; the
+root of their squares' sum); other bits: the results are not the same. Its --json: [{kernel, shape, tier,
+threads, cache, before, after: {rate, of_peak, spread}?, ratio?, noise?, verdict}].
 
 --weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
 goes through all of them. Products have 128 rows; shapes read N x K × how many.
@@ -168,6 +189,9 @@ Fields of --json (`?` may be null; a summary has median, min, max and samples):
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if args.has("json") && args.has("csv") {
         return Err(Failure::usage("bench: --json and --csv exclude each other", None));
+    }
+    if args.has("compare") {
+        return compare::run(args, console);
     }
     if let Some(path) = args.path("train") {
         return train::run(&path, args, console);
@@ -214,7 +238,13 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         weights::measure(&path, &mut session, &mut progress, console)?;
     }
     progress.clear();
-    print(&session.finish(), args, console)
+    let report = session.finish();
+    print(&report, args, console)?;
+    if args.has("record") {
+        let path = record::add(Path::new("benches/record"), &report)?;
+        eprintln!("recorded in {}", path.display());
+    }
+    Ok(())
 }
 
 fn print(report: &Report, args: &Args, console: &mut Console) -> Result<(), Failure> {
@@ -366,7 +396,7 @@ pub fn table(rows: &[Row]) -> Table {
 }
 
 /// Three digits.
-fn rate(x: f64) -> String {
+pub fn rate(x: f64) -> String {
     match x {
         x if x >= 100.0 => format!("{x:.0}"),
         x if x >= 10.0 => format!("{x:.1}"),

@@ -22,6 +22,8 @@ pub mod console;
 mod convert;
 mod distill;
 mod embed;
+#[cfg(feature = "builtin")]
+mod explain;
 mod finetune;
 mod generate;
 mod help;
@@ -67,6 +69,8 @@ pub const COMMANDS: &[Command] = &[
     tour::COMMAND,
     info::COMMAND,
     bench::COMMAND,
+    #[cfg(feature = "builtin")]
+    explain::COMMAND,
     inspect::COMMAND,
     quantize::COMMAND,
     convert::COMMAND,

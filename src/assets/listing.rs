@@ -1,0 +1,56 @@
+//! The inner loops of some kernels as a compiler made them, each instruction with the line that it comes from:
+//! `python3 src/assets/listing/make.py` writes them, and says how.
+
+use crate::Tier;
+
+/// The loop of a kernel on a tier; none where nobody looked at it.
+pub fn of(kernel: &str, tier: Tier) -> Option<Listing> {
+    macro_rules! listings {
+        ($($tier:ident $name:literal: $($kernel:literal)*;)*) => {
+            match (tier, kernel) {
+                $($((Tier::$tier, $kernel) => Some(include_str!(concat!("listing/", $name, "/", $kernel, ".txt"))),)*)*
+                _ => None,
+            }
+        };
+    }
+    let text = listings! {
+        Avx2 "avx2": "gemm" "gemv" "softmax" "attention" "nf4" "dot";
+        Avx512 "avx512": "gemm" "gemv" "softmax" "attention" "nf4" "dot";
+        Neon "neon": "gemm" "gemv" "softmax" "attention" "nf4" "dot";
+    };
+    text.map(Listing)
+}
+
+/// A committed listing.
+#[derive(Clone, Copy)]
+pub struct Listing(&'static str);
+
+/// An instruction, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// As a disassembler writes it; a jump with its distance in instructions.
+    pub text: &'static str,
+    /// File of `kernels/src` and line; `-` where the compiler says none.
+    pub place: &'static str,
+    /// That line.
+    pub source: &'static str,
+}
+
+impl Listing {
+    /// The compiler that made it.
+    pub fn compiler(&self) -> &'static str {
+        self.0.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default()
+    }
+
+    /// The loop, from its head to the jump back.
+    pub fn instructions(&self) -> impl Iterator<Item = Instruction> + use<> {
+        let text = self.0;
+        let lines = text.lines().skip(1).take_while(|line| !line.starts_with('@'));
+        lines.filter_map(move |line| {
+            let (instruction, place) = line.split_once('\t')?;
+            let source =
+                text.lines().find_map(|l| l.strip_prefix('@')?.strip_prefix(place)?.strip_prefix('\t'));
+            Some(Instruction { text: instruction, place, source: source.unwrap_or_default() })
+        })
+    }
+}
