@@ -20,24 +20,30 @@ use pages::Pages;
 
 pub const COMMAND: Command = Command {
     name: "explain",
-    summary: "a kernel's law, registers, cost, its measured point and its inner loop, instruction by instruction",
+    summary: "a kernel's law, registers and cost, its measured point, its inner loop line by line",
     operands: "[KERNEL]",
     arity: (0, 1),
     flags: &[
-        Flag { name: "tier", takes: Takes::One("T"), help: "an instruction set; its loop is shown even where it does not run" },
+        Flag {
+            name: "tier",
+            takes: Takes::One("T"),
+            help: "an instruction set; its loop is shown even where it does not run",
+        },
         Flag { name: "seconds", takes: Takes::One("S"), help: "to measure for; 0.5 unless given" },
         Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" },
     ],
     notes: "\
 KERNEL is gemm, gemv, softmax, attention, nf4 or dot; without one they are listed. Mathematics, law, registers
-and cost are those at the head of the kernel's file. Operations and bytes are counted for one call of the shape named (each input
-read once, each output written once), and for one element of the result. The loop is a committed listing
-(src/assets/listing), made with the compiler that it names; behind each instruction stands the line of
-kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails have others.
+and cost are those at the head of the kernel's file. Operations and bytes are counted for one call of the
+shape named (each input read once, each output written once), and for one element of the result. The loop is
+a committed listing (src/assets/listing), made with the compiler that it names; behind each instruction stands
+the line of kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails have
+others.
 
 Fields of --json: kernel, tier, title, file, math, law, registers, cost; shape, elements, operations, bytes,
 bound; measured (null where the tier does not run here): {unit, rate, peak, of_peak}, each a summary as of
-`samebits bench`; loop (null for scalar): {compiler, this_compiler, about, instructions: [{text, place, source}]}.
+`samebits bench`; loop (null for scalar): {compiler, this_compiler, about, instructions: [{text, place,
+source}]}.
 
 Examples:
   samebits explain gemm
