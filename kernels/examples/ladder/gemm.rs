@@ -206,10 +206,10 @@ fn rows<S: Simd, const MR: usize, const NP: usize>(
             }
         }
     }
-    for r in 0..MR {
-        for p in 0..NP {
+    for (r, total) in total.iter().enumerate() {
+        for (p, total) in total.iter().enumerate() {
             let at = (number + p) * LANES;
-            s.store_tail(&mut c[(row + r) * n + at..][..LANES.min(n - at)], total[r][p]);
+            s.store_tail(&mut c[(row + r) * n + at..][..LANES.min(n - at)], *total);
         }
     }
 }

@@ -47,11 +47,11 @@ fn main() {
             _ => nf4::ladder(128, 1024, 1024).climb(Cpu::detect()),
         };
         print!("{timed}");
-        if let Some(path) = &picture {
-            if let Err(error) = std::fs::write(path, svg::draw(&timed)) {
-                eprintln!("ladder: {path}: {error}");
-                std::process::exit(1);
-            }
+        if let Some(path) = &picture
+            && let Err(error) = std::fs::write(path, svg::draw(&timed))
+        {
+            eprintln!("ladder: {path}: {error}");
+            std::process::exit(1);
         }
     }
 }
