@@ -23,13 +23,15 @@ fn count(page: Value<'_>, words: &[&str]) -> usize {
 fn every_kernel_has_a_page_on_every_tier() {
     for kernel in KERNELS {
         for tier in Tier::ALL {
-            let said = run(["explain", kernel, "--tier", tier.name(), "--json", "--seconds", "0.01"]);
+            // One dot product takes a moment in a build without optimisation too; the others would take minutes.
+            let seconds = if kernel == "dot" { "0.01" } else { "0" };
+            let said = run(["explain", kernel, "--tier", tier.name(), "--json", "--seconds", seconds]);
             assert!(said.status.success(), "{said:?}");
             let page = json::parse(out(&said).as_bytes()).unwrap();
             for key in ["title", "math", "law", "cost", "bound"] {
                 assert!(!text(page, key).is_empty(), "{kernel} on {tier}: {key}");
             }
-            let runs = samebits::cpu::parse(tier.name()).is_ok();
+            let runs = kernel == "dot" && samebits::cpu::parse(tier.name()).is_ok();
             let measured = page.get("measured").unwrap();
             let rate = measured.get("rate").and_then(|rate| rate.get("median")?.as_f64());
             assert_eq!(rate.is_some_and(|rate| rate > 0.0), runs, "{kernel} on {tier}");
@@ -75,7 +77,7 @@ fn check_loop(kernel: &str, page: Value<'_>) {
 
 #[test]
 fn the_page_for_people() {
-    let said = run(["explain", "gemm", "--seconds", "0.01"]);
+    let said = run(["explain", "gemm", "--tier", "avx512", "--seconds", "0"]);
     assert!(said.status.success());
     for word in [
         "Clause 1.",

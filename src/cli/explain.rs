@@ -29,7 +29,7 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("T"),
             help: "an instruction set; its loop is shown even where it does not run",
         },
-        Flag { name: "seconds", takes: Takes::One("S"), help: "to measure for; 0.5 unless given" },
+        Flag { name: "seconds", takes: Takes::One("S"), help: "to measure for; 0.5 unless given, 0 for not at all" },
         Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" },
     ],
     notes: "\
@@ -41,7 +41,7 @@ the line of kernels/src that it comes from. It is the loop over whole blocks or 
 others.
 
 Fields of --json: kernel, tier, title, file, math, law, registers, cost; shape, elements, operations, bytes,
-bound; measured (null where the tier does not run here): {unit, rate, peak, of_peak}, each a summary as of
+bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak}, each a summary as of
 `samebits bench`; loop (null for scalar): {compiler, this_compiler, about, instructions: [{text, place,
 source}]}.
 
@@ -57,10 +57,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let Some(name) = args.operands().first() else { return list(args, console) };
     let kernel = choose(&name.to_string_lossy())?;
     let (tier, here) = tier(args.text("tier")?)?;
-    let seconds = args.number("seconds", 0.01..=60.0)?.unwrap_or(0.5);
+    let seconds = args.number("seconds", 0.0..=60.0)?.unwrap_or(0.5);
     let page = Page { kernel, tier, pages: Pages::of(kernel.files), entry: kernel.entry() };
     let pool = Pool::new(1);
-    let measured = here.map(|cpu| {
+    let measured = here.filter(|_| seconds > 0.0).map(|cpu| {
         let mut progress = Progress::new();
         progress.show(format_args!("measuring {}", kernel.bench));
         let mut session = Session::new(&pool, vec![cpu], Plan { seconds, ..Plan::default() });
@@ -157,7 +157,7 @@ impl Page {
     /// The measured point against the ceiling that binds.
     fn measured(&self, row: Option<&Row>) -> String {
         let Some(Row { work, measured: m, .. }) = row else {
-            return format!("not here: this machine runs {}", cpu::names());
+            return format!("not measured; this machine runs {}", cpu::names());
         };
         let unit = work.unit();
         format!(
