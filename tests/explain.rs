@@ -72,7 +72,7 @@ fn check_loop(kernel: &str, page: Value<'_>) {
         ("nf4", _) => return assert!(count(page, &["vmulps", "fmul"]) >= 8, "{kernel} on {tier}"),
         _ => 1,
     };
-    assert!(multiply > 0 && multiply % step == 0, "{kernel} on {tier}: {multiply} multiply-adds");
+    assert!(multiply > 0 && multiply.is_multiple_of(step), "{kernel} on {tier}: {multiply} multiply-adds");
 }
 
 #[test]
