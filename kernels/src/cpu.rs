@@ -19,7 +19,7 @@ use crate::simd::{
 mod features;
 pub use features::Features;
 #[cfg(target_arch = "x86_64")]
-pub use features::Leaves;
+pub use features::{Leaves, cpuid};
 
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

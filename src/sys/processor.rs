@@ -20,11 +20,11 @@ pub fn brand() -> String {
 /// CPUID leaves 0x8000_0002 to 4: 48 bytes of text.
 #[cfg(target_arch = "x86_64")]
 fn brand_string() -> Option<String> {
-    use std::arch::x86_64::__cpuid;
-    if __cpuid(0x8000_0000).eax < 0x8000_0004 {
+    use crate::kernels::cpu::cpuid;
+    if cpuid(0x8000_0000, 0).eax < 0x8000_0004 {
         return None;
     }
-    let leaves = (0x8000_0002u32..=0x8000_0004).map(__cpuid);
+    let leaves = (0x8000_0002u32..=0x8000_0004).map(|leaf| cpuid(leaf, 0));
     let bytes: Vec<u8> = leaves
         .flat_map(|l| [l.eax, l.ebx, l.ecx, l.edx])
         .flat_map(u32::to_le_bytes)
@@ -92,13 +92,13 @@ fn parse_size(text: &str) -> Option<usize> {
 /// Leaf 4 (Intel) or 0x8000_001D (AMD): a cache a subleaf, in the same format.
 #[cfg(target_arch = "x86_64")]
 fn caches_of_cpuid() -> Vec<Cache> {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use crate::kernels::cpu::cpuid;
     let leaf = [4, 0x8000_001d]
         .into_iter()
-        .find(|&leaf| __cpuid(leaf & 0x8000_0000).eax >= leaf && __cpuid_count(leaf, 0).eax & 31 != 0);
+        .find(|&leaf| cpuid(leaf & 0x8000_0000, 0).eax >= leaf && cpuid(leaf, 0).eax & 31 != 0);
     let Some(leaf) = leaf else { return Vec::new() };
     let cache = |sub| {
-        let l = __cpuid_count(leaf, sub);
+        let l = cpuid(leaf, sub);
         let kind =
             ["", "Data", "Instruction", "Unified"].get((l.eax & 31) as usize).filter(|k| !k.is_empty())?;
         let (ways, partitions, line) = (l.ebx >> 22, l.ebx >> 12 & 0x3ff, l.ebx & 0xfff);

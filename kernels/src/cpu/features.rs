@@ -151,15 +151,14 @@ pub struct Leaves {
 impl Leaves {
     /// Asks this processor.
     pub fn read() -> Leaves {
-        use core::arch::x86_64::{__cpuid, __cpuid_count};
-        let max_leaf = __cpuid(0).eax;
-        let one = __cpuid(1);
+        let max_leaf = cpuid(0, 0).eax;
+        let one = cpuid(1, 0);
         let mut l = Leaves { max_leaf, l1_ecx: one.ecx, ..Leaves::default() };
         if max_leaf >= 7 {
-            let seven = __cpuid_count(7, 0);
+            let seven = cpuid(7, 0);
             (l.l7_max_sub, l.l7_ebx, l.l7_ecx, l.l7_edx) = (seven.eax, seven.ebx, seven.ecx, seven.edx);
             if seven.eax >= 1 {
-                l.l7_1_eax = __cpuid_count(7, 1).eax;
+                l.l7_1_eax = cpuid(7, 1).eax;
             }
         }
         if l.l1_ecx >> 27 & 1 == 1 {
@@ -167,6 +166,14 @@ impl Leaves {
         }
         l
     }
+}
+
+/// What CPUID says of a leaf and a part of it.
+#[cfg(target_arch = "x86_64")]
+#[allow(unused_unsafe)] // newer compilers call it safe, the oldest supported does not
+pub fn cpuid(leaf: u32, sub: u32) -> core::arch::x86_64::CpuidResult {
+    // SAFETY: every x86-64 processor has the instruction, which reads and changes nothing else.
+    unsafe { core::arch::x86_64::__cpuid_count(leaf, sub) }
 }
 
 /// XCR0. Call only where CPUID reports OSXSAVE.
