@@ -1,6 +1,6 @@
 //! `samebits explain`: what a kernel is, what runs of it here, how fast, and its inner loop.
 
-mod kernels;
+pub mod kernels;
 mod pages;
 
 use std::io::Write;

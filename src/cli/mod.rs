@@ -36,6 +36,8 @@ mod opening;
 mod perplexity;
 mod quantize;
 mod rag;
+#[cfg(feature = "builtin")]
+mod site;
 mod tokenize;
 mod tour;
 mod train;
@@ -71,6 +73,8 @@ pub const COMMANDS: &[Command] = &[
     bench::COMMAND,
     #[cfg(feature = "builtin")]
     explain::COMMAND,
+    #[cfg(feature = "builtin")]
+    site::COMMAND,
     inspect::COMMAND,
     quantize::COMMAND,
     convert::COMMAND,

@@ -1,0 +1,135 @@
+//! HTML of the little that the heads of files use: headings, paragraphs, numbered clauses, tables, pictures in text.
+
+const STYLE: &str = "\
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --page: #fff; --box: #f4f6f8; --line: #d6dbe1; --link: #0b5cad }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b1; --page: #0d1117; --box: #161b22; --line: #30363d; --link: #6cb0f5 } }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; font: 1rem/1.55 system-ui, sans-serif; color: var(--ink); background: var(--page) }
+a { color: var(--link) } h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.2rem; margin-top: 2rem }
+pre, .loop { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto }
+pre, code { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: .85rem } pre { line-height: 1.35 }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .15rem .8rem .15rem 0; text-align: left; vertical-align: top }
+.loop { display: block } .loop td { white-space: pre } .loop td + td { color: var(--soft) }
+summary { cursor: pointer; margin-top: 1rem; font-weight: 600 } .pages { padding-left: 1.2rem } .clause { padding-left: 1.5rem; text-indent: -1.5rem }
+figure { margin: 1.5rem 0 } img { max-width: 100%; background: #fff; border-radius: 6px } figcaption { color: var(--soft) }
+";
+
+/// A whole page.
+pub fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        escaped(title)
+    )
+}
+
+/// Without marks of HTML.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A head: its lines, as documentation writes them.
+pub fn prose(text: &str) -> String {
+    let (mut out, mut paragraph, mut lines) = (String::new(), String::new(), text.lines());
+    while let Some(line) = lines.next() {
+        if line.starts_with("```") {
+            flush(&mut out, &mut paragraph);
+            let picture: Vec<String> =
+                lines.by_ref().take_while(|line| !line.starts_with("```")).map(escaped).collect();
+            out += &format!("<pre>{}</pre>\n", picture.join("\n"));
+        } else if let Some(heading) = line.strip_prefix('#') {
+            flush(&mut out, &mut paragraph);
+            let level = if heading.starts_with(' ') && out.is_empty() { 1 } else { 2 };
+            out += &format!("<h{level}>{}</h{level}>\n", inline(heading.trim_start_matches(['#', ' '])));
+        } else if line.starts_with('|') {
+            flush(&mut out, &mut paragraph);
+            out += &row(line);
+        } else {
+            if line.trim().is_empty() || begins(line) {
+                flush(&mut out, &mut paragraph);
+            }
+            paragraph += line.trim();
+            paragraph.push(' ');
+        }
+    }
+    flush(&mut out, &mut paragraph);
+    // Rows that follow each other are one table.
+    out.replace("</table>\n<table>\n", "")
+}
+
+/// Whether a line begins a paragraph of its own: a section, a clause, a point.
+fn begins(line: &str) -> bool {
+    let text = line.trim_start();
+    let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    text.starts_with("**") || text.starts_with("* ") || digits.len() < text.len() && digits.starts_with(". ")
+}
+
+fn flush(out: &mut String, paragraph: &mut String) {
+    let text = paragraph.trim();
+    if !text.is_empty() {
+        let class = if begins(text) && !text.starts_with("**") { " class=\"clause\"" } else { "" };
+        *out += &format!("<p{class}>{}</p>\n", inline(text));
+    }
+    paragraph.clear();
+}
+
+/// A line of a table; the line below its head is left out.
+fn row(line: &str) -> String {
+    if line.chars().all(|c| "|-: ".contains(c)) {
+        return String::new();
+    }
+    let cells =
+        line.trim().trim_matches('|').split('|').map(|cell| format!("<td>{}</td>", inline(cell.trim())));
+    format!("<table>\n<tr>{}</tr>\n</table>\n", cells.collect::<String>())
+}
+
+/// `code`, **strong**, *stressed*, and links to items as code.
+pub fn inline(text: &str) -> String {
+    let text = text.replace("[`", "`").replace("`]", "`");
+    let mut out = String::new();
+    for (i, part) in text.split('`').enumerate() {
+        if i % 2 == 1 {
+            out += &format!("<code>{}</code>", escaped(part));
+        } else {
+            out += &stressed(&stressed(&escaped(part), "**", "strong"), "*", "em");
+        }
+    }
+    out
+}
+
+/// Every pair of `mark` as an element; a mark without a partner stays what it is.
+fn stressed(text: &str, mark: &str, element: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once(mark) {
+        let inside = after
+            .split_once(mark)
+            .filter(|(inside, _)| !inside.is_empty() && !inside.starts_with(' ') && !inside.ends_with(' '));
+        let Some((inside, next)) = inside else {
+            out += before;
+            out += mark;
+            rest = after;
+            continue;
+        };
+        out += &format!("{before}<{element}>{inside}</{element}>");
+        rest = next;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_marks_of_documentation() {
+        assert_eq!(
+            inline("*a* < [`B`] · **c** 2 * 3"),
+            "<em>a</em> &lt; <code>B</code> · <strong>c</strong> 2 * 3"
+        );
+        let text =
+            "# T\n\n**Law.**  One\ntwo.\n1. a\n2. b\n```text\nx < y\n```\n| a | b |\n|---|---|\n| c | d |\n";
+        let expected = "<h1>T</h1>\n<p><strong>Law.</strong>  One two.</p>\n<p class=\"clause\">1. a</p>\n<p class=\"clause\">2. b</p>\n\
+            <pre>x &lt; y</pre>\n<table>\n<tr><td>a</td><td>b</td></tr>\n<tr><td>c</td><td>d</td></tr>\n</table>\n";
+        assert_eq!(prose(text), expected);
+    }
+}

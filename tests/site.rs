@@ -1,0 +1,57 @@
+//! `samebits site`: pages that are well formed, stand alone, and hold what the heads of the files say.
+
+mod common;
+
+use common::program::{Folder, assert_fails, out, run};
+use std::fs;
+
+/// Fails unless every element that is opened is closed, in order.
+#[track_caller]
+fn assert_well_formed(name: &str, html: &str) {
+    let mut open = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').unwrap_or_else(|| panic!("{name}: {tag}"));
+        let word = tag.split_whitespace().next().unwrap();
+        match word.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "{name}: </{closed}>"),
+            None if ["meta", "img", "!DOCTYPE"].contains(&word) => {}
+            None => open.push(word),
+        }
+    }
+    assert!(open.is_empty(), "{name}: {open:?} is left open");
+}
+
+#[test]
+fn every_head_is_a_page() {
+    let folder = Folder::new("site");
+    fs::write(folder.path("ladder.svg"), "<svg xmlns=\"http://www.w3.org/2000/svg\"></svg>").unwrap();
+    let to = folder.path("out");
+    let [at, picture] = [&to, &folder.path("ladder.svg")].map(|path| path.to_str().unwrap().to_owned());
+    let done = run(["site", &at, "--picture", &picture]);
+    assert!(done.status.success() && out(&done).contains("begin with index.html"), "{done:?}");
+    let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+    let mut pages = 0;
+    for entry in fs::read_dir(&to).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".html") {
+            continue;
+        }
+        pages += 1;
+        let html = read(&name);
+        assert_well_formed(&name, &html);
+        assert!(!html.contains("<script") && !html.contains("http"), "{name} is not alone");
+        for link in html.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(to.join(link).is_file(), "{name} links to {link}");
+        }
+    }
+    assert!(pages > 60, "{pages} pages");
+    for word in ["Matrix products", "picture-1.svg", "gemm-mod.html", "<figcaption>ladder"] {
+        assert!(read("index.html").contains(word), "no {word:?}");
+    }
+    for word in ["Clause 1.", "<pre>", "The loop on avx512", "vfmadd231ps", "The loop on neon"] {
+        assert!(read("gemm-mod.html").contains(word), "no {word:?}");
+    }
+    assert_fails(&run(["site", &at]), 1, "cannot rename");
+    assert_fails(&run(["site", &format!("{at}2"), "--record", "none.json"]), 1, "none.json: cannot open");
+    assert!(!folder.path("out2").exists(), "nothing is left of what failed");
+}
