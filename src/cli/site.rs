@@ -21,19 +21,27 @@ pub const COMMAND: Command = Command {
     operands: "OUT_DIR",
     arity: (1, 1),
     flags: &[
-        Flag { name: "record", takes: Takes::One("FILE"), help: "figures of `samebits bench --record` or --json" },
-        Flag { name: "picture", takes: Takes::Many("FILE"), help: "an SVG for the first page: a roofline, a ladder" },
+        Flag {
+            name: "record",
+            takes: Takes::One("FILE"),
+            help: "figures of `samebits bench --record` or --json",
+        },
+        Flag {
+            name: "picture",
+            takes: Takes::Many("FILE"),
+            help: "an SVG for the first page: a roofline, a ladder",
+        },
     ],
     notes: "\
 A page for each file of the kernels, of what stands at its head; behind it, for the kernels of `samebits
-explain`, the inner loop of each instruction set and, with --record, what was measured. Light and dark, without
-scripts and without anything from elsewhere. OUT_DIR must not be there, or be empty.
+explain`, the inner loop of each instruction set and, with --record, what was measured. Light and dark, no
+scripts, nothing from elsewhere. OUT_DIR must not be there, or be empty.
 
 Examples:
   samebits site public
   samebits bench --svg roofline.svg --record
   cargo run --release -p samebits-kernels --example ladder -- gemm --svg gemm.svg
-  samebits site public --picture roofline.svg --picture gemm.svg --record benches/record/amd-epyc/2026-11-29.json
+  samebits site public --picture roofline.svg --picture gemm.svg --record benches/record/amd-epyc/2026.json
 ",
     run,
 };
