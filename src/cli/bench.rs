@@ -159,7 +159,7 @@ Examples:
 
 --record keeps runs, all of a day in one file, below the folder that it is called in. --compare reads such
 files, or what --json printed: kernels by their shares of the peak, which a neighbour or another clock moves
-little. slower and faster are beyond 3 % and half of both spreads (10th to 90th percentile of the rounds; the
+little. slower and faster are beyond 6 % and half of both spreads (10th to 90th percentile of the rounds; the
 root of their squares' sum); other bits: the results are not the same. Its --json: [{kernel, shape, tier,
 threads, cache, before, after: {rate, of_peak, spread}?, ratio?, noise?, verdict}].
 
