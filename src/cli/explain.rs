@@ -29,7 +29,11 @@ pub const COMMAND: Command = Command {
             takes: Takes::One("T"),
             help: "an instruction set; its loop is shown even where it does not run",
         },
-        Flag { name: "seconds", takes: Takes::One("S"), help: "to measure for; 0.5 unless given, 0 for not at all" },
+        Flag {
+            name: "seconds",
+            takes: Takes::One("S"),
+            help: "to measure for; 0.5 unless given, 0 for not at all",
+        },
         Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" },
     ],
     notes: "\
@@ -41,9 +45,9 @@ the line of kernels/src that it comes from. It is the loop over whole blocks or 
 others.
 
 Fields of --json: kernel, tier, title, file, math, law, registers, cost; shape, elements, operations, bytes,
-bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak}, each a summary as of
-`samebits bench`; loop (null for scalar): {compiler, this_compiler, about, instructions: [{text, place,
-source}]}.
+bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak}, each a
+summary as of `samebits bench`; loop (null for scalar): {compiler, this_compiler, about, instructions: [{text,
+place, source}]}.
 
 Examples:
   samebits explain gemm

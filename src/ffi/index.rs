@@ -38,7 +38,7 @@ pub unsafe extern "C" fn samebits_embedder_open(
             return Err(Fault::argument(format!("flags is {flags}, expected 0 or SAMEBITS_NORMALIZE")));
         }
         let (folder, options) =
-            (path.map(PathBuf::from), Options { normalize: flags == NORMALIZE, dim: None });
+            (path.map(PathBuf::from), Options { normalize: flags == NORMALIZE, ..Options::default() });
         let model = open_or_inside(folder.as_deref(), engine.cpu, options)?;
         // SAFETY: as the caller says.
         unsafe { put(embedder, "embedder", || Box::into_raw(Box::new(Embedder { model, folder }))) }
