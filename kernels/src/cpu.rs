@@ -10,6 +10,8 @@ use crate::simd::{Scalar, Simd};
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 use crate::simd::{Avx2, Avx512, quads::Vnni};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::simd::Simd128;
 #[cfg(target_arch = "aarch64")]
 use crate::simd::{
     Neon,
@@ -26,6 +28,8 @@ pub use features::{Leaves, cpuid};
 pub enum Tier {
     /// Plain Rust, everywhere: the definition of every word.
     Scalar,
+    /// WebAssembly's 128-bit SIMD, where the module is compiled with it.
+    Simd128,
     /// 128-bit ARM SIMD.
     Neon,
     /// AVX2 with FMA and F16C.
@@ -36,12 +40,13 @@ pub enum Tier {
 
 impl Tier {
     /// Every tier, slowest first.
-    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Neon, Tier::Avx2, Tier::Avx512];
+    pub const ALL: [Tier; 5] = [Tier::Scalar, Tier::Simd128, Tier::Neon, Tier::Avx2, Tier::Avx512];
 
     /// The name that `SAMEBITS_TIER` and the command line use.
     pub const fn name(self) -> &'static str {
         match self {
             Tier::Scalar => "scalar",
+            Tier::Simd128 => "simd128",
             Tier::Neon => "neon",
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
@@ -70,6 +75,8 @@ pub struct Cpu {
 #[derive(Clone, Copy)]
 enum Token {
     Scalar(Scalar),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(Simd128),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -124,6 +131,8 @@ impl Cpu {
     pub const fn tier(self) -> Tier {
         match self.token {
             Token::Scalar(_) => Tier::Scalar,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Token::Simd128(_) => Tier::Simd128,
             #[cfg(target_arch = "aarch64")]
             Token::Neon(_) => Tier::Neon,
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -142,6 +151,9 @@ impl Cpu {
     fn new(tier: Tier, features: Features) -> Option<Cpu> {
         let token = match tier {
             Tier::Scalar => Some(Token::Scalar(Scalar::new())),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            // SAFETY: an engine that runs a module compiled so has the instructions.
+            Tier::Simd128 => Some(Token::Simd128(unsafe { Simd128::assume() })),
             #[cfg(target_arch = "aarch64")]
             // SAFETY: detection, or the caller of `assume`, says that NEON is there.
             Tier::Neon => features.neon.then(|| Token::Neon(unsafe { Neon::assume() })),
@@ -163,6 +175,8 @@ impl Cpu {
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.token {
             Token::Scalar(s) => s.outline(kernel),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Token::Simd128(s) => s.outline(kernel),
             #[cfg(target_arch = "aarch64")]
             Token::Neon(s) => s.outline(kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
@@ -177,6 +191,8 @@ impl Cpu {
     pub fn run_quads<K: QuadKernel>(self, kernel: K) -> K::Output {
         match self.token {
             Token::Scalar(s) => Halves.outline(s, kernel),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Token::Simd128(s) => Halves.outline(s, kernel),
             #[cfg(target_arch = "aarch64")]
             // SAFETY: detection, or the caller of `assume`, says that DotProd is there.
             Token::Neon(s) if self.features.dotprod => unsafe { DotProd::assume() }.outline(s, kernel),

@@ -41,6 +41,7 @@ const KEY: (f64, f64) = (13.0, 214.0);
 const fn colour(tier: Tier) -> &'static str {
     match tier {
         Tier::Scalar => "#6b6b6b",
+        Tier::Simd128 => "#cc79a7",
         Tier::Neon => "#009e73",
         Tier::Avx2 => "#0072b2",
         Tier::Avx512 => "#d55e00",

@@ -121,6 +121,7 @@ fn machine(cpu: Cpu, chosen: Chosen, console: &mut Console) -> Result<(), Failur
 const fn why(tier: Tier) -> &'static str {
     match tier {
         Tier::Scalar => "plain Rust, which runs everywhere",
+        Tier::Simd128 => "the module was compiled with it",
         Tier::Neon => "part of every 64-bit ARM processor",
         Tier::Avx2 => "CPUID has AVX2, FMA and F16C, and the system saves the ymm registers",
         Tier::Avx512 => "CPUID has AVX-512 F, BW, DQ and VL, and the system saves the zmm registers",

@@ -51,6 +51,7 @@ pub unsafe extern "C" fn peers_drop(job: *mut Job) {
 pub extern "C" fn peers_tier() -> *const c_char {
     let name: &'static std::ffi::CStr = match cpu().tier() {
         samebits::Tier::Scalar => c"scalar",
+        samebits::Tier::Simd128 => c"simd128",
         samebits::Tier::Neon => c"neon",
         samebits::Tier::Avx2 => c"avx2",
         samebits::Tier::Avx512 => c"avx512",

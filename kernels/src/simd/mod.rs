@@ -43,6 +43,11 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use wasm::Simd128;
+
 pub mod quads;
 
 use crate::LANES;

@@ -98,8 +98,15 @@ pub fn sqrt64(a: f64) -> f64 {
     r
 }
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use super::wasm::sqrt64;
+
 /// `√a`, correctly rounded.
-#[cfg(not(any(all(target_arch = "x86_64", target_feature = "sse2"), target_arch = "aarch64")))]
+#[cfg(not(any(
+    all(target_arch = "x86_64", target_feature = "sse2"),
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
 pub fn sqrt64(a: f64) -> f64 {
     crate::math::soft::sqrt64(a)
 }
