@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod arena;
 #[cfg(feature = "builtin")]
 pub mod assets;
 #[cfg(feature = "std")]

@@ -8,10 +8,12 @@
 use crate::simd::quads::{Halves, QuadKernel, Quads};
 use crate::simd::{Scalar, Simd};
 
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-use crate::simd::{Avx2, Avx512, quads::Vnni};
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
+use crate::simd::Avx2;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Simd128;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
+use crate::simd::{Avx512, quads::Vnni};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::{
     Neon,
@@ -79,9 +81,9 @@ enum Token {
     Simd128(Simd128),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
     Avx2(Avx2),
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
     Avx512(Avx512),
 }
 
@@ -135,9 +137,9 @@ impl Cpu {
             Token::Simd128(_) => Tier::Simd128,
             #[cfg(target_arch = "aarch64")]
             Token::Neon(_) => Tier::Neon,
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
             Token::Avx2(_) => Tier::Avx2,
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             Token::Avx512(_) => Tier::Avx512,
         }
     }
@@ -157,10 +159,10 @@ impl Cpu {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: detection, or the caller of `assume`, says that NEON is there.
             Tier::Neon => features.neon.then(|| Token::Neon(unsafe { Neon::assume() })),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
             // SAFETY: likewise for AVX2, FMA, F16C.
             Tier::Avx2 => features.avx2.then(|| Token::Avx2(unsafe { Avx2::assume() })),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             Tier::Avx512 => (features.avx2 && features.avx512)
                 // SAFETY: likewise for AVX-512 F, BW, DQ, VL and all that AVX2's tier has.
                 .then(|| Token::Avx512(unsafe { Avx512::assume() })),
@@ -179,9 +181,9 @@ impl Cpu {
             Token::Simd128(s) => s.outline(kernel),
             #[cfg(target_arch = "aarch64")]
             Token::Neon(s) => s.outline(kernel),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
             Token::Avx2(s) => s.outline(kernel),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             Token::Avx512(s) => s.outline(kernel),
         }
     }
@@ -198,12 +200,12 @@ impl Cpu {
             Token::Neon(s) if self.features.dotprod => unsafe { DotProd::assume() }.outline(s, kernel),
             #[cfg(target_arch = "aarch64")]
             Token::Neon(s) => Long.outline(s, kernel),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
             Token::Avx2(s) => Halves.outline(s, kernel),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             // SAFETY: likewise for VNNI.
             Token::Avx512(s) if self.features.avx512_vnni => unsafe { Vnni::assume() }.outline(s, kernel),
-            #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             Token::Avx512(s) => Halves.outline(s, kernel),
         }
     }

@@ -1,6 +1,6 @@
 //! The kernels of `samebits`: everything that touches registers.
 //!
-//! For the same input, a result has the **same bits** on scalar, AVX2, AVX-512 and NEON; for any number
+//! For the same input, a result has the **same bits** on scalar, AVX2, AVX-512, NEON and WebAssembly; for any number
 //! of threads and any batch. That is a matter of order, and the order is the law:
 //!
 //! # The law

@@ -73,10 +73,30 @@ pub(crate) fn touch(x: &[u8]) {
 
 /// The same memory, byte by byte.
 #[inline(always)]
-pub(crate) const fn bytes<T: Plain>(x: &[T]) -> &[u8] {
-    // SAFETY: `Plain` has no padding; the length counts the same bytes.
+pub const fn bytes<T: Bits>(x: &[T]) -> &[u8] {
+    // SAFETY: `Bits` has no padding; the length counts the same bytes.
     unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), size_of_val(x)) }
 }
+
+/// The same memory, byte by byte, to write.
+#[inline(always)]
+pub const fn bytes_mut<T: Bits>(x: &mut [T]) -> &mut [u8] {
+    // SAFETY: as for `bytes`; whatever is written is a value.
+    unsafe { core::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
+}
+
+/// What memory can be read as: numbers, and the groups of them that packed weights are made of.
+///
+/// # Safety
+/// Every bit pattern is a value, and there is no padding.
+pub unsafe trait Bits: Copy + Send + Sync + 'static {}
+
+// SAFETY: sixteen floats.
+unsafe impl Bits for Line {}
+// SAFETY: several of what takes any bits, without a gap.
+unsafe impl<T: Bits, const N: usize> Bits for [T; N] {}
+// SAFETY: every number takes any bits.
+unsafe impl<T: Plain> Bits for T {}
 
 /// A number that lines can be read as.
 ///
@@ -120,8 +140,8 @@ impl Line {
 /// Bytes as numbers of another type, in the machine's byte order; `None` where they do not lie as such numbers must,
 /// or are no whole number of them.
 #[inline(always)]
-pub fn numbers<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
-    // SAFETY: `Plain` takes any bits.
+pub fn numbers<T: Bits>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: `Bits` takes any bits.
     let (before, numbers, after) = unsafe { bytes.align_to::<T>() };
     (before.is_empty() && after.is_empty()).then_some(numbers)
 }

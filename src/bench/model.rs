@@ -81,7 +81,7 @@ pub fn measure(model: &Model, plan: &Plan, cpu: Cpu, pool: &Pool) -> Result<Vec<
 /// # Errors
 /// Where it does not open.
 pub fn load((path, opening): (&Path, Opening), cpu: Cpu, pool: &Pool, turns: usize) -> Result<[Row; 2]> {
-    let bytes = files::bytes(path)? as usize;
+    let bytes = files::weight_bytes(path)? as usize;
     let bound = Bound::Memory(Access::Copy, bytes.clamp(1 << 16, 1 << 30));
     let mut ceilings = Ceilings::default();
     let (mut times, mut shares) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);

@@ -50,7 +50,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let options = TrainOptions {
         vocab: args.count("vocab", 256..=1 << 24)?.unwrap_or(defaults.vocab),
-        min_frequency: args.count("min-frequency", 1..=1 << 40)?.map_or(defaults.min_frequency, |n| n as u64),
+        min_frequency: args
+            .count("min-frequency", 1..=u32::MAX as usize)?
+            .map_or(defaults.min_frequency, |n| n as u64),
         special: if special.is_empty() { defaults.special } else { special },
     };
     let mut trainer = Trainer::new(options)?;

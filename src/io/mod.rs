@@ -9,6 +9,7 @@ pub mod bitsandbytes;
 #[cfg(feature = "std")]
 pub mod bytes;
 pub mod checksum;
+pub(crate) mod flat;
 pub mod gguf;
 pub mod json;
 mod kind;

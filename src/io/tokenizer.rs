@@ -45,6 +45,7 @@ mod merge;
 mod normalize;
 #[cfg(feature = "std")]
 mod open;
+mod parse;
 mod patterns;
 mod post;
 mod pretokenize;
@@ -64,6 +65,8 @@ pub use config_json::SpecialTokens;
 pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
 pub use gguf::GgufVocabulary;
+pub use parse::FlatTokenizer;
+pub(crate) use parse::{parse, read_flat};
 pub use to_gguf::OwnedVocabulary;
 pub use train::{TrainOptions, TrainedTokenizer, Trainer};
 

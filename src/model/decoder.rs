@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 
 mod backward;
 mod build;
+mod flat;
 mod modules;
 mod named;
 mod parameters;
@@ -66,6 +67,11 @@ impl Workspace {
     /// Nothing yet.
     pub fn new() -> Workspace {
         Workspace::default()
+    }
+
+    /// Bytes of its buffers, each in whole lines.
+    pub fn bytes(&self) -> usize {
+        64 * self.lines.len() + self.table.bytes()
     }
 
     /// `n` lines. What they hold is unspecified.

@@ -21,6 +21,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+mod flat;
+
 /// A BERT-type encoder.
 #[derive(Clone, Debug)]
 pub struct Encoder {

@@ -1,78 +1,26 @@
-//! Models on disk: a folder of Hugging Face, a GGUF file, or a checkpoint of llama2.c.
+//! Models on disk: a folder of Hugging Face, a GGUF file, a checkpoint of llama2.c, or a flat model.
 
 use super::config::{Architecture, DecoderConfig, EncoderConfig, Pooling};
-use super::decoder::{Decoder, Workspace};
+use super::decoder::Decoder;
 use super::encoder::Encoder;
+use super::flat::Flat;
 use super::gguf::GgufTensors;
+use super::kinds::{Model, SentenceEncoder};
 use super::llama2c::Llama2cTensors;
 use super::load::{Source, is_column};
 use super::quantized::Nf4Source;
 use crate::io::bitsandbytes::{Absmax, Nf4};
-use crate::io::bytes::Access;
+use crate::io::bytes::{self, Access};
+use crate::io::flat;
 use crate::io::gguf::Gguf;
 use crate::io::json;
 use crate::io::llama2c::Llama2c;
 use crate::io::safetensors::{Checkpoint, SafeTensors};
-use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::nf4::{self, RowNf4};
-use crate::kernels::reduce;
-use crate::kernels::view::MatMut;
 use crate::nn::{Compute, Weight};
-use crate::run::Run;
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
 use std::path::{Path, PathBuf};
-
-/// A model of either kind.
-pub enum Model {
-    /// Continues a text.
-    Decoder(Box<Decoder>),
-    /// Turns a text into a vector.
-    Encoder(Box<SentenceEncoder>),
-}
-
-/// An encoder and how its folder says that vectors are made.
-pub struct SentenceEncoder {
-    /// The layers.
-    pub encoder: Encoder,
-    /// How rows become a vector.
-    pub pooling: Pooling,
-    /// Whether vectors are scaled to length 1.
-    pub normalize: bool,
-    /// Tokens that a text is cut to.
-    pub max_tokens: usize,
-}
-
-impl SentenceEncoder {
-    /// One vector a text of token ids, (texts, dim), pooled and scaled as the model says.
-    ///
-    /// # Errors
-    /// As [`Encoder::embed_texts`].
-    ///
-    /// # Panics
-    /// Where `out` has another shape.
-    pub fn embed(
-        &self,
-        run: &Run<'_>,
-        texts: &[&[u32]],
-        out: &mut [f32],
-        workspace: &mut Workspace,
-    ) -> Result<()> {
-        self.encoder.embed_texts(run, texts, self.pooling, out, workspace)?;
-        if self.normalize {
-            out.chunks_exact_mut(self.encoder.config().dim).for_each(|x| to_length_one(run.cpu(), x));
-        }
-        Ok(())
-    }
-}
-
-/// x / max(‖x‖, 10⁻¹²): what PyTorch's `normalize` does.
-pub(crate) fn to_length_one(cpu: Cpu, x: &mut [f32]) {
-    let n = x.len();
-    let norm = reduce::norm2(cpu, x);
-    let norm = if norm < 1e-12 { 1e-12 } else { norm };
-    elementwise::scalar_in_place(cpu, Binary::Div, MatMut::new(x, 1, n), norm);
-}
 
 impl Model {
     /// Opens what stands at `path`: a folder with `config.json` and safetensors, a GGUF file, or a checkpoint of
@@ -101,6 +49,9 @@ impl Model {
         let path = path.as_ref();
         if path.is_dir() {
             return open_folder(path, cpu, opening);
+        }
+        if flat::is_at(path) {
+            return open_flat(path, cpu, opening).map_err(|e| e.in_file(path.display()));
         }
         let open = if is_llama2c(path) { open_llama2c } else { open_gguf };
         let decoder = open(path, cpu, opening).map_err(|e| e.in_file(path.display()))?;
@@ -157,7 +108,7 @@ fn other_kind(path: &Path, what: &str) -> Error {
 }
 
 /// Bytes of the files with a model's weights.
-pub(crate) fn bytes(path: &Path) -> Result<u64> {
+pub(crate) fn weight_bytes(path: &Path) -> Result<u64> {
     let of_file = |path: &Path| match path.metadata() {
         Ok(file) => Ok(file.len()),
         Err(e) => Err(Error::io(path, "open", e)),
@@ -202,6 +153,29 @@ impl Default for Opening {
     fn default() -> Opening {
         Opening { length: None, access: Access::Map, nf4: None, compute: Compute::F32 }
     }
+}
+
+/// A flat model is what it was made of: its types, and the length that its positions are scaled for, are fixed.
+fn open_flat(path: &Path, cpu: Cpu, opening: Opening) -> Result<Model> {
+    if opening.nf4.is_some() {
+        return Err(Error::invalid("the types of a flat model are fixed: quantise what it was made of"));
+    }
+    let data = bytes::open(path, opening.access)?;
+    let mut model = Flat::of(data.elements())?.model()?;
+    match &mut model {
+        Model::Decoder(decoder) => {
+            let (fixed, scaling) = (decoder.config().length, decoder.config().rope.as_ref());
+            let depends = scaling.is_some_and(|rope| rope.scaling.depends_on_length());
+            if depends && opening.length.is_some_and(|length| length != fixed) {
+                let what = format!("the positions of this flat model are scaled for {fixed} tokens");
+                return Err(Error::invalid(what));
+            }
+            decoder.set_compute(cpu, opening.compute)?;
+        }
+        Model::Encoder(model) => model.encoder.set_compute(cpu, opening.compute)?,
+    }
+    data.check()?;
+    Ok(model)
 }
 
 fn open_gguf(path: &Path, cpu: Cpu, opening: Opening) -> Result<Decoder> {

@@ -79,9 +79,21 @@ impl<'m> Generator<'m> {
         self.capacity - self.given
     }
 
+    /// The logits that the last token was drawn from, one a token of the vocabulary; where a prompt was fed since, those
+    /// after it. (With drafts, those of the last part that was computed without one.)
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
     /// Keys and values so far.
     pub const fn cache(&self) -> &KvCache {
         &self.cache
+    }
+
+    /// Bytes of what was computed in between and is kept: keys and values, rows, cos and sin, logits; each buffer in
+    /// whole lines of 64. [`Shape::arena_len`](super::flat::Shape::arena_len) says it beforehand.
+    pub fn bytes(&self) -> usize {
+        self.cache.bytes() + self.workspace.bytes() + size_of_val(&self.logits[..]).next_multiple_of(64)
     }
 
     /// Adds tokens that somebody else said. `each` hears how many are computed and may end it.

@@ -15,8 +15,10 @@ mod decoder;
 mod encoder;
 #[cfg(feature = "std")]
 pub(crate) mod files;
+pub mod flat;
 mod generate;
 pub(crate) mod gguf;
+mod kinds;
 mod llama2c;
 mod load;
 mod lookup;
@@ -37,11 +39,14 @@ pub(crate) use convert::{copy_small, family};
 pub use decoder::{Decoder, Examples, Keep, ModuleMut, ParameterMut, Sequence, Site, Tape, Workspace};
 pub use encoder::Encoder;
 #[cfg(feature = "std")]
-pub use files::{Model, Opening, SentenceEncoder};
+pub use files::Opening;
 #[cfg(feature = "std")]
-pub(crate) use files::{read as read_config, to_length_one};
+pub(crate) use files::read as read_config;
 pub use generate::Generator;
 pub use gguf::GgufTensors;
+#[cfg(feature = "std")]
+pub(crate) use kinds::to_length_one;
+pub use kinds::{Model, SentenceEncoder};
 pub use llama2c::Llama2cTensors;
 #[cfg(feature = "std")]
 pub(crate) use load::is_column;

@@ -23,6 +23,7 @@ mod block;
 mod compute;
 mod embedding;
 mod feed_forward;
+pub(crate) mod flat;
 mod gradients;
 mod linear;
 mod norm;

@@ -13,6 +13,7 @@
 use super::compute::Compute;
 use super::product::{Cut, Job, cut_strided, run_all, run_jobs};
 use crate::elements::{Elements, filled};
+use crate::io::flat::Held;
 use crate::kernels::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
     pack, packed_len,
@@ -31,6 +32,7 @@ use class::Class;
 use core::ops::Range;
 
 mod class;
+mod flat;
 
 /// A weight (out, in), packed for products. Clones share it.
 #[derive(Clone)]
@@ -59,31 +61,31 @@ pub enum Stored {
 }
 
 enum Form {
-    F32(Elements<[Line; GROUP]>),
+    F32(Held<[Line; GROUP]>),
     /// Floats as they come, (n, k), for a weight that changes: nothing has to be packed again.
     Plain(Vec<f32>),
-    Bf16(Elements<Bf16Group>),
-    F16(Elements<HalfGroup>),
+    Bf16(Held<Bf16Group>),
+    F16(Held<HalfGroup>),
     Nf4 {
-        codes: Elements<CodeLine>,
-        scales: Elements<Line>,
+        codes: Held<CodeLine>,
+        scales: Held<Line>,
         blocksize: usize,
     },
     /// Q8_0 in panels.
     Ggml8 {
-        codes: Elements<Code8>,
-        scales: Elements<HalfLine>,
+        codes: Held<Code8>,
+        scales: Held<HalfLine>,
     },
     /// Q4_0 or IQ4_NL in panels.
     Ggml4 {
         format: Format,
-        codes: Elements<CodeLine>,
-        scales: Elements<HalfLine>,
+        codes: Held<CodeLine>,
+        scales: Held<HalfLine>,
     },
     /// Rows of any other format, as files hold them.
     Blocks {
         format: Format,
-        blocks: Elements<u8>,
+        blocks: Held<u8>,
     },
     /// Of a class other than f32.
     Class(Class),
@@ -92,7 +94,7 @@ enum Form {
 impl Weight {
     /// A weight (out, in) of floats, any strides.
     pub fn from_f32(cpu: Cpu, w: MatRef<'_>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F32(packed(cpu, w))) }
+        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F32(packed(cpu, w).into())) }
     }
 
     /// A weight that is to be trained: (out, in) floats that stay as they are, for [`Weight::values_mut`]. Products
@@ -118,12 +120,12 @@ impl Weight {
 
     /// A weight (out, in) of bfloat16, any strides.
     pub fn from_bf16(cpu: Cpu, w: MatRef<'_, Bf16>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::Bf16(packed(cpu, w))) }
+        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::Bf16(packed(cpu, w).into())) }
     }
 
     /// A weight (out, in) of halves, any strides.
     pub fn from_f16(cpu: Cpu, w: MatRef<'_, F16>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F16(packed(cpu, w))) }
+        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F16(packed(cpu, w).into())) }
     }
 
     /// A weight (out, in) in NF4 as bitsandbytes stores it.
@@ -133,7 +135,8 @@ impl Weight {
         let mut codes = filled(CodeLine::ZERO, PackedNf4::code_lines(n, k));
         let mut scales = filled(Line::ZERO, PackedNf4::scale_lines(n, k, blocksize));
         PackedNf4::pack(weight, &mut codes, &mut scales);
-        Weight { n, k, form: Arc::new(Form::Nf4 { codes, scales, blocksize }) }
+        let form = Form::Nf4 { codes: codes.into(), scales: scales.into(), blocksize };
+        Weight { n, k, form: Arc::new(form) }
     }
 
     /// A weight (out, in) in a block format of ggml, as a GGUF file holds it.
@@ -145,18 +148,18 @@ impl Weight {
                 let mut codes = filled(Code8::ZERO, code_len);
                 let mut scales = filled(HalfLine::ZERO, scale_len);
                 Packed8::pack(weight, &mut codes, &mut scales);
-                Form::Ggml8 { codes, scales }
+                Form::Ggml8 { codes: codes.into(), scales: scales.into() }
             }
             Format::Q4_0 | Format::Iq4Nl => {
                 let mut codes = filled(CodeLine::ZERO, code_len);
                 let mut scales = filled(HalfLine::ZERO, scale_len);
                 Packed4::pack(weight, &mut codes, &mut scales);
-                Form::Ggml4 { format, codes, scales }
+                Form::Ggml4 { format, codes: codes.into(), scales: scales.into() }
             }
             _ => {
                 let mut blocks = filled(0, weight.blocks().len());
                 blocks.copy_from_slice(weight.blocks());
-                Form::Blocks { format, blocks }
+                Form::Blocks { format, blocks: blocks.into() }
             }
         };
         Weight { n, k, form: Arc::new(form) }
@@ -175,9 +178,9 @@ impl Weight {
         // A mapped file need not lie in memory twice.
         let done = |rows| w.release_rows(rows);
         let form = match w.dtype() {
-            Dtype::F32 => Form::F32(packed_in_bands(cpu, w.as_matrix::<f32>(), done)),
-            Dtype::BF16 => Form::Bf16(packed_in_bands(cpu, w.as_matrix::<u16>().as_bf16(), done)),
-            Dtype::F16 => Form::F16(packed_in_bands(cpu, w.as_matrix::<u16>().as_f16(), done)),
+            Dtype::F32 => Form::F32(packed_in_bands(cpu, w.as_matrix::<f32>(), done).into()),
+            Dtype::BF16 => Form::Bf16(packed_in_bands(cpu, w.as_matrix::<u16>().as_bf16(), done).into()),
+            Dtype::F16 => Form::F16(packed_in_bands(cpu, w.as_matrix::<u16>().as_f16(), done).into()),
             other => panic!("a weight of {other}"),
         };
         Weight { n, k, form: Arc::new(form) }

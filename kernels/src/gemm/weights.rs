@@ -10,6 +10,7 @@
 //! ```
 
 use super::{FEW, Gemm, Whole, pack, transposed};
+use crate::line::Bits;
 use crate::view::{Eight, Layout, MatRef, Stripe};
 use crate::{Cpu, LANES, Line, simd::Simd};
 use core::ops::Range;
@@ -144,11 +145,17 @@ impl F16 {
 #[repr(C, align(64))]
 pub struct HalfGroup(pub [[u16; LANES]; GROUP]);
 
+// SAFETY: 128 half words, 256 bytes at an alignment of 64.
+unsafe impl Bits for HalfGroup {}
+
 /// Eight rows of sixteen bfloat16, two rows to a word: row 2j in its low half, row 2j + 1 in its high half. A load
 /// then gives two rows with one shift and one mask, where half words side by side take a shuffle and a shift each.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Bf16Group([[i32; LANES]; GROUP / 2]);
+
+// SAFETY: 64 words, 256 bytes at an alignment of 64.
+unsafe impl Bits for Bf16Group {}
 
 impl Bf16Group {
     /// The words, for packing.

@@ -31,12 +31,14 @@ macro_rules! each {
 mod scalar;
 pub use scalar::{Scalar, fma, sqrt, sqrt64};
 
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
 mod avx2;
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 mod avx512;
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-pub use {avx2::Avx2, avx512::Avx512};
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
+pub use avx2::Avx2;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
+pub use avx512::Avx512;
 
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -108,7 +108,7 @@ impl Settings {
         let batch = args.count("batch", 1..=1 << 20)?.unwrap_or(usual.batch);
         let of_epoch = examples.div_ceil(batch) as u64;
         let epochs = args.count("epochs", 1..=1 << 20)?;
-        let total = match (args.count("steps", 1..=1 << 40)?, epochs) {
+        let total = match (args.count("steps", 1..=u32::MAX as usize)?, epochs) {
             (Some(_), Some(_)) => {
                 return Err(Failure::usage("--steps and --epochs exclude each other", None));
             }

@@ -282,7 +282,7 @@ fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
 fn plan(args: &Args, settings: &Settings) -> Result<Plan, Failure> {
     let total = settings.total;
     let warmup = args.count("warmup", 0..=1 << 30)?.map_or(total / 100, |n| n as u64);
-    let decay = args.count("decay", 0..=1 << 40)?.map_or(total / 5, |n| n as u64);
+    let decay = args.count("decay", 0..=u32::MAX as usize)?.map_or(total / 5, |n| n as u64);
     let floor = args.number("floor", 0.0..=1.0)?.unwrap_or(0.1);
     let shape = match args.text("schedule")?.unwrap_or("cosine") {
         "cosine" => Shape::Fall(Curve::Cosine),

@@ -95,10 +95,14 @@ fn attention(
     i: usize,
     qk_norm: Option<(Norm, Norm)>,
 ) -> MultiHeadAttention {
-    let pattern = c.windows[i].map_or(Pattern::Causal, Pattern::Window);
-    let mixing = Mixing { scale: c.scale, softcap: c.score_cap, ..Mixing::new(c.head_dim, pattern) };
     let DecoderConfig { heads, kv_heads, head_dim, .. } = *c;
-    MultiHeadAttention { q, k, v, o, heads, kv_heads, head_dim, qk_norm, mixing, prefix: None }
+    MultiHeadAttention { q, k, v, o, heads, kv_heads, head_dim, qk_norm, mixing: mixing(c, i), prefix: None }
+}
+
+/// How the scores of block `i` are made.
+pub(super) fn mixing(c: &DecoderConfig, i: usize) -> Mixing {
+    let pattern = c.windows[i].map_or(Pattern::Causal, Pattern::Window);
+    Mixing { scale: c.scale, softcap: c.score_cap, ..Mixing::new(c.head_dim, pattern) }
 }
 
 /// GPT-2: learned positions, LayerNorm, weights stored (in, out).

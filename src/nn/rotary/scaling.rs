@@ -52,6 +52,13 @@ pub enum RopeScaling {
     },
 }
 
+impl RopeScaling {
+    /// Whether frequencies depend on the length of the text.
+    pub const fn depends_on_length(&self) -> bool {
+        matches!(self, RopeScaling::DynamicNtk { .. } | RopeScaling::LongRope(_))
+    }
+}
+
 /// Parameters of YaRN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Yarn {

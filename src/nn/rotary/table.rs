@@ -29,6 +29,11 @@ impl RotaryTable {
         self.cos.len().checked_div(self.pairs).unwrap_or(0)
     }
 
+    /// Bytes of cos and sin, each in whole lines of 64.
+    pub fn bytes(&self) -> usize {
+        2 * size_of_val(&self.cos[..]).next_multiple_of(64)
+    }
+
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.cos.is_empty()

@@ -21,11 +21,11 @@ use super::Simd;
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 mod vnni;
 #[cfg(target_arch = "aarch64")]
 pub use neon::{DotProd, Long};
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 pub use vnni::Vnni;
 
 /// The words over quads, on the tier `S`.

@@ -1,0 +1,126 @@
+//! A model as one block of memory: what a device without files reads where it lies.
+//!
+//! ```text
+//!   header 64 bytes │ configuration │ tokenizer, as its own file │ layers: embeddings, blocks, norm, head
+//!    checksum                                                      └ weights in the panels that kernels read, each at a
+//!                                                                    multiple of 64 bytes, in the type they have
+//! ```
+//! Written by `samebits convert --flat`; `io/flat.rs` has the header. Weights of a `&'static [u8]` ([`Flat::in_place`])
+//! are multiplied where they lie, in flash; copied are vectors alone (norms, biases). The layers are those of
+//! [`Decoder`](super::Decoder) and [`Encoder`](super::Encoder), so the results have the bits that the model's own files
+//! give on the desk.
+//!
+//! Version 1 belongs to the kernels' packing: where that changes, the version does, and the file is made anew.
+
+mod arena;
+mod config;
+
+pub use config::Shape;
+
+use super::kinds::{Model, SentenceEncoder};
+use super::{Decoder, Encoder};
+use crate::Result;
+use crate::io::flat::{HEADER, Reader, Writer, check};
+use crate::io::tokenizer::{FlatTokenizer, Tokenizer, parse, read_flat};
+use crate::kernels::Cpu;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// A flat model that was looked at: whole, and undamaged.
+#[derive(Clone, Debug)]
+pub struct Flat<'a> {
+    from: Reader<'a>,
+    /// From the beginning of the tokenizer on, where there is one.
+    tokenizer: Option<Reader<'a>>,
+}
+
+impl Flat<'static> {
+    /// A model in memory that stays. It must lie at a multiple of 64 bytes.
+    ///
+    /// # Errors
+    /// Where it is no flat model, or damaged.
+    pub fn in_place(file: &'static [u8]) -> Result<Flat<'static>> {
+        let tokenizer = check(file)?.map(|at| Reader::in_place(file, at));
+        Ok(Flat { from: Reader::in_place(file, HEADER), tokenizer })
+    }
+}
+
+impl<'a> Flat<'a> {
+    /// A model whose weights are copied, for its memory may go.
+    ///
+    /// # Errors
+    /// Where it is no flat model, or damaged.
+    pub fn of(file: &'a [u8]) -> Result<Flat<'a>> {
+        let tokenizer = check(file)?.map(|at| Reader::of(file, at));
+        Ok(Flat { from: Reader::of(file, HEADER), tokenizer })
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// Where what follows the header is none.
+    pub fn model(&self) -> Result<Model> {
+        let mut from = self.from.clone();
+        let shape = Shape::read(&mut from)?;
+        let model = if shape.kind == config::DECODER {
+            let config = config::decoder(&mut from, &shape)?;
+            skip_tokenizer(&mut from)?;
+            Model::Decoder(Box::new(Decoder::read(&mut from, config)?))
+        } else {
+            let config = config::encoder(&mut from, &shape)?;
+            let (pooling, normalize) =
+                (config::pooling(&mut from)?, from.flag("whether vectors have length 1")?);
+            let max_tokens = from.count("the tokens of a text", 0, config.context())?;
+            skip_tokenizer(&mut from)?;
+            let encoder = Encoder::read(&mut from, config)?;
+            Model::Encoder(Box::new(SentenceEncoder { encoder, pooling, normalize, max_tokens }))
+        };
+        from.finish()?;
+        Ok(model)
+    }
+
+    /// Its tokenizer, where the file has one.
+    ///
+    /// # Errors
+    /// Where what is there is none.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        let Some(mut from) = self.tokenizer.clone() else { return Ok(None) };
+        let (bytes, beside) = read_flat(&mut from)?;
+        parse(bytes, beside).map(Some)
+    }
+}
+
+fn skip_tokenizer(from: &mut Reader<'_>) -> Result<()> {
+    from.maybe("whether there is a tokenizer", |from| read_flat(from).map(|_| ())).map(|_| ())
+}
+
+/// The bytes of a flat model.
+///
+/// # Errors
+/// Where a model has adapters, or is larger than the format can say.
+pub fn write(cpu: Cpu, model: &Model, tokenizer: Option<&FlatTokenizer>) -> Result<Vec<u8>> {
+    let mut to = Writer::new();
+    match model {
+        Model::Decoder(decoder) => {
+            config::put_decoder(&mut to, decoder.config(), decoder.is_gated())?;
+            put_tokenizer(&mut to, tokenizer)?;
+            decoder.write(cpu, &mut to)?;
+        }
+        Model::Encoder(model) => {
+            config::put_encoder(&mut to, model.encoder.config())?;
+            config::put_pooling(&mut to, model.pooling);
+            to.u32(model.normalize.into());
+            to.count(model.max_tokens)?;
+            put_tokenizer(&mut to, tokenizer)?;
+            model.encoder.write(cpu, &mut to)?;
+        }
+    }
+    Ok(to.finish())
+}
+
+fn put_tokenizer(to: &mut Writer, tokenizer: Option<&FlatTokenizer>) -> Result<()> {
+    to.u32(tokenizer.is_some().into());
+    let Some(tokenizer) = tokenizer else { return Ok(()) };
+    to.tokenizer_follows()?;
+    tokenizer.write(to)
+}

@@ -1,0 +1,62 @@
+//! What a model does: continue a text, or turn it into a vector.
+
+use super::config::Pooling;
+use super::decoder::{Decoder, Workspace};
+use super::encoder::Encoder;
+use crate::kernels::elementwise::{self, Binary};
+use crate::kernels::reduce;
+use crate::kernels::view::MatMut;
+use crate::run::Run;
+use crate::{Cpu, Result};
+use alloc::boxed::Box;
+
+/// A model of either kind.
+pub enum Model {
+    /// Continues a text.
+    Decoder(Box<Decoder>),
+    /// Turns a text into a vector.
+    Encoder(Box<SentenceEncoder>),
+}
+
+/// An encoder and how its folder says that vectors are made.
+pub struct SentenceEncoder {
+    /// The layers.
+    pub encoder: Encoder,
+    /// How rows become a vector.
+    pub pooling: Pooling,
+    /// Whether vectors are scaled to length 1.
+    pub normalize: bool,
+    /// Tokens that a text is cut to.
+    pub max_tokens: usize,
+}
+
+impl SentenceEncoder {
+    /// One vector a text of token ids, (texts, dim), pooled and scaled as the model says.
+    ///
+    /// # Errors
+    /// As [`Encoder::embed_texts`].
+    ///
+    /// # Panics
+    /// Where `out` has another shape.
+    pub fn embed(
+        &self,
+        run: &Run<'_>,
+        texts: &[&[u32]],
+        out: &mut [f32],
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        self.encoder.embed_texts(run, texts, self.pooling, out, workspace)?;
+        if self.normalize {
+            out.chunks_exact_mut(self.encoder.config().dim).for_each(|x| to_length_one(run.cpu(), x));
+        }
+        Ok(())
+    }
+}
+
+/// x / max(‖x‖, 10⁻¹²): what PyTorch's `normalize` does.
+pub(crate) fn to_length_one(cpu: Cpu, x: &mut [f32]) {
+    let n = x.len();
+    let norm = reduce::norm2(cpu, x);
+    let norm = if norm < 1e-12 { 1e-12 } else { norm };
+    elementwise::scalar_in_place(cpu, Binary::Div, MatMut::new(x, 1, n), norm);
+}
