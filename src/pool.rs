@@ -57,7 +57,7 @@ thread_local! {
 }
 
 /// Runs `f` with this thread's scratch; a call inside `f` gets another.
-fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     let mut scratch = SCRATCH.take();
     let result = f(&mut scratch);
     SCRATCH.set(scratch);

@@ -103,6 +103,34 @@ enum By<'p> {
     Here(RefCell<Scratch>, core::marker::PhantomData<&'p ()>),
     #[cfg(feature = "std")]
     Pool(&'p crate::pool::Pool),
+    #[cfg(feature = "std")]
+    Executor(&'p dyn Executor),
+}
+
+/// Threads that an embedder has already, in place of a [`Pool`](crate::pool::Pool). They compute in the floating-point
+/// mode in which they are found.
+///
+/// ```
+/// use samebits::{Cpu, run::{Executor, Run}};
+/// #[derive(Debug)]
+/// struct Two;
+/// impl Executor for Two {
+///     fn threads(&self) -> usize { 2 }
+///     fn run(&self, work: &(dyn Fn() + Sync)) {
+///         std::thread::scope(|scope| { scope.spawn(work); work() });
+///     }
+/// }
+/// let mut squares = [0; 5];
+/// Run::by_executor(Cpu::detect(), &Two).pieces(squares.iter_mut().zip(0..), |(x, i), _| *x = i * i);
+/// assert_eq!(squares, [0, 1, 4, 9, 16]);
+/// ```
+#[cfg(feature = "std")]
+pub trait Executor: Sync + core::fmt::Debug {
+    /// Threads that may take part.
+    fn threads(&self) -> usize;
+    /// Calls `work` on some of them, on as many at a time as it likes, and returns when every call has. A call takes
+    /// pieces until none are left.
+    fn run(&self, work: &(dyn Fn() + Sync));
 }
 
 impl<'p> Run<'p> {
@@ -149,7 +177,7 @@ impl<'p> Run<'p> {
         match self.by {
             By::Here(scratch, _) => scratch.into_inner(),
             #[cfg(feature = "std")]
-            By::Pool(_) => Scratch::new(),
+            By::Pool(_) | By::Executor(_) => Scratch::new(),
         }
     }
 
@@ -157,6 +185,12 @@ impl<'p> Run<'p> {
     #[cfg(feature = "std")]
     pub const fn on(cpu: Cpu, pool: &'p crate::pool::Pool) -> Run<'p> {
         Run::by(cpu, By::Pool(pool))
+    }
+
+    /// On an embedder's own threads.
+    #[cfg(feature = "std")]
+    pub const fn by_executor(cpu: Cpu, executor: &'p dyn Executor) -> Run<'p> {
+        Run::by(cpu, By::Executor(executor))
     }
 
     /// The instructions.
@@ -170,6 +204,8 @@ impl<'p> Run<'p> {
             By::Here(..) => 1,
             #[cfg(feature = "std")]
             By::Pool(pool) => pool.threads(),
+            #[cfg(feature = "std")]
+            By::Executor(executor) => executor.threads().max(1),
         }
     }
 
@@ -193,6 +229,28 @@ impl<'p> Run<'p> {
             }
             #[cfg(feature = "std")]
             By::Pool(pool) => pool.run(pieces, f),
+            #[cfg(feature = "std")]
+            By::Executor(executor) => share(*executor, pieces.into_iter(), f),
         }
     }
+}
+
+/// Runs `f` on every piece, on the threads of `executor`; on this one what they leave.
+#[cfg(feature = "std")]
+fn share<I>(executor: &dyn Executor, pieces: I, f: impl Fn(I::Item, &mut Scratch) + Sync)
+where
+    I: Iterator<Item: Send> + Send,
+{
+    use crate::pool::with_scratch;
+    let pieces = std::sync::Mutex::new(pieces);
+    // Where taking one panicked, nobody takes another.
+    let next = || pieces.lock().ok().and_then(|mut pieces| pieces.next());
+    executor.run(&|| {
+        with_scratch(|scratch| {
+            while let Some(piece) = next() {
+                f(piece, scratch);
+            }
+        });
+    });
+    with_scratch(|scratch| core::iter::from_fn(next).for_each(|piece| f(piece, scratch)));
 }
