@@ -11,7 +11,7 @@ use crate::simd::{Scalar, Simd};
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
 use crate::simd::Avx2;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use crate::simd::Simd128;
+use crate::simd::Wasm;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 use crate::simd::{Avx512, quads::Vnni};
 #[cfg(target_arch = "aarch64")]
@@ -78,7 +78,7 @@ pub struct Cpu {
 enum Token {
     Scalar(Scalar),
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    Simd128(Simd128),
+    Simd128(Wasm),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
@@ -155,7 +155,7 @@ impl Cpu {
             Tier::Scalar => Some(Token::Scalar(Scalar::new())),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             // SAFETY: an engine that runs a module compiled so has the instructions.
-            Tier::Simd128 => Some(Token::Simd128(unsafe { Simd128::assume() })),
+            Tier::Simd128 => Some(Token::Simd128(unsafe { Wasm::assume() })),
             #[cfg(target_arch = "aarch64")]
             // SAFETY: detection, or the caller of `assume`, says that NEON is there.
             Tier::Neon => features.neon.then(|| Token::Neon(unsafe { Neon::assume() })),

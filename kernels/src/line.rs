@@ -93,6 +93,12 @@ pub unsafe trait Bits: Copy + Send + Sync + 'static {}
 
 // SAFETY: sixteen floats.
 unsafe impl Bits for Line {}
+// SAFETY: 64 bytes of words at an alignment of 64.
+unsafe impl Bits for crate::nf4::CodeLine {}
+// SAFETY: 128 bytes at an alignment of 64.
+unsafe impl Bits for crate::ggml::Code8 {}
+// SAFETY: 16 half words, 32 bytes, at an alignment of 32.
+unsafe impl Bits for crate::ggml::HalfLine {}
 // SAFETY: several of what takes any bits, without a gap.
 unsafe impl<T: Bits, const N: usize> Bits for [T; N] {}
 // SAFETY: every number takes any bits.

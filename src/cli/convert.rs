@@ -45,9 +45,9 @@ refused by its name, a tokenizer too: --no-tokenizer then writes the weights. Ve
 always f32; a matrix whose rows are not whole blocks of 32 becomes f16, as llama.cpp's converter does.
 Blocks that are read (Q4_K …) and NF4 are decoded.
 
-With --flat OUT is one block of memory that a program reads where it lies, in flash for instance: weights in the
-types that they have, packed as kernels read them, the configuration, the tokenizer, a checksum. Encoders too.
-The bits of every result are those of IN; generate, embed and the others open such files as well.
+With --flat OUT is one block of memory that a program reads where it lies, in flash for instance: weights in
+the types that they have, packed as kernels read them, configuration, tokenizer, checksum. Encoders too. The
+bits of every result are those of IN; generate, embed and the others open such files as well.
 
 Examples:
   samebits convert --flat stories15M.gguf stories15M.flat

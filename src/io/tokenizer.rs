@@ -16,8 +16,7 @@
 //!
 //! The models are byte-pair encoding (`tokenizers`' and SentencePiece's), Unigram and WordPiece.
 //! What a text becomes follows from the file alone: Unicode is version 16.0 whatever the compiler carries,
-//! no random choice (dropout is refused), no cache. Encoding takes time in proportion to the text. The core
-//! needs `alloc` alone.
+//! no random choice (dropout is refused), no cache. Time is in proportion to the text; `alloc` is enough.
 //!
 //! Offsets are those of `tokenizers`: a token that is part of a character (a byte) has the whole character.
 //!
@@ -45,7 +44,7 @@ mod merge;
 mod normalize;
 #[cfg(feature = "std")]
 mod open;
-mod parse;
+pub(crate) mod parse;
 mod patterns;
 mod post;
 mod pretokenize;
@@ -66,7 +65,6 @@ pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
 pub use gguf::GgufVocabulary;
 pub use parse::FlatTokenizer;
-pub(crate) use parse::{parse, read_flat};
 pub use to_gguf::OwnedVocabulary;
 pub use train::{TrainOptions, TrainedTokenizer, Trainer};
 

@@ -22,7 +22,6 @@ use super::block::IQ4_NL_LEVELS;
 use super::{Format, Rows};
 use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply, room_groups};
 use crate::half::f16_to_f32;
-use crate::line::Bits;
 use crate::nf4::CodeLine;
 use crate::simd::Simd;
 use crate::{Cpu, LANES, Line};
@@ -33,9 +32,6 @@ use core::ops::Range;
 #[repr(C, align(64))]
 pub struct Code8(pub [[u8; LANES]; GROUP]);
 
-// SAFETY: 128 bytes at an alignment of 64.
-unsafe impl Bits for Code8 {}
-
 impl Code8 {
     /// Zeros.
     pub const ZERO: Code8 = Code8([[0; LANES]; GROUP]);
@@ -45,9 +41,6 @@ impl Code8 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(32))]
 pub struct HalfLine(pub [u16; LANES]);
-
-// SAFETY: 32 bytes at an alignment of 32.
-unsafe impl Bits for HalfLine {}
 
 impl HalfLine {
     /// Zeros.

@@ -27,7 +27,6 @@
 
 use super::{LEVELS, ZERO_CODE, block_count, code_bytes};
 use crate::gemm::GROUP;
-use crate::line::Bits;
 use crate::{LANES, Line};
 use core::ops::Range;
 
@@ -35,9 +34,6 @@ use core::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct CodeLine(pub [i32; LANES]);
-
-// SAFETY: sixteen words at an alignment of 64.
-unsafe impl Bits for CodeLine {}
 
 impl CodeLine {
     /// Zeros, everywhere: code 7.

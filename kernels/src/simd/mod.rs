@@ -48,7 +48,7 @@ pub use neon::Neon;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub use wasm::Simd128;
+pub use wasm::Wasm;
 
 pub mod quads;
 

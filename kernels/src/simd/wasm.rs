@@ -14,7 +14,7 @@
 //! ```
 //! That is 21 operations for two lanes, 168 and 28 to widen and narrow for a word: where NEON needs four instructions.
 //!
-//! SAFETY, once for the file: a `Simd128` exists only where the target has the instructions. Pointers come from
+//! SAFETY, once for the file: a `Wasm` exists only where the target has the instructions. Pointers come from
 //! references to arrays of exactly the size that is read or written; WebAssembly asks for no alignment.
 
 use super::{Floats, Simd};
@@ -23,13 +23,13 @@ use core::arch::wasm32::*;
 
 /// Proof that `simd128` runs here.
 #[derive(Clone, Copy, Debug)]
-pub struct Simd128(());
+pub struct Wasm(());
 
-impl Simd128 {
+impl Wasm {
     /// # Safety
     /// The engine must support SIMD: always so where this is compiled.
     pub(crate) const unsafe fn assume() -> Self {
-        Simd128(())
+        Wasm(())
     }
 }
 
@@ -43,7 +43,7 @@ macro_rules! lanewise {
     )*};
 }
 
-impl Simd for Simd128 {
+impl Simd for Wasm {
     type F32 = [v128; 4];
     type I32 = [v128; 4];
     type F64 = [v128; 8];
@@ -97,7 +97,7 @@ impl Simd for Simd128 {
     #[inline(always)]
     fn outline<K: crate::Kernel>(self, kernel: K) -> K::Output {
         #[inline(never)]
-        fn enter<K: crate::Kernel>(kernel: K, s: Simd128) -> K::Output {
+        fn enter<K: crate::Kernel>(kernel: K, s: Wasm) -> K::Output {
             kernel.run(s)
         }
         enter(kernel, self)
