@@ -84,9 +84,9 @@ impl Weight {
             return Err(from.error(format!("a weight {found:?}, expected [{n}, {k}]")));
         }
         let form = match from.count("the form of a weight", 0, GGML as usize)? as u32 {
-            F32 => Form::F32(from.held(groups::<f32>(from, n, k)?, f32::ZERO)?),
-            BF16 => Form::Bf16(from.held(groups::<Bf16>(from, n, k)?, Bf16::ZERO)?),
-            F16_ => Form::F16(from.held(groups::<F16>(from, n, k)?, F16::ZERO)?),
+            F32 => Form::F32(from.held(groups(from, n, k)?, f32::ZERO)?),
+            BF16 => Form::Bf16(from.held(groups(from, n, k)?, Bf16::ZERO)?),
+            F16_ => Form::F16(from.held(groups(from, n, k)?, F16::ZERO)?),
             NF4 => {
                 let blocksize = from.count("elements with one scale", 1, MOST)?;
                 elements(from, n, k)?;
@@ -127,7 +127,7 @@ fn elements(from: &Reader<'_>, n: usize, k: usize) -> Result<()> {
 }
 
 /// Groups of a packed weight of elements.
-fn groups<E: Element>(from: &Reader<'_>, n: usize, k: usize) -> Result<usize> {
+fn groups(from: &Reader<'_>, n: usize, k: usize) -> Result<usize> {
     elements(from, n, k)?;
     Ok(packed_len(k, n))
 }
