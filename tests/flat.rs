@@ -70,7 +70,7 @@ fn logits(run: &Run<'_>, model: &Decoder) -> Vec<u32> {
 fn compare(cpu: Cpu, model: Model, what: &str) -> &'static [u8] {
     let file = in_flash(&flat::write(cpu, &model, None).expect("a flat model"));
     let (run, desk) = (Run::here(cpu), decoder(model));
-    for (read, how) in [(Flat::in_place(file), "in place"), (Flat::of(&file[..]), "copied")] {
+    for (read, how) in [(Flat::in_place(file), "in place"), (Flat::of(file), "copied")] {
         let read = decoder(read.expect("undamaged").model().expect("a sound model"));
         assert_eq!(read.config(), desk.config(), "{what}, {how}");
         assert_eq!(logits(&run, &read), logits(&run, &desk), "{what}, {how}");
