@@ -12,7 +12,8 @@
 //!   s to odd             one ulp towards zero where t points there, then the last bit set where t ≠ 0
 //!   s to f32             the only rounding that counts: the last bit of s stands for every bit that was lost
 //! ```
-//! That is 21 operations for two lanes, 168 and 28 to widen and narrow for a word: where NEON needs four instructions.
+//! That is 15 operations for two lanes, and 48 to widen and narrow a word: 168, where NEON needs four instructions. In
+//! node all golden cases together take 3.7 s so, and 6.4 s on the scalar tier (`.ci/run wasm` prints both).
 //!
 //! SAFETY, once for the file: a `Wasm` exists only where the target has the instructions. Pointers come from
 //! references to arrays of exactly the size that is read or written; WebAssembly asks for no alignment.

@@ -23,7 +23,7 @@ static FILE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), 
 pub static MODEL: &[u8] = &FILE.0;
 
 /// Tokens of a story, its beginning among them.
-pub const TOKENS: usize = 32;
+pub const TOKENS: usize = 20;
 /// Tokens of the beginning that are computed at once, at most.
 pub const ROWS: usize = 8;
 const BEGINNING: &str = "Once upon a time";

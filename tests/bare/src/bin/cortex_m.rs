@@ -22,7 +22,7 @@ static mut MEMORY: Memory = Memory([Line::ZERO; ARENA]);
 // The stack's top and the first instruction; then: the floating-point unit on, data where it belongs, zeros elsewhere.
 core::arch::global_asm!(
     ".section .vectors, \"a\"",
-    ".word stack, reset + 1, fault + 1, fault + 1, fault + 1, fault + 1, fault + 1",
+    ".word stack, reset, fault, fault, fault, fault, fault",
     ".section .text.reset, \"ax\"",
     ".thumb_func",
     ".global reset",
