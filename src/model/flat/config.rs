@@ -56,7 +56,7 @@ const WORDS: usize = 12;
 impl Shape {
     /// The shape of the flat model that begins so.
     ///
-    /// ```ignore
+    /// ```text
     /// static MODEL: &[u8] = include_bytes!("model.flat"); // at a multiple of 64
     /// static ARENA: [Line; Shape::of(MODEL).arena_len(128, 16)] = …;
     /// ```
