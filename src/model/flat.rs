@@ -7,7 +7,7 @@
 //! ```
 //! Written by `samebits convert --flat`; `io/flat.rs` has the header. Weights of a `&'static [u8]` ([`Flat::in_place`])
 //! are multiplied where they lie, in flash; copied are vectors alone (norms, biases). The layers are those of
-//! [`Decoder`](super::Decoder) and [`Encoder`](super::Encoder), so the results have the bits that the model's own files
+//! [`Decoder`] and [`Encoder`], so the results have the bits that the model's own files
 //! give on the desk.
 //!
 //! Version 1 belongs to the kernels' packing: where that changes, the version does, and the file is made anew.
