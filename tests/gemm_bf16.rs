@@ -8,6 +8,7 @@ use samebits::kernels::bf16::{GemmBf16, PackedBf16};
 use samebits::kernels::gemm::{Accumulate, Bf16, Element, Epilogue, packed_len};
 use samebits::kernels::half::{bf16_to_f32, f32_to_bf16};
 use samebits::kernels::simd::fma;
+use samebits::kernels::simd::tiles::Plain;
 use samebits::kernels::view::{MatMut, MatRef};
 
 const LEAST: f32 = f32::from_bits((127 - 50) << 23);
@@ -81,11 +82,19 @@ impl Inputs {
             let a = MatRef::new(&self.a, m, k);
             GemmBf16::new(a, b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
             assert_same(&c, &fresh, format!("{m}x{n}x{k} on {cpu:?}"));
+            let mut c = vec![f32::NAN; m * n];
+            GemmBf16::new(a, b, MatMut::new(&mut c, m, n)).run_on_tiles(cpu, Plain, &mut scratch);
+            assert_same(&c, &fresh, format!("{m}x{n}x{k} in tiles on {cpu:?}"));
             let mut c = prior.clone();
             let job =
                 GemmBf16 { accumulate: Accumulate::Add, ..GemmBf16::new(a, b, MatMut::new(&mut c, m, n)) };
             job.pieces().for_each(|piece| piece.run(cpu, &mut scratch));
             assert_same(&c, &added, format!("{m}x{n}x{k} added on {cpu:?}"));
+            let mut c = prior.clone();
+            let job =
+                GemmBf16 { accumulate: Accumulate::Add, ..GemmBf16::new(a, b, MatMut::new(&mut c, m, n)) };
+            job.pieces().for_each(|piece| piece.run_on_tiles(cpu, Plain, &mut scratch));
+            assert_same(&c, &added, format!("{m}x{n}x{k} added in tiles on {cpu:?}"));
         }
     }
 }

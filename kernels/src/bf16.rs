@@ -20,7 +20,7 @@
 //! ```
 //!
 //! **Registers.**  avx512 6×2: 24 chains, 4 of B, A broadcast · avx2 2×1: 8 ymm, 4, 1 · neon 2×1: 16 q, 8, 1 ·
-//! scalar 2×1. Sums of blocks wait in L1.
+//! scalar 2×1. Sums of blocks wait in L1. Where there is a matrix unit: `bf16/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations at the rate of f32, whose FMA they are, and two additions each 32 steps; half the
 //! bytes of B. Of Zen 4's FMA peak of 117 GFLOP/s: 80 % at 512³ (avx512), 67 % (avx2). With one row memory binds.
@@ -39,9 +39,12 @@ use crate::gemm::{
 };
 use crate::pieces::{Cut, Pieces, tiles};
 use crate::simd::Simd;
+use crate::simd::tiles::Tiles;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
+
+mod tiles;
 
 /// Less than this in magnitude is 0: 2⁻⁵⁰.
 const LEAST: f32 = f32::from_bits((127 - 50) << 23);
@@ -119,7 +122,8 @@ impl<'a> GemmBf16<'a> {
     /// Lines of scratch that [`GemmBf16::run`] needs, for the whole or for any piece of it.
     pub const fn scratch_len(m: usize, k: usize) -> usize {
         let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
-        rows * row_lines(depth)
+        let (rows, tiles) = (rows * row_lines(depth), tiles::scratch_len(m, k));
+        if rows > tiles { rows } else { tiles }
     }
 
     /// Computes the product on this thread.
@@ -130,7 +134,24 @@ impl<'a> GemmBf16<'a> {
         self.check();
         let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
         assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
-        cpu.run(Whole { job: self, scratch });
+        match cpu.tiles_bf16() {
+            Some(unit) if self.c.rows() >= tiles::LEAST_ROWS => {
+                cpu.run(tiles::OnTiles { job: self, scratch, tiles: unit });
+            }
+            _ => cpu.run(Whole { job: self, scratch }),
+        }
+    }
+
+    /// Computes the product on this thread with a matrix unit, as [`GemmBf16::run`] does where the processor has one;
+    /// with [`Plain`](crate::simd::tiles::Plain) what the unit would do.
+    ///
+    /// # Panics
+    /// As [`GemmBf16::run`].
+    pub fn run_on_tiles<T: Tiles>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
+        self.check();
+        let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
+        assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
+        cpu.run(tiles::OnTiles { job: self, scratch, tiles });
     }
 
     /// The same product as pieces, each with its own part of C.

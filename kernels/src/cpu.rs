@@ -13,12 +13,15 @@ use crate::simd::Avx2;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Wasm;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
-use crate::simd::{Avx512, quads::Vnni};
+use crate::simd::{Avx512, quads::Vnni, tiles::Amx};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::{
     Neon,
     quads::{DotProd, Long},
 };
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512")))]
+use crate::simd::tiles::Plain;
 
 mod features;
 pub use features::Features;
@@ -170,6 +173,22 @@ impl Cpu {
             _ => None,
         };
         Some(Cpu { token: token?, features })
+    }
+
+    /// The matrix unit for bfloat16, for this thread.
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
+    #[inline]
+    pub(crate) fn tiles_bf16(self) -> Option<Amx> {
+        let there = self.tier() == Tier::Avx512 && self.features.amx_tile && self.features.amx_bf16;
+        // SAFETY: detection, or the caller of `assume`, says that the unit is there and may be used.
+        there.then(|| unsafe { Amx::assume() })
+    }
+
+    /// The matrix unit for bfloat16: none is known here.
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512")))]
+    #[inline]
+    pub(crate) fn tiles_bf16(self) -> Option<Plain> {
+        None
     }
 
     /// Runs `kernel` compiled for this tier. With [`Cpu::run_quads`] the only dispatch in the crate.

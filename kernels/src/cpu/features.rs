@@ -20,7 +20,7 @@ pub struct Features {
     pub avx512_bf16: bool,
     /// AVX-512 FP16: half precision arithmetic.
     pub avx512_fp16: bool,
-    /// AMX tiles, with the system's support for them (a process must still ask for permission).
+    /// AMX tiles, with the system's support for them and, as [`Features::detect`] finds, its permission to use them.
     pub amx_tile: bool,
     /// AMX bfloat16.
     pub amx_bf16: bool,
@@ -44,7 +44,15 @@ impl Features {
     /// What this machine has.
     #[cfg(target_arch = "x86_64")]
     pub fn detect() -> Features {
-        Features::from_leaves(Leaves::read())
+        let mut features = Features::from_leaves(Leaves::read());
+        if features.amx_tile && !permitted() {
+            (features.amx_tile, features.amx_bf16, features.amx_int8) = (false, false, false);
+        }
+        // SAFETY: the processor has tiles of bfloat16, the system saves them, and they may be used.
+        if features.amx_tile && features.amx_bf16 && !unsafe { agrees() } {
+            features.amx_bf16 = false;
+        }
+        features
     }
 
     /// What this machine has. Baseline NEON is what the target promises; the extras are known where the
@@ -174,6 +182,22 @@ impl Leaves {
 pub fn cpuid(leaf: u32, sub: u32) -> core::arch::x86_64::CpuidResult {
     // SAFETY: every x86-64 processor has the instruction, which reads and changes nothing else.
     unsafe { core::arch::x86_64::__cpuid_count(leaf, sub) }
+}
+
+/// Whether tiles may be used.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
+use crate::simd::tiles::{agrees, permitted};
+
+/// Without the tier that they belong to nothing here uses tiles.
+#[cfg(all(target_arch = "x86_64", not(all(target_feature = "sse2", feature = "avx512"))))]
+const fn permitted() -> bool {
+    false
+}
+
+/// Nor is there anything to try.
+#[cfg(all(target_arch = "x86_64", not(all(target_feature = "sse2", feature = "avx512"))))]
+const unsafe fn agrees() -> bool {
+    false
 }
 
 /// XCR0. Call only where CPUID reports OSXSAVE.

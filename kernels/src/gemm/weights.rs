@@ -162,6 +162,12 @@ impl Bf16Group {
     pub(super) const fn words(&mut self) -> &mut [[i32; LANES]; GROUP / 2] {
         &mut self.0
     }
+    /// The memory of groups: four lines each.
+    #[inline(always)]
+    pub(crate) const fn lines(groups: &[Bf16Group]) -> &[Line] {
+        // SAFETY: a group is 256 bytes of words, aligned as a line is, and a line takes any bits.
+        unsafe { core::slice::from_raw_parts(groups.as_ptr().cast(), 4 * groups.len()) }
+    }
     /// The element in row `i` < 8 and column `lane` < 16.
     pub const fn get(&self, i: usize, lane: usize) -> Bf16 {
         Bf16((self.0[i / 2][lane] >> (i % 2 * 16)) as u16)

@@ -51,6 +51,7 @@ mod wasm;
 pub use wasm::Wasm;
 
 pub mod quads;
+pub mod tiles;
 
 use crate::LANES;
 
