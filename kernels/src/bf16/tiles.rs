@@ -118,15 +118,20 @@ struct PanelsOf<'b, 'a> {
 }
 
 impl<'a> PanelsOf<'_, 'a> {
-    /// Panel `p` as tiles, and what is left, filled up with zeros.
     #[inline(always)]
-    fn tiles(&self, p: usize) -> (&'a [Tile], Tile) {
+    fn tiles(&self, p: usize) -> Panel<'a> {
         let groups = &self.b.0.panel_groups(p)[self.first..][..self.groups];
         let (whole, rest) = Bf16Group::lines(groups).as_chunks();
         let mut last = NOTHING;
         last[..rest.len()].copy_from_slice(rest);
-        (whole, last)
+        Panel { whole, last }
     }
+}
+
+/// A panel as tiles, and what is left of it, filled up with zeros.
+struct Panel<'a> {
+    whole: &'a [Tile],
+    last: Tile,
 }
 
 /// All panels past the prepared rows.
@@ -168,15 +173,16 @@ impl<T: Tiles> Kernel for Passes<'_, '_, '_, T> {
 #[inline(always)]
 fn block<T: Tiles>(
     tiles: &mut T,
-    (a, b): ([&[Tile]; 2], &[(&[Tile], Tile); 2]),
+    (a, b): ([&[Tile]; 2], &[Panel<'_>; 2]),
     ks: core::ops::Range<usize>,
 ) -> Sums {
     let mut sums = [NOTHING; 4];
-    let whole = ks.start..ks.end.min(b[0].0.len());
-    tiles.add_bf16(a.map(|a| &a[whole.clone()]), [&b[0].0[whole.clone()], &b[1].0[whole.clone()]], &mut sums);
+    let whole = ks.start..ks.end.min(b[0].whole.len());
+    let of_b = [&b[0].whole[whole.clone()], &b[1].whole[whole.clone()]];
+    tiles.add_bf16(a.map(|a| &a[whole.clone()]), of_b, &mut sums);
     if whole.end < ks.end {
         let last = whole.end..ks.end;
-        tiles.add_bf16(a.map(|a| &a[last.clone()]), [&[b[0].1], &[b[1].1]], &mut sums);
+        tiles.add_bf16(a.map(|a| &a[last.clone()]), [&[b[0].last], &[b[1].last]], &mut sums);
     }
     sums
 }
