@@ -54,6 +54,17 @@ extern "C" fn main() -> c_int {
     }
 }
 
+/// The library that `alloc` is linked from was made to unwind; here nothing does, but its code names these two.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// See [`rust_eh_personality`].
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    // SAFETY: nothing runs after it.
+    unsafe { exit(3) }
+}
+
 #[panic_handler]
 fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
     let _ = writeln!(Out(2), "{info}");
