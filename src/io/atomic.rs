@@ -120,6 +120,8 @@ fn sync_parent(target: &Path) -> Result<()> {
         let synced = File::open(folder).and_then(|f| f.sync_all());
         synced.map_err(|e| Error::io(folder, "sync", e))?;
     }
+    #[cfg(not(unix))]
+    let _ = target;
     Ok(())
 }
 
