@@ -313,6 +313,8 @@ impl Weight {
     /// All of it as floats, (out, in) row by row.
     pub fn to_rows(&self, cpu: Cpu) -> Vec<f32> {
         let mut rows = vec![0.0; self.n * self.k];
+        #[cfg(feature = "std")]
+        crate::sys::memory::use_huge_pages(&mut rows); // a weight that is trained is read from them every step
         for (r, row) in rows.chunks_exact_mut(self.k.max(1)).enumerate() {
             self.row(cpu, r, row);
         }
