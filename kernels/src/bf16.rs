@@ -131,9 +131,7 @@ impl<'a> GemmBf16<'a> {
     /// # Panics
     /// Where the shapes do not belong together, or `scratch` is shorter than [`GemmBf16::scratch_len`].
     pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
-        self.check();
-        let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
-        assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
+        self.check_with(scratch);
         match cpu.tiles_bf16() {
             Some(unit) if self.c.rows() >= tiles::LEAST_ROWS => {
                 cpu.run(tiles::OnTiles { job: self, scratch, tiles: unit });
@@ -148,9 +146,7 @@ impl<'a> GemmBf16<'a> {
     /// # Panics
     /// As [`GemmBf16::run`].
     pub fn run_on_tiles<T: Tiles>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
-        self.check();
-        let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
-        assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
+        self.check_with(scratch);
         cpu.run(tiles::OnTiles { job: self, scratch, tiles });
     }
 
@@ -170,6 +166,12 @@ impl<'a> GemmBf16<'a> {
     pub fn whole(self) -> Pieces<Self> {
         self.check();
         Pieces::of(self, (usize::MAX, usize::MAX))
+    }
+
+    fn check_with(&self, scratch: &[Line]) {
+        self.check();
+        let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
+        assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
     }
 
     fn check(&self) {
