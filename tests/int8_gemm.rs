@@ -13,6 +13,7 @@ use samebits::kernels::int8::{
 };
 use samebits::kernels::nf4::{LEVELS, RowNf4};
 use samebits::kernels::simd::fma;
+use samebits::kernels::simd::tiles::Plain;
 use samebits::kernels::view::{MatMut, MatRef};
 
 /// Any bytes, one in eight of them −128 and one the largest.
@@ -48,6 +49,17 @@ fn check_exact((m, n, k): (usize, usize, usize), seed: u64) {
         job.pieces().for_each(|piece| piece.run(cpu, &mut scratch));
         assert!(c.iter().zip(&want).all(|(c, w)| *c == 2 * w), "{m}x{n}x{k} twice on {cpu:?}");
     }
+    for cpu in cpus() {
+        let mut scratch = vec![Line([f32::NAN; 16]); GemmI8::scratch_len(m.max(8), k)];
+        let mut c = vec![i32::MIN; m * n];
+        let (rows, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
+        let job = GemmI8 { a: rows, b, c: out, accumulate: Accumulate::Overwrite };
+        job.run_on_tiles(cpu, Plain, &mut scratch);
+        assert!(c == want, "{m}x{n}x{k} in tiles on {cpu:?}");
+        let job = GemmI8 { a: rows, b, c: MatMut::new(&mut c, m, n), accumulate: Accumulate::Add };
+        job.pieces().for_each(|piece| piece.run_on_tiles(cpu, Plain, &mut scratch));
+        assert!(c.iter().zip(&want).all(|(c, w)| *c == 2 * w), "{m}x{n}x{k} twice in tiles on {cpu:?}");
+    }
 }
 
 #[test]
@@ -81,6 +93,10 @@ fn extremes_are_not_cut() {
             let (a, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
             GemmI8 { a, b, c: out, accumulate: Accumulate::Overwrite }.run(cpu, &mut scratch);
             assert!(c.iter().all(|&c| c == i32::from(x) * i32::from(y) * k as i32), "{x} · {y} on {cpu:?}");
+            let mut scratch = vec![Line::ZERO; GemmI8::scratch_len(8, k)];
+            let job = GemmI8 { a, b, c: MatMut::new(&mut c, m, n), accumulate: Accumulate::Overwrite };
+            job.run_on_tiles(cpu, Plain, &mut scratch);
+            assert!(c.iter().all(|&c| c == i32::from(x) * i32::from(y) * k as i32), "{x} · {y} in tiles");
         }
     }
 }
@@ -202,6 +218,18 @@ impl Twin {
             let job =
                 GemmQ8 { accumulate: Accumulate::Add, ..GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)) };
             job.pieces().for_each(|piece| piece.run(cpu, &mut scratch));
+            assert_same(&c, &added, what());
+        }
+        for cpu in cpus() {
+            let what = || format!("{} {m}x{n}x{k} in tiles on {cpu:?}", w.format);
+            let mut scratch = vec![Line([f32::NAN; 16]); GemmQ8::<C>::scratch_len(m.max(8), k)];
+            let mut c = vec![f32::NAN; m * n];
+            GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)).run_on_tiles(cpu, Plain, &mut scratch);
+            assert_same(&c, &fresh, what());
+            let mut c = prior.clone();
+            let job =
+                GemmQ8 { accumulate: Accumulate::Add, ..GemmQ8::new(a, packed, MatMut::new(&mut c, m, n)) };
+            job.pieces().for_each(|piece| piece.run_on_tiles(cpu, Plain, &mut scratch));
             assert_same(&c, &added, what());
         }
     }
@@ -339,6 +367,9 @@ fn nf4_through_its_integers() {
             let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmQ8::<Nf4>::scratch_len(m, k)]);
             GemmQ8::new(a, w, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
             assert_same(&c, &want, format!("{m}x{n}x{k} on {cpu:?}"));
+            let mut scratch = vec![Line::ZERO; GemmQ8::<Nf4>::scratch_len(8, k)];
+            GemmQ8::new(a, w, MatMut::new(&mut c, m, n)).run_on_tiles(cpu, Plain, &mut scratch);
+            assert_same(&c, &want, format!("{m}x{n}x{k} in tiles on {cpu:?}"));
         }
     }
 }

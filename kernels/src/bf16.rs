@@ -37,7 +37,7 @@ use crate::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, GROUP, K_BLOCK, PackedMatrix, Weights, add_to, pack,
     row_lines,
 };
-use crate::pieces::{Cut, Pieces, tiles};
+use crate::pieces::{Cut, Pieces, strips, tiles};
 use crate::simd::Simd;
 use crate::simd::tiles::Tiles;
 use crate::view::{MatMut, MatRef};
@@ -145,7 +145,7 @@ impl<'a> GemmBf16<'a> {
     ///
     /// # Panics
     /// As [`GemmBf16::run`].
-    pub fn run_on_tiles<T: Tiles>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
+    pub fn run_on_tiles<T: Tiles<Bf16>>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
         self.check_with(scratch);
         cpu.run(tiles::OnTiles { job: self, scratch, tiles });
     }
@@ -224,21 +224,12 @@ impl Kernel for Whole<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Whole { job: GemmBf16 { a, b, mut c, accumulate, epilogue }, scratch } = self;
         let (m, k, n) = (c.rows(), a.cols(), c.cols());
-        for r in (0..m).step_by(ROWS) {
-            let rows = r..(r + ROWS).min(m);
-            let (epilogue, mut base, mut k0) = (epilogue.sub(rows.clone(), 0..n), accumulate, 0);
-            loop {
-                let ks = k0..(k0 + DEPTH).min(k);
-                s.outline(Prepare { a: a.sub(rows.clone(), ks.clone()), room: scratch });
-                let mut part = c.reborrow().sub(rows.clone(), 0..n);
-                let last = (ks.end == k).then_some(&epilogue);
-                let target = Target { c: &mut part, base, last };
-                s.outline(Passes { rows: scratch, b: &b, ks: ks.clone(), target });
-                (k0, base) = (ks.end, Accumulate::Add);
-                if k0 == k {
-                    break;
-                }
-            }
+        for (rows, ks) in strips((m, ROWS), (k, DEPTH)) {
+            s.outline(Prepare { a: a.sub(rows.clone(), ks.clone()), room: scratch });
+            let (epilogue, mut part) = (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows, 0..n));
+            let last = (ks.end == k).then_some(&epilogue);
+            let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
+            s.outline(Passes { rows: scratch, b: &b, ks, target });
         }
     }
 }

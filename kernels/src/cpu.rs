@@ -13,7 +13,11 @@ use crate::simd::Avx2;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Wasm;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
-use crate::simd::{Avx512, quads::Vnni, tiles::Amx};
+use crate::simd::{
+    Avx512,
+    quads::Vnni,
+    tiles::{Amx, AmxHalves},
+};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::{
     Neon,
@@ -175,22 +179,6 @@ impl Cpu {
         Some(Cpu { token: token?, features })
     }
 
-    /// The matrix unit for bfloat16, for this thread.
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
-    #[inline]
-    pub(crate) fn tiles_bf16(self) -> Option<Amx> {
-        let there = self.tier() == Tier::Avx512 && self.features.amx_tile && self.features.amx_bf16;
-        // SAFETY: detection, or the caller of `assume`, says that the unit is there and may be used.
-        there.then(|| unsafe { Amx::assume() })
-    }
-
-    /// The matrix unit for bfloat16: none is known here.
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512")))]
-    #[inline]
-    pub(crate) fn tiles_bf16(self) -> Option<Plain> {
-        None
-    }
-
     /// Runs `kernel` compiled for this tier. With [`Cpu::run_quads`] the only dispatch in the crate.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
@@ -227,6 +215,55 @@ impl Cpu {
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             Token::Avx512(s) => Halves.outline(s, kernel),
         }
+    }
+}
+
+/// Matrix units, for this thread.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
+impl Cpu {
+    /// Whether tiles are there and may be used.
+    fn has_tiles(self) -> bool {
+        self.tier() == Tier::Avx512 && self.features.amx_tile
+    }
+
+    /// That for bfloat16.
+    #[inline]
+    pub(crate) fn tiles_bf16(self) -> Option<Amx> {
+        // SAFETY: detection, or the caller of `assume`, says that the unit is there and may be used.
+        (self.has_tiles() && self.features.amx_bf16).then(|| unsafe { Amx::assume() })
+    }
+
+    /// That for codes of eight bits.
+    #[inline]
+    pub(crate) fn tiles_codes(self) -> Option<Amx> {
+        // SAFETY: likewise.
+        (self.has_tiles() && self.features.amx_int8).then(|| unsafe { Amx::assume() })
+    }
+
+    /// The same for half tiles.
+    #[inline]
+    pub(crate) fn half_tiles(self) -> Option<AmxHalves> {
+        // SAFETY: likewise.
+        (self.has_tiles() && self.features.amx_int8).then(|| unsafe { AmxHalves::assume() })
+    }
+}
+
+/// Matrix units: none is known here.
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512")))]
+impl Cpu {
+    #[inline]
+    pub(crate) fn tiles_bf16(self) -> Option<Plain> {
+        None
+    }
+
+    #[inline]
+    pub(crate) fn tiles_codes(self) -> Option<Plain> {
+        None
+    }
+
+    #[inline]
+    pub(crate) fn half_tiles(self) -> Option<Plain> {
+        None
     }
 }
 

@@ -26,6 +26,7 @@ mod exact;
 mod left;
 mod scaled;
 mod tile;
+mod tiles;
 
 pub use codes::{
     BLOCK, Block4, Block8, Codes, Eight, Nf4, Nibbles, PackedBlocks, PackedI8, Quad, blocks_len,

@@ -1,5 +1,7 @@
 //! Products in numbered pieces, each with its own part of C; how many is a matter of the shape alone (clause 6).
 
+use core::ops::Range;
+
 /// Something that can be cut along m and n.
 pub trait Cut: Sized {
     /// (m, n, k)
@@ -102,5 +104,25 @@ pub(crate) fn tiles(
             (r, p) = (0, p + beside);
         }
         Some(tile)
+    })
+}
+
+/// The parts of a product whose rows are prepared at once, at most `rows` of the m and `depth` of the k steps: all steps of
+/// some rows, then the next rows. Where there are no steps each has none.
+pub(crate) fn strips(
+    (m, rows): (usize, usize),
+    (k, depth): (usize, usize),
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let (mut r, mut k0) = (0, 0);
+    core::iter::from_fn(move || {
+        if r >= m {
+            return None;
+        }
+        let strip = (r..(r + rows).min(m), k0..(k0 + depth).min(k));
+        k0 = strip.1.end;
+        if k0 == k {
+            (r, k0) = (strip.0.end, 0);
+        }
+        Some(strip)
     })
 }

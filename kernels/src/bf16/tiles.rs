@@ -17,20 +17,17 @@
 
 use super::{DEPTH, GemmBf16, PackedBf16, rounded};
 use crate::gemm::epilogue::{Begin, Finish, Panels, Target, load_at};
-use crate::gemm::{Accumulate, Bf16Group, GROUP, K_BLOCK};
+use crate::gemm::{Bf16, Bf16Group, GROUP, K_BLOCK};
+use crate::pieces::strips;
 use crate::simd::Simd;
-use crate::simd::tiles::{STEPS, Sums, Tile, Tiles};
+use crate::simd::tiles::{NOTHING, Panel, STEPS, Sums, TALL, Tile, Tiles, WIDE, add, two};
 use crate::view::MatRef;
 use crate::{Kernel, LANES, Line};
 
 /// Rows that are prepared at once.
 const ROWS: usize = 128;
-/// Rows and panels of four tiles of sums.
-const TALL: usize = 2 * LANES;
-const WIDE: usize = 2;
 /// Tiles along k in a block of the law.
 const BLOCK: usize = K_BLOCK / STEPS;
-const NOTHING: Tile = [Line::ZERO; LANES];
 
 /// Fewer rows than these leave most of a tile empty, and the memory of B binds.
 pub(super) const LEAST_ROWS: usize = 8;
@@ -48,31 +45,22 @@ pub(super) struct OnTiles<'a, 's, T> {
     pub tiles: T,
 }
 
-impl<T: Tiles> Kernel for OnTiles<'_, '_, T> {
+impl<T: Tiles<Bf16>> Kernel for OnTiles<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let OnTiles { job: GemmBf16 { a, b, mut c, accumulate, epilogue }, scratch, mut tiles } = self;
         let (m, k, n) = (c.rows(), a.cols(), c.cols());
-        for r in (0..m).step_by(ROWS) {
-            let rows = r..(r + ROWS).min(m);
-            let (epilogue, mut base, mut k0) = (epilogue.sub(rows.clone(), 0..n), accumulate, 0);
-            loop {
-                let ks = k0..(k0 + DEPTH).min(k);
-                let room: &mut [Tile] = scratch.as_chunks_mut().0;
-                let depth = ks.len().div_ceil(STEPS);
-                s.outline(Prepare { a: a.sub(rows.clone(), ks.clone()), depth, room: &mut *room });
-                let mut part = c.reborrow().sub(rows.clone(), 0..n);
-                let last = (ks.end == k).then_some(&epilogue);
-                let target = Target { c: &mut part, base, last };
-                let stripes = &room[..rows.len().div_ceil(LANES) * depth];
-                let b = PanelsOf { b: &b, first: ks.start / GROUP, groups: ks.len().div_ceil(GROUP) };
-                s.outline(Passes { stripes, depth, b, target, tiles: &mut tiles });
-                (k0, base) = (ks.end, Accumulate::Add);
-                if k0 == k {
-                    break;
-                }
-            }
+        for (rows, ks) in strips((m, ROWS), (k, DEPTH)) {
+            let room: &mut [Tile] = scratch.as_chunks_mut().0;
+            let depth = ks.len().div_ceil(STEPS);
+            s.outline(Prepare { a: a.sub(rows.clone(), ks.clone()), depth, room: &mut *room });
+            let stripes = &room[..rows.len().div_ceil(LANES) * depth];
+            let b = PanelsOf { b: &b, first: ks.start / GROUP, groups: ks.len().div_ceil(GROUP) };
+            let (epilogue, mut part) = (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows, 0..n));
+            let last = (ks.end == k).then_some(&epilogue);
+            let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
+            s.outline(Passes { stripes, depth, b, target, tiles: &mut tiles });
         }
     }
 }
@@ -120,18 +108,8 @@ struct PanelsOf<'b, 'a> {
 impl<'a> PanelsOf<'_, 'a> {
     #[inline(always)]
     fn tiles(&self, p: usize) -> Panel<'a> {
-        let groups = &self.b.0.panel_groups(p)[self.first..][..self.groups];
-        let (whole, rest) = Bf16Group::lines(groups).as_chunks();
-        let mut last = NOTHING;
-        last[..rest.len()].copy_from_slice(rest);
-        Panel { whole, last }
+        Panel::new(Bf16Group::lines(&self.b.0.panel_groups(p)[self.first..][..self.groups]))
     }
-}
-
-/// A panel as tiles, and what is left of it, filled up with zeros.
-struct Panel<'a> {
-    whole: &'a [Tile],
-    last: Tile,
 }
 
 /// All panels past the prepared rows.
@@ -143,7 +121,7 @@ struct Passes<'f, 't, 'a, T> {
     tiles: &'f mut T,
 }
 
-impl<T: Tiles> Kernel for Passes<'_, '_, '_, T> {
+impl<T: Tiles<Bf16>> Kernel for Passes<'_, '_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -153,38 +131,19 @@ impl<T: Tiles> Kernel for Passes<'_, '_, '_, T> {
             // Past the last panel and the last stripe the last again: those sums go nowhere.
             let of_b = [b.tiles(p), b.tiles((p + 1).min(panels - 1))];
             for r in (0..rows).step_by(TALL) {
-                let stripe = |r: usize| &stripes[r / LANES * depth..][..depth];
-                let second = if r + LANES < rows { r + LANES } else { r };
-                let (of_a, at) = ([stripe(r), stripe(second)], (r, p * LANES));
+                let (of_a, at) = (two(stripes, depth, (r, rows)), (r, p * LANES));
                 let mut sums = [[Line::ZERO; WIDE]; TALL];
                 let beside = Panels::beside(WIDE);
                 s.outline(Begin { target: &target, at, panels: beside, sums: sums.as_flattened_mut() });
                 for first in (0..depth).step_by(BLOCK) {
-                    let block = block(tiles, (of_a, &of_b), first..(first + BLOCK).min(depth));
+                    let mut block = [NOTHING; 4];
+                    add(tiles, (of_a, &of_b), first..(first + BLOCK).min(depth), &mut block);
                     s.outline(Add { block: &block, sums: &mut sums });
                 }
                 s.outline(Finish { target: &mut target, at, panels: beside, sums: sums.as_flattened() });
             }
         }
     }
-}
-
-/// The sums of one block of the law, from +0.
-#[inline(always)]
-fn block<T: Tiles>(
-    tiles: &mut T,
-    (a, b): ([&[Tile]; 2], &[Panel<'_>; 2]),
-    ks: core::ops::Range<usize>,
-) -> Sums {
-    let mut sums = [NOTHING; 4];
-    let whole = ks.start..ks.end.min(b[0].whole.len());
-    let of_b = [&b[0].whole[whole.clone()], &b[1].whole[whole.clone()]];
-    tiles.add_bf16(a.map(|a| &a[whole.clone()]), of_b, &mut sums);
-    if whole.end < ks.end {
-        let last = whole.end..ks.end;
-        tiles.add_bf16(a.map(|a| &a[last.clone()]), [&[b[0].last], &[b[1].last]], &mut sums);
-    }
-    sums
 }
 
 /// A block's sums, to what was before them.

@@ -48,9 +48,10 @@ impl Features {
         if features.amx_tile && !permitted() {
             (features.amx_tile, features.amx_bf16, features.amx_int8) = (false, false, false);
         }
-        // SAFETY: the processor has tiles of bfloat16, the system saves them, and they may be used.
-        if features.amx_tile && features.amx_bf16 && !unsafe { agrees() } {
-            features.amx_bf16 = false;
+        // SAFETY: the processor has tiles, and the extra that is asked for first; the system saves them, they may be used.
+        unsafe {
+            features.amx_bf16 = features.amx_bf16 && agrees_bf16();
+            features.amx_int8 = features.amx_int8 && agrees_codes();
         }
         features
     }
@@ -186,7 +187,7 @@ pub fn cpuid(leaf: u32, sub: u32) -> core::arch::x86_64::CpuidResult {
 
 /// Whether tiles may be used.
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
-use crate::simd::tiles::{agrees, permitted};
+use crate::simd::tiles::{agrees_bf16, agrees_codes, permitted};
 
 /// Without the tier that they belong to nothing here uses tiles.
 #[cfg(all(target_arch = "x86_64", not(all(target_feature = "sse2", feature = "avx512"))))]
@@ -196,7 +197,13 @@ const fn permitted() -> bool {
 
 /// Nor is there anything to try.
 #[cfg(all(target_arch = "x86_64", not(all(target_feature = "sse2", feature = "avx512"))))]
-const unsafe fn agrees() -> bool {
+const unsafe fn agrees_bf16() -> bool {
+    false
+}
+
+/// Nor here.
+#[cfg(all(target_arch = "x86_64", not(all(target_feature = "sse2", feature = "avx512"))))]
+const unsafe fn agrees_codes() -> bool {
     false
 }
 

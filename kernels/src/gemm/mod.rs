@@ -81,6 +81,13 @@ pub enum Accumulate {
     Add,
 }
 
+impl Accumulate {
+    /// What the sums of the steps after `k0` others are added to: to those, where there are any.
+    pub(crate) const fn after(self, k0: usize) -> Accumulate {
+        if k0 == 0 { self } else { Accumulate::Add }
+    }
+}
+
 /// C (m, n) from A (m, k) and B (k, n): a product to be computed, whole or in pieces.
 pub struct Gemm<'a, W = Strided<'a>> {
     /// A, (m, k), any strides.

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! **Registers.**  VNNI 12×2: 24 sums, 2 of B, a quad · AVX-512 without it: 24, 4, a quad, a product · AVX2 4×1: 8 ymm, 4,
-//! a quad, products · NEON 2×1: 16 q, 4, a quad, products; with DotProd 4×1: 16, 4, a quad.
+//! a quad, products · NEON 2×1: 16 q, 4, a quad, products; with DotProd 4×1: 16, 4, a quad. Where there is a matrix
+//! unit: `int8/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations, a byte of B a weight. Products bind: `vpdpbusd` does 128 operations a cycle on Zen 4
 //! (473 GOP/s at 3.7 GHz; 75–80 % of it are reached), `vpmaddwd` and the addition that follows half as many or less.
@@ -26,13 +27,14 @@
 
 #![allow(clippy::needless_range_loop)] // rows, panels and lanes are indices into several arrays at once
 
-use super::codes::{BLOCK, Block8, Codes, Eight, PackedI8};
+use super::codes::{BLOCK, Block8, Codes, Eight, PackedI8, Quad};
 use super::left::{Left, Prepare, ROWS, depth, scratch_len};
-use super::tile;
+use super::{tile, tiles};
 use crate::gemm::Accumulate;
-use crate::pieces::{Cut, Pieces, tiles};
+use crate::pieces::{self, Cut, Pieces, strips};
 use crate::simd::Simd;
 use crate::simd::quads::{QuadKernel, Quads};
+use crate::simd::tiles::Tiles;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, LANES, Line};
 
@@ -59,10 +61,22 @@ impl GemmI8<'_> {
     /// # Panics
     /// Where the shapes do not belong together, or `scratch` is shorter than [`GemmI8::scratch_len`].
     pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
-        self.check();
-        let need = scratch_len(self.a.rows(), self.a.cols());
-        assert!(scratch.len() >= need, "gemm_i8: {} lines of scratch, {need} needed", scratch.len());
-        cpu.run_quads(Whole { job: self, scratch });
+        self.check_with(scratch, self.a.rows());
+        let unit = if self.a.rows() < tiles::LEAST_ROWS { None } else { cpu.tiles_codes() };
+        match unit {
+            Some(tiles) => cpu.run(tiles::Exact { job: self, scratch, tiles }),
+            None => cpu.run_quads(Whole { job: self, scratch }),
+        }
+    }
+
+    /// Computes the product on this thread with a matrix unit, as [`GemmI8::run`] does where the processor has one and
+    /// there are eight rows; with [`Plain`](crate::simd::tiles::Plain) what the unit would do.
+    ///
+    /// # Panics
+    /// As [`GemmI8::run`], with the scratch of at least eight rows.
+    pub fn run_on_tiles<T: Tiles<Quad>>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
+        self.check_with(scratch, self.a.rows().max(tiles::LEAST_ROWS));
+        cpu.run(tiles::Exact { job: self, scratch, tiles });
     }
 
     /// The same product as pieces, each with its own part of C.
@@ -72,6 +86,12 @@ impl GemmI8<'_> {
     pub fn pieces(self) -> Pieces<Self> {
         self.check();
         Pieces::new(self)
+    }
+
+    fn check_with(&self, scratch: &[Line], rows: usize) {
+        self.check();
+        let need = scratch_len(rows, self.a.cols());
+        assert!(scratch.len() >= need, "gemm_i8: {} lines of scratch, {need} needed", scratch.len());
     }
 
     fn check(&self) {
@@ -110,30 +130,13 @@ impl QuadKernel for Whole<'_, '_> {
     #[inline(always)]
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
         let Whole { job: GemmI8 { a, b, mut c, accumulate }, scratch } = self;
-        let (m, k) = (a.rows(), a.cols());
-        for r in (0..m).step_by(ROWS) {
-            let rows = r..(r + ROWS).min(m);
-            let (mut k0, mut base) = (0, accumulate);
-            loop {
-                let ks = k0..(k0 + depth(m)).min(k);
-                q.outline(
-                    s,
-                    Prepare {
-                        a: a.sub(rows.clone(), ks.clone()),
-                        scales: None,
-                        zero: Eight::ZERO,
-                        room: scratch,
-                    },
-                );
-                let left = Left::new(scratch, rows.len(), ks.len());
-                let n = c.cols();
-                let c = c.reborrow().sub(rows.clone(), 0..n);
-                q.outline(s, Passes { left, b: &b, first: k0 / BLOCK, c, base });
-                (k0, base) = (ks.end, Accumulate::Add);
-                if k0 == k {
-                    break;
-                }
-            }
+        let (m, k, n) = (a.rows(), a.cols(), c.cols());
+        for (rows, ks) in strips((m, ROWS), (k, depth(m))) {
+            let a = a.sub(rows.clone(), ks.clone());
+            q.outline(s, Prepare { a, scales: None, zero: Eight::ZERO, room: scratch });
+            let left = Left::new(scratch, rows.len(), ks.len());
+            let (c, base) = (c.reborrow().sub(rows, 0..n), accumulate.after(ks.start));
+            q.outline(s, Passes { left, b: &b, first: ks.start / BLOCK, c, base });
         }
     }
 }
@@ -154,7 +157,7 @@ impl QuadKernel for Passes<'_, '_> {
     fn run<S: Simd, Q: Quads<S>>(mut self, s: S, q: Q) {
         let (m, panels) = (self.c.rows(), self.c.cols().div_ceil(LANES));
         let np = if m == 1 { Q::TILE.2 } else { Q::TILE.1 };
-        for (r, p, tile) in tiles((m, |left| tile::rows(Q::TILE.0, left)), (panels, np)) {
+        for (r, p, tile) in pieces::tiles((m, |left| tile::rows(Q::TILE.0, left)), (panels, np)) {
             match tile {
                 (12, 2) => q.outline(s, self.tile::<12, 2>(r, p)),
                 (12, _) => q.outline(s, self.tile::<12, 1>(r, p)),
@@ -223,7 +226,7 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
 
 /// Sums to their place in C (1, at most 16).
 #[inline(always)]
-fn put<S: Simd>(s: S, mut c: MatMut<'_, i32>, mut sums: S::I32, base: Accumulate) {
+pub(super) fn put<S: Simd>(s: S, mut c: MatMut<'_, i32>, mut sums: S::I32, base: Accumulate) {
     if let Some(place) = c.row(0).and_then(|row| row.first_chunk_mut::<LANES>()) {
         if base == Accumulate::Add {
             sums = s.add_i(s.load_i(place), sums);

@@ -7,6 +7,7 @@
 //! ```
 
 use super::codes::BLOCK;
+use super::tiles;
 use crate::line::bytes;
 use crate::simd::quads::{QuadKernel, Quads};
 use crate::simd::{Simd, quads::Halves};
@@ -28,11 +29,12 @@ const fn row_lines(k: usize) -> usize {
     2 * groups + 2 * (2 * groups).div_ceil(LANES) | 1
 }
 
-/// Lines of scratch for `m` rows of `k` codes.
+/// Lines of scratch for `m` rows of `k` codes, here or on a matrix unit.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
     let (rows, most) = (if m < ROWS { m } else { ROWS }, depth(m));
     let depth = if k < most { k } else { most };
-    rows * row_lines(depth)
+    let (lines, on_tiles) = (rows * row_lines(depth), tiles::scratch_len(m, k));
+    if m < tiles::LEAST_ROWS || on_tiles < lines { lines } else { on_tiles }
 }
 
 /// What [`Prepare`] wrote.
@@ -106,7 +108,7 @@ impl QuadKernel for Prepare<'_, '_> {
             }
             let places = even.iter_mut().zip(odd).zip(starts);
             for (g, ((even, odd), starts)) in places.enumerate().take(groups) {
-                let codes = s.load_bytes(&group(a, r, g * GROUP));
+                let codes = s.load_bytes(&codes(a, r, g * GROUP));
                 let words = q.split(s, codes);
                 s.store_i(even, words[0]);
                 s.store_i(odd, words[1]);
@@ -116,11 +118,11 @@ impl QuadKernel for Prepare<'_, '_> {
     }
 }
 
-/// Sixty-four codes of row `r` from column `k` on, zeros behind the last.
+/// `N` codes of row `r` from column `k` on, zeros behind the last.
 #[inline(always)]
-fn group(a: MatRef<'_, i8>, r: usize, k: usize) -> [u8; GROUP] {
-    let mut group = [0; GROUP];
-    let n = GROUP.min(a.cols() - k);
+pub(super) fn codes<const N: usize>(a: MatRef<'_, i8>, r: usize, k: usize) -> [u8; N] {
+    let mut group = [0; N];
+    let n = N.min(a.cols() - k);
     match a.row(r).map(|row| bytes(&row[k..k + n])) {
         Some(codes) => match codes.first_chunk() {
             Some(codes) => group = *codes,

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! **Registers.**  VNNI 6×2: 12 sums, 12 acc, 2 of B, 2 of scales, a quad · AVX-512 without it 6×2, AVX2 4×1, NEON 2×1,
-//! with DotProd 4×1: acc in part from L1.
+//! with DotProd 4×1: acc in part from L1. Where there is a matrix unit: `int8/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations. 32 steps of 16 columns are 8 products of VNNI, a conversion, a product, an FMA: the two
 //! ports that multiply allow 80 % of the rate of `exact.rs`. With one row 1.06 bytes a weight (0.56) are read: memory.
@@ -36,16 +36,18 @@
 
 use super::codes::{BLOCK, Codes, PackedBlocks, Panel};
 use super::left::{Left, Prepare, ROWS, depth, scratch_len};
-use super::tile;
+use super::{tile, tiles};
 use crate::gemm::{
     Accumulate, Epilogue, K_BLOCK, add_to,
     epilogue::{Begin, Finish, Panels, Target},
 };
-use crate::pieces::{Cut, Pieces, tiles};
+use crate::pieces::{self, Cut, Pieces, strips};
 use crate::simd::Simd;
 use crate::simd::quads::{QuadKernel, Quads};
+use crate::simd::tiles::Halves;
 use crate::view::{MatMut, MatRef};
 use crate::{Cpu, LANES, Line};
+use core::ops::Range;
 
 /// Rows of codes with a scale each 32.
 #[derive(Clone, Copy)]
@@ -54,6 +56,14 @@ pub struct Quantized<'a> {
     pub codes: MatRef<'a, i8>,
     /// (m, k / 32)
     pub scales: MatRef<'a>,
+}
+
+impl<'a> Quantized<'a> {
+    /// Some rows, and some steps of them in whole blocks.
+    pub(super) fn sub(&self, rows: Range<usize>, ks: Range<usize>) -> Self {
+        let blocks = ks.start / BLOCK..ks.end / BLOCK;
+        Quantized { codes: self.codes.sub(rows.clone(), ks), scales: self.scales.sub(rows, blocks) }
+    }
 }
 
 /// C (m, n) from quantised rows (m, k) and a weight (n, k), to be computed whole or in pieces.
@@ -86,10 +96,18 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
     /// # Panics
     /// Where the shapes do not belong together, or `scratch` is shorter than [`GemmQ8::scratch_len`].
     pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
-        self.check();
-        let need = scratch_len(self.a.codes.rows(), self.a.codes.cols());
-        assert!(scratch.len() >= need, "gemm_q8: {} lines of scratch, {need} needed", scratch.len());
+        self.check_with(scratch, self.a.codes.rows());
         C::multiply(self, cpu, scratch);
+    }
+
+    /// Computes the product on this thread with a matrix unit, as [`GemmQ8::run`] does where the processor has one and
+    /// there are eight rows; with [`Plain`](crate::simd::tiles::Plain) what the unit would do.
+    ///
+    /// # Panics
+    /// As [`GemmQ8::run`], with the scratch of at least eight rows.
+    pub fn run_on_tiles<T: Halves>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
+        self.check_with(scratch, self.a.codes.rows().max(tiles::LEAST_ROWS));
+        cpu.run(tiles::Scaled { job: self, scratch, tiles });
     }
 
     /// The same product as pieces, each with its own part of C.
@@ -110,6 +128,12 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
         Pieces::of(self, (usize::MAX, usize::MAX))
     }
 
+    fn check_with(&self, scratch: &[Line], rows: usize) {
+        self.check();
+        let need = scratch_len(rows, self.a.codes.cols());
+        assert!(scratch.len() >= need, "gemm_q8: {} lines of scratch, {need} needed", scratch.len());
+    }
+
     fn check(&self) {
         let (m, k) = (self.a.codes.rows(), self.a.codes.cols());
         let (wk, n) = self.w.shape();
@@ -128,11 +152,8 @@ impl<C: Codes> Cut for GemmQ8<'_, C> {
     fn split_rows(self, at: usize) -> (Self, Self) {
         let (m, k, n) = (self.c.rows(), self.a.codes.cols(), self.c.cols());
         let (upper, lower) = self.c.split_rows(at);
-        let part = |rows: core::ops::Range<usize>, c| GemmQ8 {
-            a: Quantized {
-                codes: self.a.codes.sub(rows.clone(), 0..k),
-                scales: self.a.scales.sub(rows.clone(), 0..k / BLOCK),
-            },
+        let part = |rows: Range<usize>, c| GemmQ8 {
+            a: self.a.sub(rows.clone(), 0..k),
             w: self.w,
             c,
             accumulate: self.accumulate,
@@ -143,7 +164,7 @@ impl<C: Codes> Cut for GemmQ8<'_, C> {
     fn split_cols(self, at: usize) -> (Self, Self) {
         let (m, n) = (self.c.rows(), self.c.cols());
         let (left, right) = self.c.split_cols(at);
-        let part = |cols: core::ops::Range<usize>, c| GemmQ8 {
+        let part = |cols: Range<usize>, c| GemmQ8 {
             a: self.a,
             w: self.w.columns(cols.clone()),
             c,
@@ -157,7 +178,11 @@ impl<C: Codes> Cut for GemmQ8<'_, C> {
 /// The body of [`Codes::multiply`].
 #[inline]
 pub(super) fn multiply<C: Codes>(job: GemmQ8<'_, C>, cpu: Cpu, scratch: &mut [Line]) {
-    cpu.run_quads(Whole { job, scratch });
+    let unit = if job.c.rows() < tiles::LEAST_ROWS { None } else { cpu.half_tiles() };
+    match unit {
+        Some(tiles) => cpu.run(tiles::Scaled { job, scratch, tiles }),
+        None => cpu.run_quads(Whole { job, scratch }),
+    }
 }
 
 struct Whole<'a, 's, C: Codes> {
@@ -171,24 +196,14 @@ impl<C: Codes> QuadKernel for Whole<'_, '_, C> {
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
         let Whole { job: GemmQ8 { a, w, mut c, accumulate, epilogue }, scratch } = self;
         let (m, k, n) = (c.rows(), a.codes.cols(), c.cols());
-        for r in (0..m).step_by(ROWS) {
-            let rows = r..(r + ROWS).min(m);
-            let (epilogue, mut base, mut k0) = (epilogue.sub(rows.clone(), 0..n), accumulate, 0);
-            loop {
-                let ks = k0..(k0 + depth(m)).min(k);
-                let codes = a.codes.sub(rows.clone(), ks.clone());
-                let scales = a.scales.sub(rows.clone(), ks.start / BLOCK..ks.end / BLOCK);
-                q.outline(s, Prepare { a: codes, scales: Some(scales), zero: C::ZERO, room: scratch });
-                let left = Left::new(scratch, rows.len(), ks.len());
-                let mut part = c.reborrow().sub(rows.clone(), 0..n);
-                let last = (ks.end == k).then_some(&epilogue);
-                let target = Target { c: &mut part, base, last };
-                q.outline(s, Passes { left, w: &w, first: ks.start / BLOCK, target });
-                (k0, base) = (ks.end, Accumulate::Add);
-                if k0 == k {
-                    break;
-                }
-            }
+        for (rows, ks) in strips((m, ROWS), (k, depth(m))) {
+            let Quantized { codes, scales } = a.sub(rows.clone(), ks.clone());
+            q.outline(s, Prepare { a: codes, scales: Some(scales), zero: C::ZERO, room: scratch });
+            let left = Left::new(scratch, rows.len(), ks.len());
+            let (epilogue, mut part) = (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows, 0..n));
+            let last = (ks.end == k).then_some(&epilogue);
+            let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
+            q.outline(s, Passes { left, w: &w, first: ks.start / BLOCK, target });
         }
     }
 }
@@ -208,7 +223,7 @@ impl<C: Codes> QuadKernel for Passes<'_, '_, '_, C> {
     fn run<S: Simd, Q: Quads<S>>(mut self, s: S, q: Q) {
         let (m, panels) = (self.target.c.rows(), self.target.c.cols().div_ceil(LANES));
         let np = if m == 1 { Q::SCALED.2 } else { Q::SCALED.1 };
-        for (r, p, tile) in tiles((m, |left| tile::rows(Q::SCALED.0, left)), (panels, np)) {
+        for (r, p, tile) in pieces::tiles((m, |left| tile::rows(Q::SCALED.0, left)), (panels, np)) {
             match tile {
                 (6, 2) => q.outline(s, self.tile::<6, 2>(r, p)),
                 (6, _) => q.outline(s, self.tile::<6, 1>(r, p)),
@@ -260,7 +275,7 @@ fn ask_ahead<S: Simd, C: Codes, const NP: usize>(s: S, here: [(&C::Block, &C::Sc
 }
 
 /// Blocks of 32 in one of 256.
-const CHAIN: usize = K_BLOCK / BLOCK;
+pub(super) const CHAIN: usize = K_BLOCK / BLOCK;
 
 impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, MR, NP> {
     type Output = ();

@@ -1,19 +1,21 @@
 //! Intel's AMX: eight tiles, by assembler, since the language does not know them yet.
 //!
 //! ```text
-//!   tmm0 C₀₀   tmm1 C₀₁   tmm4 A₀   tmm6 B₀        32 steps: four tiles read, four tdpbf16ps of 16 cycles each
-//!   tmm2 C₁₀   tmm3 C₁₁   tmm5 A₁   tmm7 B₁
+//!   tmm0 C₀₀   tmm1 C₀₁   tmm4 A₀   tmm6 B₀        a step: four tiles read, four products of 16 cycles each
+//!   tmm2 C₁₀   tmm3 C₁₁   tmm5 A₁   tmm7 B₁        tdpbf16ps 32 steps of k, tdpbsud and tdpbssd 64 codes
 //! ```
 //!
 //! A system saves tiles for those processes alone that asked for it: [`permitted`] asks. What is in the tiles never
-//! outlives a block of assembler; that they have sixteen rows of 64 bytes does, from [`Amx::assume`] until the value is
-//! dropped, which tells the processor that there is nothing to save any more.
+//! outlives a block of assembler; their shapes do, from [`Amx::assume`] until the value is dropped, which tells the
+//! processor that there is nothing to save any more.
 
-use super::{Plain, Sums, Tile, Tiles, count};
-use crate::Line;
+use super::{Half, Halves, NOTHING, Plain, Sums, Tile, Tiles, count};
+use crate::gemm::Bf16;
+use crate::int8::{BLOCK, Quad};
+use crate::{LANES, Line};
 use core::arch::asm;
 
-/// The unit, configured, for this thread.
+/// The unit, configured for whole tiles, for this thread.
 #[derive(Debug)]
 pub struct Amx {
     /// Tiles belong to a thread.
@@ -32,26 +34,39 @@ struct Shapes {
 
 impl Shapes {
     /// Eight tiles of sixteen rows of 64 bytes.
-    const WHOLE: Shapes = {
+    const WHOLE: Shapes = Shapes::new([(16, 64); 8]);
+    /// The same sums; sixteen rows of 32 bytes of A, eight of 64 of B.
+    const HALVES: Shapes =
+        Shapes::new([(16, 64), (16, 64), (16, 64), (16, 64), (16, 32), (16, 32), (8, 64), (8, 64)]);
+
+    const fn new(tiles: [(u8, u16); 8]) -> Shapes {
         let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
         let mut i = 0;
         while i < 8 {
-            (row_bytes[i], rows[i]) = (64, 16);
+            (rows[i], row_bytes[i]) = tiles[i];
             i += 1;
         }
         Shapes { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows }
-    };
+    }
 }
 
 impl Amx {
     /// Configures the tiles of this thread.
     ///
     /// # Safety
-    /// The processor has AMX-TILE and AMX-BF16, the system saves their state, and this process may use them.
+    /// The processor has AMX-TILE and the extra of what is multiplied (AMX-BF16, AMX-INT8), the system saves their state,
+    /// and this process may use them.
     pub unsafe fn assume() -> Amx {
+        // SAFETY: the caller's promise.
+        unsafe { Amx::configured(&Shapes::WHOLE) }
+    }
+
+    /// # Safety
+    /// As [`Amx::assume`].
+    unsafe fn configured(shapes: &Shapes) -> Amx {
         // SAFETY: the caller's promise; 64 bytes are read.
         unsafe {
-            asm!("ldtilecfg [{0}]", in(reg) &Shapes::WHOLE, options(nostack, readonly, preserves_flags));
+            asm!("ldtilecfg [{0}]", in(reg) shapes, options(nostack, readonly, preserves_flags));
         }
         Amx { _here: core::marker::PhantomData }
     }
@@ -64,10 +79,10 @@ impl Drop for Amx {
     }
 }
 
-impl Tiles for Amx {
-    #[inline]
-    fn add_bf16(&mut self, a: [&[Tile]; 2], b: [&[Tile]; 2], sums: &mut Sums) {
-        let n = count(a, b);
+/// The body of [`Tiles::add`] with the instruction that multiplies.
+macro_rules! add {
+    ($product:literal, $a:ident, $b:ident, $sums:ident) => {{
+        let n = count($a, $b);
         if n == 0 {
             return;
         }
@@ -83,11 +98,11 @@ impl Tiles for Amx {
                 "tileloadd tmm4, [{a0} + {row}]",
                 "tileloadd tmm6, [{b0} + {row}]",
                 "tileloadd tmm7, [{b1} + {row}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
+                concat!($product, " tmm0, tmm4, tmm6"),
                 "tileloadd tmm5, [{a1} + {row}]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
+                concat!($product, " tmm1, tmm4, tmm7"),
+                concat!($product, " tmm2, tmm5, tmm6"),
+                concat!($product, " tmm3, tmm5, tmm7"),
                 "add {a0}, 1024",
                 "add {a1}, 1024",
                 "add {b0}, 1024",
@@ -98,13 +113,96 @@ impl Tiles for Amx {
                 "tilestored [{sums} + {row} + 1024], tmm1",
                 "tilestored [{sums} + {row} + 2048], tmm2",
                 "tilestored [{sums} + {row} + 3072], tmm3",
+                a0 = inout(reg) $a[0].as_ptr() => _,
+                a1 = inout(reg) $a[1].as_ptr() => _,
+                b0 = inout(reg) $b[0].as_ptr() => _,
+                b1 = inout(reg) $b[1].as_ptr() => _,
+                n = inout(reg) n => _,
+                sums = in(reg) $sums.as_mut_ptr(),
+                row = in(reg) size_of::<Line>(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }};
+}
+
+impl Tiles<Bf16> for Amx {
+    #[inline]
+    fn add(&mut self, a: [&[Tile]; 2], b: [&[Tile]; 2], sums: &mut Sums) {
+        add!("tdpbf16ps", a, b, sums);
+    }
+}
+
+impl Tiles<Quad> for Amx {
+    #[inline]
+    fn add(&mut self, a: [&[Tile]; 2], b: [&[Tile]; 2], sums: &mut Sums) {
+        add!("tdpbsud", a, b, sums);
+    }
+}
+
+/// The unit, configured for half tiles of codes, for this thread.
+#[derive(Debug)]
+pub struct AmxHalves {
+    _unit: Amx,
+}
+
+impl AmxHalves {
+    /// Configures the tiles of this thread.
+    ///
+    /// # Safety
+    /// As [`Amx::assume`].
+    pub unsafe fn assume() -> AmxHalves {
+        // SAFETY: the caller's promise.
+        AmxHalves { _unit: unsafe { Amx::configured(&Shapes::HALVES) } }
+    }
+}
+
+impl Halves for AmxHalves {
+    #[inline]
+    fn multiply(&mut self, a: [&[Half]; 2], b: [&[Half]; 2], sums: &mut [Sums]) {
+        let n = count(a, b);
+        assert!(n == sums.len(), "sums of each half tile");
+        if n == 0 {
+            return;
+        }
+        // SAFETY: tiles are configured for as long as this value lives. `n` half tiles of 512 bytes are read from each of
+        // the four stripes, which have so many; 4 `n` tiles of 1,024 bytes are written at `sums`.
+        unsafe {
+            asm!(
+                "2:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "tileloadd tmm4, [{a0} + {of_a}]",
+                "tileloadd tmm6, [{b0} + {row}]",
+                "tileloadd tmm7, [{b1} + {row}]",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tileloadd tmm5, [{a1} + {of_a}]",
+                "tdpbssd tmm1, tmm4, tmm7",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tdpbssd tmm3, tmm5, tmm7",
+                "tilestored [{sums} + {row}], tmm0",
+                "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                "tilestored [{sums} + {row} + 3072], tmm3",
+                "add {a0}, 512",
+                "add {a1}, 512",
+                "add {b0}, 512",
+                "add {b1}, 512",
+                "add {sums}, 4096",
+                "dec {n}",
+                "jnz 2b",
                 a0 = inout(reg) a[0].as_ptr() => _,
                 a1 = inout(reg) a[1].as_ptr() => _,
                 b0 = inout(reg) b[0].as_ptr() => _,
                 b1 = inout(reg) b[1].as_ptr() => _,
                 n = inout(reg) n => _,
-                sums = in(reg) sums.as_mut_ptr(),
+                sums = inout(reg) sums.as_mut_ptr() => _,
                 row = in(reg) size_of::<Line>(),
+                of_a = in(reg) BLOCK,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
@@ -113,28 +211,78 @@ impl Tiles for Amx {
     }
 }
 
+/// Numbers for a trial, always the same.
+struct Trial(u32);
+
+impl Trial {
+    fn bits(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.0
+    }
+
+    /// A bfloat16 of any of 80 sizes.
+    fn half(&mut self) -> u32 {
+        let bits = self.bits();
+        let (sign, fraction, exponent) = (bits >> 31 << 15, bits >> 8 & 0x7f, 87 + (bits >> 16) % 80);
+        sign | exponent << 7 | fraction
+    }
+
+    /// Two bytes of any value.
+    fn bytes(&mut self) -> u32 {
+        self.bits() >> 16
+    }
+
+    fn tile<const ROWS: usize>(&mut self, two: fn(&mut Trial) -> u32) -> [Line; ROWS] {
+        let mut word = || f32::from_bits(two(self) | two(self) << 16);
+        core::array::from_fn(|_| Line(core::array::from_fn(|_| word())))
+    }
+
+    /// Two tiles for each of two stripes, of A, then of B.
+    fn stripes<const ROWS: usize>(&mut self, two: fn(&mut Trial) -> u32) -> [[[Line; ROWS]; 2]; 4] {
+        core::array::from_fn(|_| core::array::from_fn(|_| self.tile(two)))
+    }
+}
+
 /// Whether the unit does what [`Plain`] says, tried once on numbers of many sizes: a unit that rounds otherwise, or a
 /// system that saves nothing, must not change a result.
 ///
 /// # Safety
-/// As [`Amx::assume`].
-pub(crate) unsafe fn agrees() -> bool {
-    let mut state = 1u32;
-    let mut tile = || -> Tile {
-        let mut half = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let (sign, fraction, exponent) = (state >> 31 << 15, state >> 8 & 0x7f, 87 + (state >> 16) % 80);
-            sign | exponent << 7 | fraction
-        };
-        core::array::from_fn(|_| Line(core::array::from_fn(|_| f32::from_bits(half() | half() << 16))))
-    };
-    let [a0, a1, b0, b1] = [[tile(), tile()], [tile(), tile()], [tile(), tile()], [tile(), tile()]];
-    let (mut got, mut want) = ([[Line::ZERO; 16]; 4], [[Line::ZERO; 16]; 4]);
+/// As [`Amx::assume`], with AMX-BF16.
+pub(crate) unsafe fn agrees_bf16() -> bool {
     // SAFETY: the caller's promise.
-    unsafe { Amx::assume() }.add_bf16([&a0, &a1], [&b0, &b1], &mut got);
-    Plain.add_bf16([&a0, &a1], [&b0, &b1], &mut want);
-    let (got, want) = (Line::floats(got.as_flattened()), Line::floats(want.as_flattened()));
-    got.iter().zip(want).all(|(got, want)| got.to_bits() == want.to_bits())
+    agree::<Bf16>(unsafe { Amx::assume() }, Trial::half)
+}
+
+/// The same of codes, in whole tiles and in halves.
+///
+/// # Safety
+/// As [`Amx::assume`], with AMX-INT8.
+pub(crate) unsafe fn agrees_codes() -> bool {
+    // SAFETY: the caller's promise. One unit is released before the next is configured.
+    let whole = agree::<Quad>(unsafe { Amx::assume() }, Trial::bytes);
+    let [a0, a1, b0, b1] = Trial(1).stripes(Trial::bytes);
+    let (mut got, mut want) = ([[NOTHING; 4]; 2], [[NOTHING; 4]; 2]);
+    // SAFETY: the caller's promise.
+    unsafe { AmxHalves::assume() }.multiply([&a0, &a1], [&b0, &b1], &mut got);
+    Plain.multiply([&a0, &a1], [&b0, &b1], &mut want);
+    whole && got.iter().zip(&want).all(|(got, want)| same(got, want))
+}
+
+fn agree<E>(mut unit: impl Tiles<E>, two: fn(&mut Trial) -> u32) -> bool
+where
+    Plain: Tiles<E>,
+{
+    let [a0, a1, b0, b1] = Trial(1).stripes(two);
+    let (mut got, mut want) = ([NOTHING; 4], [NOTHING; 4]);
+    unit.add([&a0, &a1], [&b0, &b1], &mut got);
+    Plain.add([&a0, &a1], [&b0, &b1], &mut want);
+    same(&got, &want)
+}
+
+/// Equal bits.
+fn same(got: &Sums, want: &Sums) -> bool {
+    let bits = |sums: &Sums, i: usize| Line::floats(sums.as_flattened())[i].to_bits();
+    (0..4 * LANES * LANES).all(|i| bits(got, i) == bits(want, i))
 }
 
 /// Whether this process may use tiles: asks the system, which says yes or no once and for all its threads.
