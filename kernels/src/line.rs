@@ -1,5 +1,6 @@
 //! The machine word of the engine: sixteen `f32`, on every machine.
 
+use crate::int8::Quad;
 use core::ops::{Deref, DerefMut};
 
 /// Lanes of the machine word.
@@ -24,6 +25,13 @@ impl Line {
         // SAFETY: `Line` is `repr(C)` around `[f32; 16]`: 64 bytes, no padding, and every
         // alignment of `Line` is one of `f32`. The length counts the same bytes.
         unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) }
+    }
+
+    /// The memory of quads of codes.
+    #[inline(always)]
+    pub(crate) const fn of_quads(quads: &[Quad]) -> &[Line] {
+        // SAFETY: a quad is 64 bytes, aligned as a line is, and a line takes any bits.
+        unsafe { core::slice::from_raw_parts(quads.as_ptr().cast(), quads.len()) }
     }
 
     /// The lines in the middle of `floats`, and what lies before and after them.

@@ -27,15 +27,6 @@ pub const BLOCK: usize = 32;
 #[repr(C, align(64))]
 pub struct Quad(pub [u8; 4 * LANES]);
 
-impl Quad {
-    /// The memory of blocks: eight lines each.
-    #[inline(always)]
-    pub(crate) const fn lines(blocks: &[Block8]) -> &[Line] {
-        // SAFETY: a quad is 64 bytes, aligned as a line is, and a line takes any bits.
-        unsafe { core::slice::from_raw_parts(blocks.as_ptr().cast(), 8 * blocks.len()) }
-    }
-}
-
 /// A block of eight bits.
 pub type Block8 = [Quad; 8];
 /// A block of four bits.

@@ -162,7 +162,8 @@ impl<T: Tiles<Quad>> Kernel for ExactPasses<'_, '_, T> {
         let panels = cols.div_ceil(LANES);
         for p in (0..panels).step_by(WIDE) {
             // Past the last panel and the last stripe the last again: those sums go nowhere.
-            let of_b = [p, (p + 1).min(panels - 1)].map(|p| Panel::new(Quad::lines(b.panel(p, &blocks))));
+            let of_b = [p, (p + 1).min(panels - 1)]
+                .map(|p| Panel::new(Line::of_quads(b.panel(p, &blocks).as_flattened())));
             for r in (0..rows).step_by(TALL) {
                 let mut sums = [NOTHING; 4];
                 for (i, &start) in of_rows[r..].iter().take(TALL).enumerate() {
