@@ -1,7 +1,7 @@
-//! What the program carries with it: a small model, pairs that it can learn from, a table of vectors of words, and a book
-//! about itself. The feature `builtin` leaves them out where it is not asked for.
+//! What the program carries with it: a small model, pairs that it can learn from, a table of vectors of words, kernels for
+//! a browser, and a book about itself. The feature `builtin` leaves them out where it is not asked for.
 //!
-//! `inside/README.md` and `table/README.md` say what they were made from, by which commands, and under which licence.
+//! `inside/README.md`, `table/README.md` and `browser/README.md` say what they were made from, by which commands, and under which licence.
 
 pub mod listing;
 
@@ -40,6 +40,9 @@ pub const TABLE: &[u8] = include_bytes!("table/model.safetensors");
 
 /// Their tokens, one a line: `vocab.txt`.
 pub const TABLE_TOKENS: &str = include_str!("table/vocab.txt");
+
+/// Kernels for a page, as WebAssembly: `browser/README.md` says how they are made.
+pub const BROWSER: &[u8] = include_bytes!("browser/kernels.wasm");
 
 /// README and what stands at the top of every file of the kernels, each with its path: lines are those of the files.
 /// `python3 src/assets/book/make.py` collects the latter.

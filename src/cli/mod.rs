@@ -17,6 +17,7 @@ use crate::{Error, sys};
 
 mod adapters;
 pub mod args;
+mod base64;
 mod bench;
 pub mod console;
 mod convert;

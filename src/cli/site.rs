@@ -1,5 +1,6 @@
 //! `samebits site`: the heads of the kernels' files, their loops and what was measured, as pages.
 
+mod browser;
 mod html;
 
 use std::fs;
@@ -34,8 +35,9 @@ pub const COMMAND: Command = Command {
     ],
     notes: "\
 A page for each file of the kernels, of what stands at its head; behind it, for the kernels of `samebits
-explain`, the inner loop of each instruction set and, with --record, what was measured. Light and dark, no
-scripts, nothing from elsewhere. OUT_DIR must not be there, or be empty.
+explain`, the inner loop of each instruction set and, with --record, what was measured. browser.html runs
+kernels as WebAssembly where it is read: the golden hashes, and the scalar tier's speed beside simd128's.
+Light and dark, nothing from elsewhere, no other scripts. OUT_DIR must not be there, or be empty.
 
 Examples:
   samebits site public
@@ -53,7 +55,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let book: Vec<(&str, &str)> = assets::book().filter(|(path, _)| path.starts_with(KERNELS_AT)).collect();
     let site = Site { book: &book, record: record.as_ref(), pictures: &pictures };
     atomic::folder(&out, |folder| site.write(folder))?;
-    writeln!(console, "{}: {} pages; begin with index.html", out.display(), book.len() + 1)?;
+    writeln!(console, "{}: {} pages; begin with index.html", out.display(), book.len() + 2)?;
     Ok(())
 }
 
@@ -85,6 +87,7 @@ impl Site<'_> {
             figures.push((name, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()));
         }
         put("index.html", self.index(&figures).as_bytes())?;
+        put(browser::NAME, browser::page().as_bytes())?;
         for (path, text) in self.book {
             put(&name_of(path), self.chapter(path, text).as_bytes())?;
         }
@@ -103,6 +106,8 @@ impl Site<'_> {
                 "<figure><img src=\"{file}\" alt=\"{name}\"><figcaption>{name}</figcaption></figure>\n"
             );
         }
+        let there = format!("<p><a href=\"{}\">The kernels in this browser</a>: ", browser::NAME);
+        body += &(there + "the same bits, and what SIMD gives.</p>\n");
         body += "<h2>Pages</h2>\n<ul class=\"pages\">\n";
         for (path, text) in self.book {
             let file = path.strip_prefix(KERNELS_AT).unwrap_or(path);

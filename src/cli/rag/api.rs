@@ -7,6 +7,7 @@ use super::ask::{self, Stages};
 use super::llm::Llm;
 use super::rerank::Second;
 use super::search;
+use crate::cli::base64::base64;
 use crate::io::json::{self, Value, Writer};
 use crate::pool::Pool;
 use crate::rag::index::{Mode, Query};
@@ -254,42 +255,5 @@ impl<'a> Asked<'a> {
             .and_then(|all| all.take(TEXTS + 1).map(Value::as_str).collect::<Option<Vec<_>>>());
         let count = |texts: &Vec<_>| (1..=TEXTS).contains(&texts.len());
         texts.filter(count).ok_or_else(|| wrong(format!("{key:?} is a string, or 1 to {TEXTS} strings")))
-    }
-}
-
-/// Base64 of RFC 4648, padded.
-fn base64(bytes: impl Iterator<Item = u8>) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bytes: Vec<u8> = bytes.collect();
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let mut word = [0; 4];
-        word[1..=group.len()].copy_from_slice(group);
-        let word = u32::from_be_bytes(word);
-        for i in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_of_rfc_4648() {
-        let cases = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-        ];
-        for (text, coded) in cases {
-            assert_eq!(base64(text.bytes()), coded, "{text:?}");
-        }
     }
 }
