@@ -12,7 +12,7 @@ use samebits::kernels::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use samebits::kernels::nf4::{self, RowNf4};
 use samebits::kernels::simd::fma;
 use samebits::kernels::view::{MatMut, MatRef};
-use samebits::nn::{Compute, Linear, Weight, input_gradient, products};
+use samebits::nn::{Compute, Linear, Weight, input_gradient, products, weight_gradient};
 use samebits::pool::Pool;
 use samebits::run::Run;
 
@@ -263,6 +263,34 @@ fn the_gradient_of_an_input_obeys_the_law() {
                 };
                 let want: Vec<f32> = (0..rows * k).map(law).collect();
                 assert_same(&dx, &want, format!("({n}, {k}), {accumulate:?}, {}", cpu.tier()));
+            }
+        }
+    }
+}
+
+/// dW = dyᵀ x in bf16: clause 10 with the rows as k, whichever of the two is packed.
+#[test]
+fn the_gradient_of_a_weight_obeys_the_law() {
+    for cpu in cpus() {
+        for (rows, n, k) in [(1, 1, 1), (33, 17, 40), (9, 70, 8), (300, 21, 33), (64, 40, 100)] {
+            let mut random = Random::new((rows + n) as u64);
+            let (mut x, dy, prior) = (random.normal(rows * k), random.normal(rows * n), random.normal(n * k));
+            x.iter_mut().step_by(5).for_each(|x| *x *= f64::exp2(-51.0) as f32);
+            let column = |all: &[f32], width: usize, c: usize| -> Vec<f32> {
+                all.iter().skip(c).step_by(width).copied().collect()
+            };
+            for (accumulate, threads) in [(Accumulate::Overwrite, 1), (Accumulate::Add, 3)] {
+                let pool = Pool::new(threads);
+                let (run, mut dw) = (Run::on(cpu, &pool), prior.clone());
+                let (x_view, dy_view) = (MatRef::new(&x, rows, k), MatRef::new(&dy, rows, n));
+                let to = MatMut::new(&mut dw, n, k);
+                weight_gradient(&run, Compute::Bf16, (x_view, dy_view), accumulate, to);
+                let law = |at: usize| {
+                    let start = if accumulate == Accumulate::Add { prior[at] } else { 0.0 };
+                    bf16_chain(&column(&dy, n, at / k), &column(&x, k, at % k), start)
+                };
+                let want: Vec<f32> = (0..n * k).map(law).collect();
+                assert_same(&dw, &want, format!("{rows} rows, ({n}, {k}), {accumulate:?}, {}", cpu.tier()));
             }
         }
     }

@@ -7,8 +7,8 @@ use samebits::kernels::gemm::Accumulate;
 use samebits::kernels::norm::{Gain, LayerNorm, NormBackward, RmsNorm, Stats};
 use samebits::kernels::view::{MatMut, MatRef};
 use samebits::nn::{
-    NormKind, Weight, bias_gradient, embedding_gradient, input_gradient, norm_gradient, norm_weight_gradient,
-    weight_gradient,
+    Compute, NormKind, Weight, bias_gradient, embedding_gradient, input_gradient, norm_gradient,
+    norm_weight_gradient, weight_gradient,
 };
 use samebits::pool::Pool;
 use samebits::run::Run;
@@ -52,7 +52,7 @@ fn gradients_of_parameters() {
     let (dy, x) = (MatRef::new(&dy, rows, n), MatRef::new(&x, rows, k));
     everywhere("dw", |run| {
         let mut dw = Random::new(5).normal(n * k);
-        weight_gradient(run, x, dy, Accumulate::Add, MatMut::new(&mut dw, n, k));
+        weight_gradient(run, Compute::F32, (x, dy), Accumulate::Add, MatMut::new(&mut dw, n, k));
         dw
     });
     everywhere("db", |run| {

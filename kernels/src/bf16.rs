@@ -27,7 +27,7 @@
 //! (`vdpbf16ps` flushes and rounds in its own way: it does not obey.)
 //!
 //! **Error.**  ≤ (min(k, 32)/2 + min(⌈k/32⌉, 8) + ⌈k/256⌉ + 2) u Σ|a||b| against the rounded inputs, u = 2⁻²⁴; rounding
-//! moves an element of A by 2⁻⁹ of it at most.
+//! moves an element of A by 2⁻⁸ of it at most.
 //! **Reference.**  Intel SDM, TDPBF16PS.  **Next.**  `gemm/`
 
 #![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
@@ -44,6 +44,7 @@ use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
 
+mod pack;
 mod tiles;
 
 /// Less than this in magnitude is 0: 2⁻⁵⁰.
@@ -245,10 +246,32 @@ impl Kernel for Prepare<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Prepare { a, room } = self;
-        for (r, row) in room.chunks_exact_mut(row_lines(a.cols())).take(a.rows()).enumerate() {
-            for (line, k) in row.iter_mut().zip((0..a.cols()).step_by(LANES)) {
-                let x = load_at(s, a, r, k..(k + LANES).min(a.cols()));
+        let (m, k, lines) = (a.rows(), a.cols(), row_lines(a.cols()));
+        if a.row_stride() == 1 && m > 1 {
+            return prepare_columns(s, a, room);
+        }
+        for (r, row) in room.chunks_exact_mut(lines).take(m).enumerate() {
+            for (line, at) in row.iter_mut().zip((0..k).step_by(LANES)) {
+                let x = load_at(s, a, r, at..(at + LANES).min(k));
                 s.store(line, rounded(s, x));
+            }
+        }
+    }
+}
+
+/// The same of a transposed matrix, whose columns lie in memory: sixteen by sixteen, transposed in registers.
+#[inline(always)]
+fn prepare_columns<S: Simd>(s: S, a: MatRef<'_>, room: &mut [Line]) {
+    let (m, k, lines, columns) = (a.rows(), a.cols(), row_lines(a.cols()), a.t());
+    for at in (0..k).step_by(LANES) {
+        for r in (0..m).step_by(LANES) {
+            let mut steps = [s.splat(0.0); LANES];
+            for (step, c) in steps.iter_mut().zip(at..k) {
+                *step = rounded(s, load_at(s, columns, c, r..(r + LANES).min(m)));
+            }
+            let rows = s.transpose(steps);
+            for (row, &x) in room[r * lines..].chunks_mut(lines).zip(&rows).take(m - r) {
+                s.store(&mut row[at / LANES], x);
             }
         }
     }
@@ -256,10 +279,18 @@ impl Kernel for Prepare<'_, '_> {
 
 /// To bfloat16, nearest even, and back; less than 2⁻⁵⁰ to +0.
 #[inline(always)]
-fn rounded<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let mut half = [0; LANES];
-    s.store_bf16(&mut half, x);
-    let x = s.load_bf16(&half);
+pub(crate) fn rounded<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let bits = s.bits(x);
+    let odd = s.and_i(s.shr::<16>(bits), s.splat_i(1));
+    let near = s.add_i(bits, s.add_i(odd, s.splat_i(0x7fff)));
+    let near = s.of_bits(s.and_i(near, s.splat_i(-0x1_0000)));
+    // A NaN stays the one that it is: its payload could be rounded away.
+    settled(s, s.select(s.is_nan(x), x, near))
+}
+
+/// What is less than 2⁻⁵⁰ to +0.
+#[inline(always)]
+pub(crate) fn settled<S: Simd>(s: S, x: S::F32) -> S::F32 {
     s.select(s.gt(s.splat(LEAST), s.abs(x)), s.splat(0.0), x)
 }
 

@@ -13,7 +13,7 @@ use crate::kernels::gemm::Accumulate;
 use crate::kernels::optim::AdamWOptions;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::model::{Decoder, Examples, Keep, Opening};
-use crate::nn::{Linear, input_gradient, weight_gradient};
+use crate::nn::{Compute, Linear, input_gradient, weight_gradient};
 use crate::peft::config::{AdapterConfig, Dora};
 use crate::peft::{LoraOptions, adapt};
 use crate::pool::Pool;
@@ -40,6 +40,8 @@ pub enum What {
 pub struct Plan {
     /// What is trained.
     pub what: What,
+    /// The class of products, of adapters f32 or bf16.
+    pub compute: Compute,
     /// Sequences of a step.
     pub batch: usize,
     /// Tokens of each.
@@ -75,6 +77,9 @@ pub fn measure(path: &Path, plan: &Plan, cpu: Cpu, pool: &Pool) -> Result<Measur
     let nf4 = (plan.what == What::Qlora).then_some(BLOCKSIZE);
     let mut model = Decoder::open_with(path, cpu, Opening { nf4, ..Opening::default() })?;
     prepare(&run, &mut model, plan.what)?;
+    if plan.compute != Compute::F32 {
+        model.set_compute(cpu, plan.compute)?;
+    }
     let adapted = |name: &str| plan.what == What::Full || name.contains(".lora_");
     let mut trainer = Trainer::new(model, training(plan), adapted)?;
     let mut random = Random::new(1);
@@ -207,7 +212,7 @@ impl Products {
             input_gradient(run, &layer.weight, dy, Accumulate::Overwrite, dx);
             if self.what == What::Full {
                 let dw = MatMut::new(&mut self.dw[..n * k], n, k);
-                weight_gradient(run, x, dy, Accumulate::Overwrite, dw);
+                weight_gradient(run, layer.weight.compute(), (x, dy), Accumulate::Overwrite, dw);
             }
         }
     }

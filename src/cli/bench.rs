@@ -92,7 +92,7 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "compute",
             takes: Takes::One("CLASS"),
-            help: "with --model: products in f32, bf16 or int8",
+            help: "with --model: products in f32, bf16 or int8; with --train f32 or bf16",
         },
         Flag {
             name: "seconds",

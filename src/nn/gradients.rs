@@ -8,11 +8,14 @@
 //! **Law.**  Clauses 1 and 9: no thread count changes a bit; batches of a multiple of 256 rows, accumulated, have the
 //! bits of one batch; a gradient over stored weights has the bits of the one over their decoded values.
 
-use super::product::Job;
+use super::compute::Compute;
+use super::product::{Cut, Job, run_all};
 use super::weight::Weight;
+use crate::kernels::LANES;
 use crate::kernels::attention::{AttentionBackward, Gradients, backward_scratch_len};
+use crate::kernels::bf16::{GemmBf16, PackedBf16};
 use crate::kernels::column_sum::ColumnSum;
-use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, LowRank, Strided};
+use crate::kernels::gemm::{Accumulate, Epilogue, GROUP, Gemm, LowRank, Strided, packed_len};
 use crate::kernels::norm::{LayerNorm, RmsNorm};
 use crate::kernels::norm::{NormBackward, NormWeights, Stats, layer_norm_backward, rms_norm_backward};
 use crate::kernels::scatter::ScatterAdd;
@@ -43,22 +46,52 @@ pub fn input_gradient_low_rank(
     w.multiply_turned(run, Job { x: dy, out: dx, accumulate, epilogue });
 }
 
-/// dW (out, in) = dyᵀ · x, or that added to dW; dy (rows, out), x (rows, in).
+/// dW (out, in) = dyᵀ · x, or that added to dW; dy (rows, out), x (rows, in); in the class of the layer's products, f32 or
+/// bf16 (clause 10 with the rows as k).
 ///
 /// # Panics
-/// Where the shapes disagree.
-pub fn weight_gradient(run: &Run<'_>, x: MatRef<'_>, dy: MatRef<'_>, accumulate: Accumulate, dw: MatMut<'_>) {
+/// Where the shapes disagree, or the class is int8.
+pub fn weight_gradient(
+    run: &Run<'_>,
+    compute: Compute,
+    (x, dy): (MatRef<'_>, MatRef<'_>),
+    accumulate: Accumulate,
+    dw: MatMut<'_>,
+) {
     /// Up to so many columns of x, those of a low rank, it is dWᵀ = xᵀ · dy that is computed, to the same bits: dy, the
     /// larger matrix, need not be turned then.
     const NARROW: usize = 64;
-    let cpu = run.cpu();
     let turned = x.cols() <= NARROW && x.cols() < dy.cols();
     let (a, b, c) = if turned { (x, dy, dw.t()) } else { (dy, x, dw) };
-    let job = Gemm { accumulate, ..Gemm::new(a.t(), Strided(b), c) };
-    run.pieces(job.pieces(), |piece, scratch| {
-        let need = piece.scratch_len();
-        piece.run(cpu, scratch.lines(need));
+    match compute {
+        Compute::F32 => {
+            let cpu = run.cpu();
+            let job = Gemm { accumulate, ..Gemm::new(a.t(), Strided(b), c) };
+            run.pieces(job.pieces(), |piece, scratch| {
+                let need = piece.scratch_len();
+                piece.run(cpu, scratch.lines(need));
+            });
+        }
+        Compute::Bf16 => multiply_rounded(run, (a, b), accumulate, c),
+        Compute::Int8 => panic!("products in int8 have no gradients"),
+    }
+}
+
+/// c (m, n) = aᵀ · b of bfloat16; a (rows, m), b (rows, n), which is packed first.
+fn multiply_rounded(run: &Run<'_>, (a, b): (MatRef<'_>, MatRef<'_>), accumulate: Accumulate, c: MatMut<'_>) {
+    /// Panels that one thread packs at a time.
+    const BAND: usize = 8;
+    let (cpu, rows, n) = (run.cpu(), b.rows(), b.cols());
+    let mut groups = run.bf16_groups(packed_len(rows, n));
+    let bands = groups.chunks_mut((BAND * rows.div_ceil(GROUP)).max(1)).enumerate();
+    run.pieces(bands, |(i, groups), _| {
+        let cols = i * BAND * LANES..n.min((i + 1) * BAND * LANES);
+        PackedBf16::pack_floats(cpu, b.sub(0..rows, cols), groups);
     });
+    let b = PackedBf16::new(&groups, rows, n);
+    let product = GemmBf16 { a: a.t(), b, c, accumulate, epilogue: Epilogue::NONE };
+    let pieces = if run.threads() == 1 { product.whole() } else { product.pieces() };
+    run_all(run, [Cut::InBf16(pieces)]);
 }
 
 /// db (out) = the sums of the columns of dy (rows, out), or those added to db.

@@ -13,7 +13,7 @@ use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::adapter::TableAdapter;
-use crate::nn::{Embedding, Scope, weight_gradient};
+use crate::nn::{Compute, Embedding, Scope, weight_gradient};
 use crate::run::Run;
 use crate::{Error, Result};
 use alloc::boxed::Box;
@@ -128,7 +128,7 @@ impl TableAdapter for TableAdapters {
         if let Some(db) = to.add(B) {
             let hidden = columns(layer, layer.scale, ids);
             let (hidden, db) = (MatRef::new(&hidden, rows, rank), MatMut::new(db, out_features, rank));
-            weight_gradient(run, hidden, dy, Accumulate::Add, db);
+            weight_gradient(run, Compute::F32, (hidden, dy), Accumulate::Add, db);
         }
         if let Some(da) = to.add(A) {
             let mut d = vec![0.0; rows * rank];

@@ -168,6 +168,12 @@ impl Bf16Group {
         // SAFETY: a group is 256 bytes of words, aligned as a line is, and a line takes any bits.
         unsafe { core::slice::from_raw_parts(groups.as_ptr().cast(), 4 * groups.len()) }
     }
+    /// Rows `2j` and `2j + 1`, of numbers that are bfloat16.
+    #[inline(always)]
+    pub(crate) fn put_pair<S: Simd>(&mut self, s: S, j: usize, even: S::F32, odd: S::F32) {
+        let pair = s.or_i(s.shr::<16>(s.bits(even)), s.and_i(s.bits(odd), s.splat_i(-0x1_0000)));
+        s.store_i(&mut self.0[j], pair);
+    }
     /// The element in row `i` < 8 and column `lane` < 16.
     pub const fn get(&self, i: usize, lane: usize) -> Bf16 {
         Bf16((self.0[i / 2][lane] >> (i % 2 * 16)) as u16)

@@ -9,15 +9,14 @@ use crate::cli::{Args, Console, Failure, Progress};
 use crate::cpu;
 use crate::io::json::Writer;
 use crate::model::Keep;
+use crate::nn::Compute;
 use crate::pool::{MAX_THREADS, Pool};
 
 /// Turns after the two steps that warm up.
 const TURNS: usize = 5;
 
 pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
-    let others = [
-        "model", "shape", "weights", "csv", "svg", "seconds", "cold", "cache", "compute", "prompt", "tokens",
-    ];
+    let others = ["model", "shape", "weights", "csv", "svg", "seconds", "cold", "cache", "prompt", "tokens"];
     if let Some(other) = others.into_iter().find(|name| args.has(name)) {
         return Err(Failure::usage(format!("bench: --train and --{other} exclude each other"), None));
     }
@@ -32,10 +31,19 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
             return Err(Failure::usage(format!("bench: --method {other:?}: lora, qlora or full"), None));
         }
     };
+    let compute = args.compute()?;
+    if compute == Compute::Int8 || compute != Compute::F32 && what == What::Full {
+        let what = format!(
+            "bench: --train --compute {}: adapters learn in f32 or bf16, all weights in f32",
+            compute.name()
+        );
+        return Err(Failure::usage(what, None));
+    }
     let (cpu, _) = cpu::choose(args.text("tier")?)?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);
     let plan = Plan {
         what,
+        compute,
         batch: args.count("batch", 1..=1 << 16)?.unwrap_or(4),
         length: args.count("seq-len", 1..=1 << 20)?.unwrap_or(256),
         keep: if args.has("recompute") { Keep::Inputs } else { Keep::All },

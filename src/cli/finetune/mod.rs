@@ -163,8 +163,8 @@ The weights that come out have the same bits for any --threads, on every instruc
 for any --micro that is a multiple of 256 tokens. OUT is written whole or not at all, and must not exist yet.
 With --resume all other flags must be as they were.
 
---compute bf16 multiplies rows and the base's weights, forward and back, in bfloat16 with sums in f32; what
-learns stays f32. With qlora the weights are NF4's values, rounded.
+--compute bf16 multiplies rows and the base's weights, forward and back, in bfloat16 with sums in f32, and so
+makes the gradients of A and B; what learns stays f32. With qlora the weights are NF4's values, rounded.
 
 --report-memory prints the bytes of the buffers themselves and the most that the process ever had resident:
 its code, tokenizer, examples and the threads' scratch are in that besides. --recompute and --micro make
@@ -216,7 +216,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     finish(args, console, (&out, learner.result()), &judged)
 }
 
-/// `--compute`: the class of the base's products, forward and backward; adapters and weights that learn are f32.
+/// `--compute`: the class of the base's products, forward and backward, and of the gradients of A and B; what learns is f32.
 fn compute(args: &Args) -> Result<Compute, Failure> {
     let class = args.compute()?;
     if class == Compute::Int8 {

@@ -1,6 +1,6 @@
 //! The gradients of y = x Wᵀ + b:  dx = dy W,  dW = dyᵀ x,  db = Σ dy.
 //!
-//! **Law.** Clause 1: dx with the outputs as k, dW and db with the rows as k, so that batches of a multiple of 256
+//! **Law.** Clause 1, in bf16 clause 10: dx with the outputs as k, dW and db with the rows as k, so that batches of a multiple of 256
 //! rows, accumulated, have the bits of one.
 
 use super::{Linear, Product};
@@ -56,7 +56,8 @@ impl Linear {
         }
         input_gradient(run, &self.weight, dy, accumulate, dx);
         if let Some(dw) = to.add("weight") {
-            weight_gradient(run, x, dy, Accumulate::Add, MatMut::new(dw, out, inputs));
+            let dw = MatMut::new(dw, out, inputs);
+            weight_gradient(run, self.weight.compute(), (x, dy), Accumulate::Add, dw);
         }
         if let Some(db) = to.add("bias") {
             bias_gradient(run, dy, Accumulate::Add, db);

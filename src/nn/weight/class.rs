@@ -213,24 +213,13 @@ impl Class {
     pub(super) fn multiply_turned<'a>(&'a self, run: &Run<'_>, (n, k): (usize, usize), job: Job<'a>) {
         let Class::Bf16(groups) = self else { panic!("products in int8 have no gradients") };
         let mut turned = run.bf16_groups(packed_len(n, k));
-        let panels = turned.chunks_mut(n.div_ceil(GROUP).max(1)).enumerate();
-        run.pieces(panels, |(q, panel), _| turn(groups, (n, k), q, panel));
+        let (panels, cpu) = (turned.chunks_mut(n.div_ceil(GROUP).max(1)).enumerate(), run.cpu());
+        let packed = PackedBf16::new(groups, k, n);
+        run.pieces(panels, |(p, panel), _| packed.transposed_panel(cpu, p, panel));
         let Job { x: a, out: c, accumulate, epilogue } = job;
         let product = GemmBf16 { a, b: PackedBf16::new(&turned, n, k), c, accumulate, epilogue };
         let pieces = if run.threads() == 1 { product.whole() } else { product.pieces() };
         run_all(run, [Cut::InBf16(pieces)]);
-    }
-}
-
-/// Panel `q` of the transpose, inputs 16q to 16q + 15, outputs running down it, from panels of a weight (n, k).
-fn turn(groups: &[Bf16Group], (n, k): (usize, usize), q: usize, panel: &mut [Bf16Group]) {
-    let depth = k.div_ceil(GROUP);
-    panel.fill(Bf16::ZERO);
-    for input in q * LANES..k.min((q + 1) * LANES) {
-        for output in 0..n {
-            let x = groups[output / LANES * depth + input / GROUP].get(input % GROUP, output % LANES);
-            Bf16::put(&mut panel[output / GROUP], output % GROUP, input % LANES, x);
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::kernels::activation;
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
-use crate::nn::{Scope, bias_gradient, weight_gradient};
+use crate::nn::{Compute, Scope, bias_gradient, weight_gradient};
 use crate::peft::product;
 use crate::run::Run;
 use alloc::string::String;
@@ -56,7 +56,8 @@ impl AdapterLayer {
         let (x, e) = (MatRef::new(x, rows, n), MatRef::new(&e, rows, n));
         if let Some(dw) = to.add(UP) {
             let after = MatRef::new(after, rows, width);
-            weight_gradient(run, after, e, Accumulate::Add, MatMut::new(dw, n, width));
+            let dw = MatMut::new(dw, n, width);
+            weight_gradient(run, Compute::F32, (after, e), Accumulate::Add, dw);
         }
         if let Some(db) = to.add(UP_BIAS) {
             bias_gradient(run, e, Accumulate::Add, db);
@@ -68,7 +69,8 @@ impl AdapterLayer {
         activation::backward_in_place(cpu, self.activation, before, MatMut::new(&mut d, rows, width));
         let d = MatRef::new(&d, rows, width);
         if let Some(dw) = to.add(DOWN) {
-            weight_gradient(run, x, d, Accumulate::Add, MatMut::new(dw, width, n));
+            let dw = MatMut::new(dw, width, n);
+            weight_gradient(run, Compute::F32, (x, d), Accumulate::Add, dw);
         }
         if let Some(db) = to.add(DOWN_BIAS) {
             bias_gradient(run, d, Accumulate::Add, db);

@@ -6,7 +6,7 @@
 //!   DoRA   y = W x + b + (f − 1) ∘ W x' + f ∘ s B A x'     f = m / |V|, |V| taken for a constant
 //! ```
 //!
-//! **Law.** Clause 1 for every product; what goes through the base comes first, what goes through the adapter is added.
+//! **Law.** Clause 1 for every product, but dA and dB in the class of the base; what goes through the base comes first, what goes through the adapter is added.
 
 use super::adapters::{Entry, LoraAdapters};
 use crate::kernels::Line;
@@ -15,7 +15,8 @@ use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::adapter::{self, Adapter, AdapterCache, Training};
 use crate::nn::{
-    Linear, Room, Scope, add, bias_gradient, input_gradient, input_gradient_low_rank, weight_gradient,
+    Compute, Linear, Room, Scope, add, bias_gradient, input_gradient, input_gradient_low_rank,
+    weight_gradient,
 };
 use crate::peft::{Draw, LoraCache, LoraLayer, LoraShape, Packed, product, repeated};
 use crate::run::{Lent, Run};
@@ -92,7 +93,7 @@ impl Adapter for LoraAdapters {
         let [dropped, hidden, of_base, norms] = &cache.floats;
         let draw = self.draw(draw).filter(|_| layer.dropout > 0.0);
         let x = if draw.is_some() { dropped } else { x };
-        let pass = Back { run, layer, rows, x, hidden };
+        let pass = Back { run, compute: base.weight.compute(), layer, rows, x, hidden };
         let Some(factors) = factors else {
             let Some(draw) = draw else {
                 return pass.through_both((base, dy), to, (MatMut::new(dx, rows, k), accumulate));
@@ -176,6 +177,8 @@ fn fused(run: &Run<'_>, (base, layer): (&Linear, &LoraLayer), scale: f32, x: &[f
 /// What the gradients of one adapter are computed from.
 struct Back<'b, 'r> {
     run: &'b Run<'r>,
+    /// The class of the gradients of A and B: the base's.
+    compute: Compute,
     layer: &'b LoraLayer,
     rows: usize,
     /// (rows, in): what A was given.
@@ -187,7 +190,7 @@ struct Back<'b, 'r> {
 impl<'b> Back<'b, '_> {
     /// From the gradient of s B A x, (rows, out), to that of A x, (rows, rank): s Bᵀ dy; and those of A and B.
     fn inner(&self, dy: &[f32], to: &mut Scope<'_>) -> Lent<'b> {
-        let Back { run, layer, rows, x, hidden } = *self;
+        let Back { run, compute, layer, rows, x, hidden } = *self;
         let LoraShape { out_features: n, in_features: k, rank: r } = layer.shape();
         let dy = MatRef::new(dy, rows, n);
         let scale = |x: &mut [f32]| {
@@ -197,14 +200,15 @@ impl<'b> Back<'b, '_> {
             let mut scaled = run.floats(rows * r);
             scaled.copy_from_slice(hidden);
             scale(&mut scaled);
-            weight_gradient(run, MatRef::new(&scaled, rows, r), dy, Accumulate::Add, MatMut::new(db, n, r));
+            let (given, db) = ((MatRef::new(&scaled, rows, r), dy), MatMut::new(db, n, r));
+            weight_gradient(run, compute, given, Accumulate::Add, db);
         }
         let mut d = run.floats(rows * r);
         product(run, dy, layer.b(), MatMut::new(&mut d, rows, r), Accumulate::Overwrite);
         scale(&mut d);
         if let Some(da) = to.add(A) {
-            let (x, d) = (MatRef::new(x, rows, k), MatRef::new(&d, rows, r));
-            weight_gradient(run, x, d, Accumulate::Add, MatMut::new(da, r, k));
+            let (given, da) = ((MatRef::new(x, rows, k), MatRef::new(&d, rows, r)), MatMut::new(da, r, k));
+            weight_gradient(run, compute, given, Accumulate::Add, da);
         }
         d
     }
