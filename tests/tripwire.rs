@@ -21,7 +21,7 @@ fn floor(entry: &Entry) -> f64 {
         // Writing its output binds: the plain loop reaches a third of that.
         "nf4_dequantize" => 1.5,
         // Reading the cache of keys and values binds: no slower than the plain loop is all that can be asked.
-        "attention_decode" | "attention_decode_bf16" | "attention_decode_int8" => 1.0,
+        name if name.starts_with("attention_decode") => 1.0,
         // The tile of AVX2 is at two thirds of the multiply-adds (two chains, a shift and a mask for each word of B); the plain
         // loop, which widens nothing, at a fifth.
         "gemm_bf16" => 2.5,

@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput};
 use samebits::Cpu;
 use samebits::golden::Random;
 use samebits::kernels::Line;
-use samebits::kernels::attention::{Attention, Options, Pattern, attention, scratch_len};
+use samebits::kernels::attention::{Attention, Options, Pattern, Products, attention, scratch_len};
 use samebits::kernels::view::{HeadsMut, HeadsRef};
 use samebits::model::{CacheType, LayerCache};
 use samebits::nn::KeyValueStore;
@@ -14,17 +14,28 @@ type Shape = [usize; 5];
 
 /// `attention`: prefill in operations a second, decode in bytes of keys and values a second.
 pub fn benches(c: &mut Criterion) {
-    bench(c, "full", [8, 8, 2048, 2048, 64], CacheType::F32, Pattern::Full);
+    let exact = Products::F32;
+    bench(c, "full", [8, 8, 2048, 2048, 64], (CacheType::F32, exact), Pattern::Full);
+    for (name, shape) in [("causal", [8, 8, 2048, 2048, 64]), ("decode", [32, 32, 1, 4096, 128])] {
+        let of = (CacheType::Bf16, Products::Bf16);
+        bench(c, &format!("{name} bf16 products"), shape, of, Pattern::Causal);
+    }
     for kind in CacheType::ALL {
         let name =
             |name: &str| if kind == CacheType::F32 { name.into() } else { format!("{name} {}", kind.name()) };
-        bench(c, &name("causal"), [8, 8, 2048, 2048, 64], kind, Pattern::Causal);
-        bench(c, &name("decode"), [32, 32, 1, 4096, 128], kind, Pattern::Causal);
-        bench(c, &name("decode groups of 4"), [32, 8, 1, 4096, 128], kind, Pattern::Causal);
+        bench(c, &name("causal"), [8, 8, 2048, 2048, 64], (kind, exact), Pattern::Causal);
+        bench(c, &name("decode"), [32, 32, 1, 4096, 128], (kind, exact), Pattern::Causal);
+        bench(c, &name("decode groups of 4"), [32, 8, 1, 4096, 128], (kind, exact), Pattern::Causal);
     }
 }
 
-fn bench(c: &mut Criterion, name: &str, [h, kv, lq, lk, d]: Shape, kind: CacheType, pattern: Pattern) {
+fn bench(
+    c: &mut Criterion,
+    name: &str,
+    [h, kv, lq, lk, d]: Shape,
+    (kind, products): (CacheType, Products),
+    pattern: Pattern,
+) {
     let mut random = Random::new(1);
     let q = random.vec(h * lq * d);
     let mut cache = LayerCache::new(kind, kv, d, None, lk);
@@ -47,7 +58,7 @@ fn bench(c: &mut Criterion, name: &str, [h, kv, lq, lk, d]: Shape, kind: CacheTy
                     v: cache.values(),
                     out: HeadsMut::new(&mut out, [1, h, lq, d]),
                     lse: None,
-                    options: Options { pattern, ..Options::for_head_dim(d) },
+                    options: Options { pattern, products, ..Options::for_head_dim(d) },
                 };
                 attention(cpu, problem, &mut scratch);
             });

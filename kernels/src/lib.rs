@@ -32,7 +32,9 @@
 //!    ascending. Scatter-add in token order.
 //! 10. Two classes of their own, which a caller asks for by name. *bf16* products have the law that `tdpbf16ps`
 //!     obeys: k in groups of 32: an even FMA chain from +0, an odd one, their sum, added to that of the groups
-//!     before, from +0 in each block of 256; blocks as in clause 1; inputs below 2⁻⁵⁰ become 0. *Scaled int8*: k in
+//!     before, from +0 in each block of 256; blocks as in clause 1; inputs below 2⁻⁵⁰ become 0. *Attention* in bf16 has
+//!     q, k, p and v for inputs, of p · v the keys for k, counted in their block of 64; all else by clause 8, its l of
+//!     p before it is rounded. *Scaled int8*: k in
 //!     blocks of 32: exact sums of products of codes, each as `f32` joined with the product of the two scales
 //!     (rounded once) in one FMA chain over the eight blocks of 256; then as in clause 1.
 //!

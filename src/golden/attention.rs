@@ -4,8 +4,8 @@ use super::{Golden, Hash, Random};
 use crate::Cpu;
 use crate::kernels::Line;
 use crate::kernels::attention::{
-    Additive, Align, Attention, AttentionBackward, Gradients, Keep, Options, Pattern, Sequences, Span,
-    alibi_slopes, attention, attention_backward, backward_scratch_len, scratch_len,
+    Additive, Align, Attention, AttentionBackward, Gradients, Keep, Options, Pattern, Products, Sequences,
+    Span, alibi_slopes, attention, attention_backward, backward_scratch_len, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
 use crate::model::{CacheType, LayerCache};
@@ -49,6 +49,26 @@ pub const CASES: &[Golden] = &[
     },
     Golden { name: "attention/biases and masks", hash: 0x71e8d03f9040d114, run: biased },
     Golden {
+        name: "attention/bf16 products, full",
+        hash: 0xe043a44d9a3085dd,
+        run: |cpu| run(cpu, [4, 4, 70, 150, 32, 32], halves()),
+    },
+    Golden {
+        name: "attention/bf16 products, causal, groups",
+        hash: 0x72259253321b58f1,
+        run: |cpu| run(cpu, [6, 2, 40, 130, 21, 9], Options { pattern: Pattern::Causal, ..halves() }),
+    },
+    Golden {
+        name: "attention/bf16 products, decode, window",
+        hash: 0xd3c8765835bf56a9,
+        run: |cpu| run(cpu, [8, 2, 1, 333, 64, 80], Options { pattern: Pattern::Window(200), ..halves() }),
+    },
+    Golden {
+        name: "attention/bf16 products, biases and masks",
+        hash: 0x77f533cbe2739c2d,
+        run: |cpu| with_biases(cpu, halves(), run),
+    },
+    Golden {
         name: "attention/backward, groups",
         hash: 0x74d723fd12188742,
         run: |cpu| gradients(cpu, [6, 2, 70, 130, 21, 9], Options { pattern: Pattern::Causal, ..plain() }),
@@ -58,6 +78,10 @@ pub const CASES: &[Golden] = &[
 
 fn plain() -> Options<'static> {
     Options::new(0.25)
+}
+
+fn halves() -> Options<'static> {
+    Options { products: Products::Bf16, ..plain() }
 }
 
 /// heads, kv_heads, Lq, Lk, qk_dim, v_dim of two batch rows.
@@ -149,7 +173,7 @@ fn stored(cpu: Cpu, [h, kv, lq, lk, d]: [usize; 5], kind: CacheType) -> u64 {
 }
 
 /// Padding on the left and right, a keep mask, a bias, ALiBi, softcap and sinks.
-fn with_biases(cpu: Cpu, run: fn(Cpu, Sizes, Options<'_>) -> u64) -> u64 {
+fn with_biases(cpu: Cpu, plain: Options<'_>, run: fn(Cpu, Sizes, Options<'_>) -> u64) -> u64 {
     let (h, lq, lk) = (3, 30, 90);
     let mut random = Random::new(9);
     let keep: Vec<u8> = (0..lq * lk).map(|_| (random.below(9) != 0) as u8).collect();
@@ -169,15 +193,15 @@ fn with_biases(cpu: Cpu, run: fn(Cpu, Sizes, Options<'_>) -> u64) -> u64 {
         softcap: Some(3.0),
         alibi: Some(&slopes),
         sinks: Some(&sinks),
-        ..plain()
+        ..plain
     };
     run(cpu, [h, h, lq, lk, 16, 16], options)
 }
 
 fn biased(cpu: Cpu) -> u64 {
-    with_biases(cpu, run)
+    with_biases(cpu, plain(), run)
 }
 
 fn biased_gradients(cpu: Cpu) -> u64 {
-    with_biases(cpu, gradients)
+    with_biases(cpu, plain(), gradients)
 }

@@ -4,7 +4,8 @@
 use crate::array::{Array, Order};
 use crate::common::{Cpu, Random, Tier};
 use samebits::kernels::attention::{
-    Additive, Align, Attention, BLOCK, Keep, Options, Pattern, Sequences, Span, attention, scratch_len,
+    Additive, Align, Attention, BLOCK, Keep, Options, Pattern, Products, Sequences, Span, attention,
+    scratch_len,
 };
 use samebits::kernels::math;
 use samebits::kernels::simd::{Simd, fma};
@@ -26,6 +27,7 @@ pub struct Problem {
     pub k: Array,
     pub v: Array,
     pub out_order: Order,
+    pub products: Products,
     pub scale: f32,
     pub pattern: Pattern,
     pub align: Align,
@@ -63,6 +65,7 @@ impl Problem {
             k: Array::new([b, kv, lk, d], Order::Heads, &mut normal),
             v: Array::new([b, kv, lk, v_dim], Order::Heads, &mut normal),
             out_order: Order::Heads,
+            products: Products::F32,
             scale: Options::for_head_dim(d).scale,
             pattern: Pattern::Full,
             align: Align::BottomRight,
@@ -87,6 +90,7 @@ impl Problem {
             Tokens::Packed { queries, keys } => Sequences::Packed { queries, keys },
         };
         Options {
+            products: self.products,
             scale: self.scale,
             pattern: self.pattern,
             align: self.align,
@@ -137,13 +141,7 @@ impl Problem {
     /// The score of a key that a row sees, and the slope of the softcap.
     pub fn score(&self, row: &Row, q: &[f32], key: &Key) -> (f32, f32) {
         let kv_head = row.head / (self.q.shape[1] / self.k.shape[1]);
-        let mut total = 0.0f32;
-        for (block, q) in q.chunks(256).enumerate() {
-            let chain = q.iter().enumerate().fold(0.0, |chain, (c, &q)| {
-                fma(q, self.k.get(row.batch, kv_head, key.row, block * 256 + c), chain)
-            });
-            total += chain;
-        }
+        let total = self.product(q, &self.k.of_token(row.batch, kv_head, key.row));
         let (mut s, mut slope) = (total * self.scale, 1.0);
         if let Some(cap) = self.softcap {
             let t = tanh(s / cap);
@@ -153,6 +151,18 @@ impl Problem {
             s = fma(slopes[row.head], key.distance, s);
         }
         (if self.additive.is_some() { s + key.bias } else { s }, slope)
+    }
+
+    /// a · b of at most some thousands, in the class of the problem.
+    pub fn product(&self, a: &[f32], b: &[f32]) -> f32 {
+        let mut total = 0.0f32;
+        for (a, b) in a.chunks(256).zip(b.chunks(256)) {
+            total += match self.products {
+                Products::F32 => a.iter().zip(b).fold(0.0, |chain, (&a, &b)| fma(a, b, chain)),
+                Products::Bf16 => in_pairs(a, b),
+            };
+        }
+        total
     }
 
     /// Calls `f` with every row: its place in (batch, heads, Lq), and its keys: (row of k and v, the key's
@@ -254,6 +264,30 @@ fn max(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
+/// To bfloat16, nearest even, and back; less than 2⁻⁵⁰ to 0.
+pub fn rounded(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let near = f32::from_bits(bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000);
+    match x {
+        _ if x.is_nan() => x,
+        _ if near.abs() < 2f32.powi(-50) => 0.0,
+        _ => near,
+    }
+}
+
+/// A block of clause 10. (Products of two bfloat16 are exact: an addition rounds as often as a fused one.)
+fn in_pairs(a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = 0.0;
+    for (a, b) in a.chunks(32).zip(b.chunks(32)) {
+        let mut chains = [0.0f32; 2];
+        for (i, (&a, &b)) in a.iter().zip(b).enumerate() {
+            chains[i % 2] += rounded(a) * rounded(b);
+        }
+        sum += chains[0] + chains[1];
+    }
+    sum
+}
+
 /// Sixteen chains and the tree.
 fn sum(x: &[f32; BLOCK]) -> f32 {
     let mut chains = [0.0f32; 16];
@@ -278,7 +312,7 @@ struct State {
 
 impl State {
     /// One block: scores and values of 64 keys, `None` where masked or absent.
-    fn block(&mut self, scores: &[Option<f32>; BLOCK], value: impl Fn(usize, usize) -> f32) {
+    fn block(&mut self, of: &Problem, scores: &[Option<f32>; BLOCK], value: impl Fn(usize, usize) -> f32) {
         let old = self.m;
         self.m = scores.iter().flatten().fold(old, |m, &s| max(s, m));
         let base = if self.m == f32::NEG_INFINITY { 0.0 } else { self.m };
@@ -286,11 +320,8 @@ impl State {
         let p: [f32; BLOCK] = std::array::from_fn(|j| scores[j].map_or(0.0, |s| exp(s - base)));
         self.l = self.l * alpha + sum(&p);
         for (c, o) in self.o.iter_mut().enumerate() {
-            let mut chain = 0.0;
-            for j in 0..BLOCK {
-                chain = fma(p[j], if scores[j].is_some() { value(j, c) } else { 0.0 }, chain);
-            }
-            *o = fma(*o, alpha, chain);
+            let v = std::array::from_fn::<_, BLOCK, _>(|j| scores[j].map_or(0.0, |_| value(j, c)));
+            *o = fma(*o, alpha, of.product(&p, &v));
         }
     }
 }
@@ -311,12 +342,12 @@ pub fn twin(problem: &Problem) -> (Vec<f32>, Vec<f32>) {
                 let value = |j: usize, c: usize| {
                     problem.v.get(batch, kv_head, keys[j].as_ref().expect("seen").row, c)
                 };
-                state.block(&scores, value);
+                state.block(problem, &scores, value);
                 state.seen = true;
             }
         }
         if let Some(sinks) = &problem.sinks {
-            state.block(&std::array::from_fn(|j| (j == 0).then_some(sinks[row.head])), |_, _| 0.0);
+            state.block(problem, &std::array::from_fn(|j| (j == 0).then_some(sinks[row.head])), |_, _| 0.0);
         }
         let at = (batch * h + row.head) * lq + row.token;
         for (c, o) in state.o.iter().enumerate() {

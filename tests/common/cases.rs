@@ -8,8 +8,8 @@ use samebits::Cpu;
 use samebits::kernels::Line;
 use samebits::kernels::activation::{self, Activation, GatedInputs};
 use samebits::kernels::attention::{
-    Attention, AttentionBackward, Gradients, Options, Pattern, Stored, attention, attention_backward,
-    backward_scratch_len, scratch_len,
+    Attention, AttentionBackward, Gradients, Options, Pattern, Products, Stored, attention,
+    attention_backward, backward_scratch_len, scratch_len,
 };
 use samebits::kernels::bf16::{GemmBf16, PackedBf16};
 use samebits::kernels::column_sum::ColumnSum;
@@ -74,7 +74,7 @@ fn turn(pairing: Pairing, n: usize, at: &mut Guarded) -> Rope<'static> {
 }
 
 /// `lq` queries of dimension `d` over `n` keys, the last of which stands at the last key.
-fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
+fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], products: Products, at: &mut Guarded) {
     // Enough for d <= 8, checked by the kernel: on the stack, for a case allocates nothing.
     let mut scratch = [Line::ZERO; 1000];
     let problem = Attention {
@@ -83,7 +83,21 @@ fn attend(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
         v: HeadsRef::new(at.floats(n * d), [1, 1, n, d]).into(),
         out: HeadsMut::new(at.out(lq * d), [1, 1, lq, d]),
         lse: None,
-        options: Options { pattern: Pattern::Causal, ..Options::new(0.3) },
+        options: Options { products, pattern: Pattern::Causal, ..Options::new(0.3) },
+    };
+    attention(cpu, problem, &mut scratch[..scratch_len(d, d)]);
+}
+
+/// The same over a cache of half words.
+fn attend_halves(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
+    let mut scratch = [Line::ZERO; 6000];
+    let problem = Attention {
+        q: HeadsRef::new(at.floats(lq * d), [1, 1, lq, d]),
+        k: Stored::Bf16(HeadsRef::new(at.halves(n * d), [1, 1, n, d])),
+        v: Stored::Bf16(HeadsRef::new(at.halves(n * d), [1, 1, n, d])),
+        out: HeadsMut::new(at.out(lq * d), [1, 1, lq, d]),
+        lse: None,
+        options: Options { products: Products::Bf16, pattern: Pattern::Causal, ..Options::new(0.3) },
     };
     attention(cpu, problem, &mut scratch[..scratch_len(d, d)]);
 }
@@ -129,8 +143,12 @@ fn attend_backward(cpu: Cpu, [lq, n, d]: [usize; 3], at: &mut Guarded) {
 /// All of them, one line each.
 #[rustfmt::skip]
 pub const CASES: &[Case] = &[
-    ("attention/prefill", |cpu, n, at| attend(cpu, [9, n, 5], at)),
-    ("attention/decode", |cpu, n, at| attend(cpu, [1, n, 8], at)),
+    ("attention/prefill", |cpu, n, at| attend(cpu, [9, n, 5], Products::F32, at)),
+    ("attention/decode", |cpu, n, at| attend(cpu, [1, n, 8], Products::F32, at)),
+    ("attention/prefill, bf16", |cpu, n, at| attend(cpu, [9, n, 5], Products::Bf16, at)),
+    ("attention/decode, bf16", |cpu, n, at| attend(cpu, [1, n, 8], Products::Bf16, at)),
+    ("attention/prefill of halves", |cpu, n, at| attend_halves(cpu, [9, n, 7], at)),
+    ("attention/decode of halves", |cpu, n, at| attend_halves(cpu, [1, n, 32], at)),
     ("attention/prefill, stored", |cpu, n, at| attend_stored(cpu, [9, n, 5], at)),
     ("attention/decode, stored", |cpu, n, at| attend_stored(cpu, [1, n, 32], at)),
     ("int8/quantize", |cpu, n, at| at.out(1)[0] = int8::quantize(cpu, at.floats(n), at.out(n))),
@@ -144,6 +162,9 @@ pub const CASES: &[Case] = &[
     ("gemm_q8/NF4", |cpu, n, at| scaled_nf4(cpu, (2, 17, n / 32 * 32), at)),
     ("gemm_bf16/rows", |cpu, n, at| bf16_product(cpu, (5, 19, n), at)),
     ("gemm_bf16/columns", |cpu, n, at| bf16_product(cpu, (1, n, 8), at)),
+    ("gemm_bf16/steps of floats", |cpu, n, at| bf16_of_floats(cpu, (5, 19, n), at)),
+    ("gemm_bf16/rows of floats", |cpu, n, at| bf16_of_floats(cpu, (n, 5, 9), at)),
+    ("gemm_bf16/columns of floats", |cpu, n, at| bf16_of_floats(cpu, (2, n, 9), at)),
     ("dot", |cpu, n, at| at.out(1)[0] = dot(cpu, at.floats(n), at.floats(n))),
     ("dot_rows/1", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(n), 1, n), at.out(1))),
     ("dot_rows/21", |cpu, n, at| dot_rows(cpu, at.floats(n), MatRef::new(at.floats(21 * n), 21, n), at.out(21))),
@@ -319,6 +340,15 @@ fn bf16_product(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
     let b = MatRef::new(Bf16::slice(at.halves(k * n)), k, n);
     let b = PackedBf16::pack(cpu, b, at.out(gemm::packed_len(k, n)));
     let job = GemmBf16::new(MatRef::new(at.floats(m * k), m, k), b, MatMut::new(at.out(m * n), m, n));
+    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k)));
+}
+
+/// Aᵀ (m, k) · B, both floats whose rows lie in memory, and the first panel of Bᵀ.
+fn bf16_of_floats(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let b = MatRef::new(at.floats(k * n), k, n);
+    let b = PackedBf16::pack_floats(cpu, b, at.out(gemm::packed_len(k, n)));
+    b.transposed_panel(cpu, 0, at.out(n.div_ceil(gemm::GROUP)));
+    let job = GemmBf16::new(MatRef::new(at.floats(k * m), k, m).t(), b, MatMut::new(at.out(m * n), m, n));
     job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k)));
 }
 

@@ -19,11 +19,12 @@ mod ahead;
 mod scores;
 mod values;
 
+use super::class::{Bf16, Class, F32};
 use super::mask::{Kind, Visible};
 use super::rows::{Spare, carve, read};
 use super::softmax::{State, one_key, rescale};
 use super::stored::{Cells, StoredRows};
-use super::{Additive, BLOCK, Piece, ROWS, words};
+use super::{Additive, BLOCK, Piece, Products, ROWS, words};
 use crate::math::{exp::exp_nonpositive, tanh::tanh};
 use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
@@ -44,42 +45,48 @@ type Scores = [Line; BLOCK / LANES];
 
 /// See [`super::scratch_len`].
 pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
-    let a_row = words(qk_dim) + 2 * words(v_dim) + RUN * BLOCK / LANES;
+    let a_row = words(qk_dim) + 4 * words(v_dim) + RUN * BLOCK / LANES;
     Spare::len(qk_dim, v_dim) + MAX_ROWS * a_row
 }
 
 /// Runs `piece`: for values, rows × words as the registers hold.
 #[inline(always)]
 pub(super) fn decode<S: Simd>(s: S, piece: Piece<'_>, scratch: &mut [Line]) {
-    match (S::TILE, piece.rows()) {
-        ((_, 2), 1) => s.outline(Work::<1, 8> { piece, scratch }),
-        ((_, 2), _) => s.outline(Work::<4, 4> { piece, scratch }),
-        (_, 1) => s.outline(Work::<1, 4> { piece, scratch }),
-        _ => s.outline(Work::<4, 1> { piece, scratch }),
+    match (piece.options.products, S::TILE, piece.rows()) {
+        (Products::F32, (_, 2), 1) => s.outline(Work::<F32, 1, 8> { class: F32, piece, scratch }),
+        (Products::F32, (_, 2), _) => s.outline(Work::<F32, 4, 4> { class: F32, piece, scratch }),
+        (Products::F32, _, 1) => s.outline(Work::<F32, 1, 4> { class: F32, piece, scratch }),
+        (Products::F32, ..) => s.outline(Work::<F32, 4, 1> { class: F32, piece, scratch }),
+        (Products::Bf16, (_, 2), 1) => s.outline(Work::<Bf16, 1, 8> { class: Bf16, piece, scratch }),
+        (Products::Bf16, (_, 2), _) => s.outline(Work::<Bf16, 4, 2> { class: Bf16, piece, scratch }),
+        (Products::Bf16, _, 1) => s.outline(Work::<Bf16, 1, 2> { class: Bf16, piece, scratch }),
+        (Products::Bf16, ..) => s.outline(Work::<Bf16, 4, 1> { class: Bf16, piece, scratch }),
     }
 }
 
 /// `R` rows; values by tiles of all rows × `NV` words.
-struct Work<'a, 's, const R: usize, const NV: usize> {
+struct Work<'a, 's, C, const R: usize, const NV: usize> {
+    class: C,
     piece: Piece<'a>,
     scratch: &'s mut [Line],
 }
 
-impl<const R: usize, const NV: usize> Kernel for Work<'_, '_, R, NV> {
+impl<C: Class, const R: usize, const NV: usize> Kernel for Work<'_, '_, C, R, NV> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        Decode::<R>::run::<S, NV>(s, self.piece, self.scratch);
+        Decode::<C, R>::run::<S, NV>(s, self.class, self.piece, self.scratch);
     }
 }
 
 /// `R` rows, some of which may be none.
-struct Decode<'s, const R: usize> {
+struct Decode<'s, C, const R: usize> {
+    class: C,
     /// (R, qk_dim), padded to words
     q: &'s [Line],
     /// (R, v_dim), padded to words
     o: &'s mut [Line],
-    /// As many, while a block is added.
+    /// As many, while a block is added, and twice as many for its even and odd chains.
     sums: &'s mut [Line],
     /// Of the blocks of a run.
     scores: &'s mut [[Scores; R]],
@@ -101,19 +108,19 @@ struct Block<const R: usize> {
     any: u64,
 }
 
-impl<const R: usize> Decode<'_, R> {
+impl<C: Class, const R: usize> Decode<'_, C, R> {
     #[inline(always)]
-    fn run<S: Simd, const NV: usize>(s: S, mut piece: Piece<'_>, mut scratch: &mut [Line]) {
+    fn run<S: Simd, const NV: usize>(s: S, class: C, mut piece: Piece<'_>, mut scratch: &mut [Line]) {
         let (d, v_dim) = (piece.k.cols(), piece.v.cols());
         let scratch = &mut scratch;
         let mut spare = Spare::new(scratch, d, v_dim);
         let q = carve(scratch, R * words(d));
-        load(s, &piece, q);
+        load(s, class, &piece, q);
         let o = carve(scratch, R * words(v_dim));
         o.fill(Line::ZERO);
         let scores = carve(scratch, RUN * R * (BLOCK / LANES)).as_chunks_mut().0.as_chunks_mut().0;
-        let sums = carve(scratch, R * words(v_dim));
-        let mut rows = Decode::<R> { q, o, sums, scores, state: State::START };
+        let sums = carve(scratch, 3 * R * words(v_dim));
+        let mut rows = Decode::<C, R> { class, q, o, sums, scores, state: State::START };
         let visible = Visible::new(&piece);
         for first in visible.blocks().step_by(RUN) {
             let run = first..visible.blocks().end.min(first + RUN);
@@ -134,28 +141,30 @@ impl<const R: usize> Decode<'_, R> {
     #[inline(always)]
     fn read_keys<S: Simd>(&mut self, s: S, piece: &Piece<'_>, spare: &mut Spare<'_>, run: &Run<R>) {
         let ahead = &mut Ahead::new(&piece.k, run.whole.clone());
-        let (q, scale) = (self.q, piece.options.scale);
+        // What is not stored as products read it is made so first.
+        let exact = C::PRODUCTS == Products::F32;
+        let (class, q, scale) = (self.class, self.q, piece.options.scale);
         for block in run.blocks.iter().filter(|block| block.kind != Kind::Masked) {
             let (out, first) = (&mut self.scores[block.index], block.start);
             // What can be read where it lies; each `Score` is a function of its own, and so small.
             match piece.k {
                 _ if block.any != u64::MAX => {}
-                StoredRows::F32(k) if k.x.has_rows() => {
-                    s.outline(Score { q, k, first, ahead, block, scale, out });
+                StoredRows::F32(k) if k.x.has_rows() && exact => {
+                    s.outline(Score { class, q, k, first, ahead, block, scale, out });
                     continue;
                 }
                 StoredRows::Bf16(k) if k.in_place::<S>(2) => {
-                    s.outline(Score { q, k, first, ahead, block, scale, out });
+                    s.outline(Score { class, q, k, first, ahead, block, scale, out });
                     continue;
                 }
-                StoredRows::Int8(k) if k.in_place::<S>(4) => {
-                    s.outline(Score { q, k, first, ahead, block, scale, out });
+                StoredRows::Int8(k) if k.in_place::<S>(4) && exact => {
+                    s.outline(Score { class, q, k, first, ahead, block, scale, out });
                     continue;
                 }
                 _ => {}
             }
-            let k = Cells::plain(spare.keys(s, piece.k, (first, block.any)));
-            s.outline(Score { q, k, first: 0, ahead: &mut Ahead::none(), block, scale, out });
+            let k = Cells::plain(spare.keys(s, class, piece.k, (first, block.any)));
+            s.outline(Score { class, q, k, first: 0, ahead: &mut Ahead::none(), block, scale, out });
         }
     }
 
@@ -169,6 +178,7 @@ impl<const R: usize> Decode<'_, R> {
         run: &Run<R>,
     ) {
         let ahead = &mut Ahead::new(&piece.v, run.whole.clone());
+        let (class, exact) = (self.class, C::PRODUCTS == Products::F32);
         for block in run.blocks.iter().filter(|block| block.kind != Kind::Masked) {
             self.bias(s, piece, block);
             self.hide(s, block);
@@ -177,20 +187,20 @@ impl<const R: usize> Decode<'_, R> {
             let (whole, first) = (block.kind == Kind::Whole, block.start);
             match piece.v {
                 StoredRows::Bf16(v) if whole && v.in_place::<S>(1) => {
-                    s.outline(Values::<u16, R, NV> { o, sums, p, alpha, v, first, ahead });
+                    s.outline(Values::<C, u16, R, NV> { class, o, sums, p, alpha, v, first, ahead });
                     continue;
                 }
-                StoredRows::Int8(v) if whole && v.in_place::<S>(1) => {
-                    s.outline(Values::<i8, R, NV> { o, sums, p, alpha, v, first, ahead });
+                StoredRows::Int8(v) if whole && v.in_place::<S>(1) && exact => {
+                    s.outline(Values::<C, i8, R, NV> { class, o, sums, p, alpha, v, first, ahead });
                     continue;
                 }
                 _ => {}
             }
             let (v, first) = match piece.v {
-                StoredRows::F32(v) if !whole || v.x.has_rows() => (v, first),
-                _ => (Cells::plain(spare.values(s, piece.v, (first, block.any))), 0),
+                StoredRows::F32(v) if exact && (!whole || v.x.has_rows()) => (v, first),
+                _ => (Cells::plain(spare.values(s, class, piece.v, (first, block.any))), 0),
             };
-            let mut values = Values::<f32, R, NV> { o, sums, p, alpha, v, first, ahead };
+            let mut values = Values::<C, f32, R, NV> { class, o, sums, p, alpha, v, first, ahead };
             match block.kind {
                 Kind::Whole => s.outline(values),
                 _ => values.mixed(s, block),
@@ -261,7 +271,7 @@ impl<const R: usize> Decode<'_, R> {
             let mut chains = s.splat(0.0);
             for line in &mut scores[r] {
                 let weight = exp_nonpositive(s, s.sub(s.load(line), s.splat(base[r])));
-                s.store(line, weight);
+                s.store(line, self.class.operand(s, weight));
                 chains = s.add(chains, weight);
             }
             sums[r] = s.sum(chains);
@@ -298,13 +308,13 @@ impl<const R: usize> Decode<'_, R> {
 
 /// The rows of q, padded with zeros to words; zeros where there is no row.
 #[inline(always)]
-fn load<S: Simd>(s: S, piece: &Piece<'_>, q: &mut [Line]) {
+fn load<S: Simd, C: Class>(s: S, class: C, piece: &Piece<'_>, q: &mut [Line]) {
     q.fill(Line::ZERO);
     let width = words(piece.k.cols());
     for r in 0..piece.rows() {
         for w in 0..width {
             let word = read(s, piece.q.head(0, piece.local_head(r)), piece.query(r), w * LANES);
-            s.store(&mut q[r * width + w], word);
+            s.store(&mut q[r * width + w], class.operand(s, word));
         }
     }
 }

@@ -16,6 +16,9 @@
 //!   End: o ÷ l, or +0 where no key was allowed; log-sum-exp: m + ln l.
 //!   A NaN score makes its own p a NaN, and so l and o: `max` may drop it without harm.
 //!   K and V are read in the form in which they are stored ([`Stored`]): a component is decoded to one `f32` first.
+//!   With [`Products::Bf16`] q, k, v and then p are rounded to bfloat16, and q · k and p · v are made by clause 10
+//!   (`class.rs`); l is the sum of p as it was before. Rounding what is rounded changes nothing, so that caches of
+//!   bf16 and of f32 give the same bits.
 //!
 //! ```text
 //!   lanes are queries (prefill):                       lanes are keys, then components (decode):
@@ -31,7 +34,8 @@
 //! holds them, one float at a time. Rows of a piece are (query, head of the group), so that a group shares one
 //! pass over its keys.
 //!
-//! **Registers.**  the tiles of `tile.rs`: avx512 8 × 3 words · avx2, neon 5 × 1 words.
+//! **Registers.**  the tiles of `tile.rs`: avx512 8 × 3 words · avx2, neon 5 × 1 words; of bf16, two chains a sum,
+//!   avx512 4 × 3 · avx2, neon 3 × 1.
 //!
 //! **Cost.**  qk_dim + v_dim FMAs a score, 12 to 19 operations for its exp. Prefill is bound by FMAs (K and
 //!   V pass once for 48 rows), decode by reading K and V.
@@ -41,13 +45,16 @@
 //!   two thirds): the bytes fall to 1/2 and 1/4, but then shuffles and conversions bind.
 //!   **Scratch.**  [`scratch_len`] lines a thread.
 //!
-//! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs).
+//! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs); of
+//!   bf16, against the rounded q, k and v, (2⁻⁸ + 4u (1 + Gs)) Σ p|v| (tests/attention_bf16.rs).
 //!
 //! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
-//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.   **Next.**  `prefill.rs`, `tile.rs`, `decode.rs`, `stored.rs`.
+//!   A row without a key gives +0 as PyTorch's `_safe_softmax`.
+//! **Next.**  `prefill.rs`, `tile.rs`, `class.rs`, `decode.rs`, `stored.rs`.
 
 mod backward;
 mod bias;
+mod class;
 mod decode;
 mod mask;
 mod pieces;
@@ -101,9 +108,21 @@ pub struct Attention<'a> {
     pub options: Options<'a>,
 }
 
+/// What the products q · k and p · v are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Floats, by clause 1.
+    #[default]
+    F32,
+    /// q, k, p and v rounded to bfloat16, by clause 10. Scores, the softmax and all sums stay `f32`.
+    Bf16,
+}
+
 /// How scores are made and which keys count.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
+    /// What products are made of.
+    pub products: Products,
     /// What q · k is multiplied by.
     pub scale: f32,
     /// Keys that a query sees by position.
@@ -128,6 +147,7 @@ impl Options<'_> {
     /// Every query sees every key; no bias.
     pub const fn new(scale: f32) -> Self {
         Options {
+            products: Products::F32,
             scale,
             pattern: Pattern::Full,
             align: Align::BottomRight,

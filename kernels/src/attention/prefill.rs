@@ -8,11 +8,12 @@
 
 #![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
 
+use super::class::{Bf16, Class, F32};
 use super::mask::{Kind, Live, Visible};
 use super::rows::{Rows, Spare, carve, read};
 use super::softmax::{State, columns, one_key};
 use super::tile::{Mixed, mixed_values, score_tile, values};
-use super::{BLOCK, PANELS, Piece, ROWS, SCORES, bias};
+use super::{BLOCK, PANELS, Piece, Products, ROWS, SCORES, bias};
 use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
@@ -26,25 +27,35 @@ pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
 /// Runs `piece` with as many panels at a time as the tier's registers hold.
 #[inline(always)]
 pub(super) fn prefill<S: Simd>(s: S, piece: Piece<'_>, scratch: &mut [Line]) {
-    match (S::TILE, piece.rows().div_ceil(LANES)) {
-        ((_, 2), PANELS) => s.outline(Work::<8, PANELS> { piece, scratch }),
-        ((_, 2), _) => s.outline(Work::<8, 1> { piece, scratch }),
-        ((6.., _), _) => s.outline(Work::<5, 1> { piece, scratch }),
-        _ => s.outline(Work::<2, 1> { piece, scratch }),
+    match (piece.options.products, S::TILE, piece.rows().div_ceil(LANES)) {
+        (Products::F32, (_, 2), PANELS) => {
+            s.outline(Work::<F32, 8, PANELS> { class: F32, piece, scratch });
+        }
+        (Products::F32, (_, 2), _) => s.outline(Work::<F32, 8, 1> { class: F32, piece, scratch }),
+        (Products::F32, (6.., _), _) => s.outline(Work::<F32, 5, 1> { class: F32, piece, scratch }),
+        (Products::F32, ..) => s.outline(Work::<F32, 2, 1> { class: F32, piece, scratch }),
+        // Two chains for each sum: half the keys.
+        (Products::Bf16, (_, 2), PANELS) => {
+            s.outline(Work::<Bf16, 4, PANELS> { class: Bf16, piece, scratch });
+        }
+        (Products::Bf16, (_, 2), _) => s.outline(Work::<Bf16, 8, 1> { class: Bf16, piece, scratch }),
+        (Products::Bf16, (6.., _), _) => s.outline(Work::<Bf16, 3, 1> { class: Bf16, piece, scratch }),
+        (Products::Bf16, ..) => s.outline(Work::<Bf16, 1, 1> { class: Bf16, piece, scratch }),
     }
 }
 
 /// Tiles of `MR` keys or components × `NP` panels.
-struct Work<'a, 's, const MR: usize, const NP: usize> {
+struct Work<'a, 's, C, const MR: usize, const NP: usize> {
+    class: C,
     piece: Piece<'a>,
     scratch: &'s mut [Line],
 }
 
-impl<const MR: usize, const NP: usize> Kernel for Work<'_, '_, MR, NP> {
+impl<C: Class, const MR: usize, const NP: usize> Kernel for Work<'_, '_, C, MR, NP> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        groups::<S, MR, NP>(s, self.piece, self.scratch);
+        groups::<S, C, MR, NP>(s, self.class, self.piece, self.scratch);
     }
 }
 
@@ -72,7 +83,12 @@ struct Block<'k> {
 }
 
 #[inline(always)]
-fn groups<S: Simd, const MR: usize, const NP: usize>(s: S, piece: Piece<'_>, mut scratch: &mut [Line]) {
+fn groups<S: Simd, C: Class, const MR: usize, const NP: usize>(
+    s: S,
+    class: C,
+    piece: Piece<'_>,
+    mut scratch: &mut [Line],
+) {
     let (d, v_dim) = (piece.k.cols(), piece.v.cols());
     let scratch = &mut scratch;
     let mut spare = Spare::new(scratch, d, v_dim);
@@ -86,7 +102,7 @@ fn groups<S: Simd, const MR: usize, const NP: usize>(s: S, piece: Piece<'_>, mut
         })
     });
     for group in parts.iter_mut().flatten() {
-        group.load(s, &piece);
+        group.load(s, class, &piece);
     }
     let visible = Visible::new(&piece);
     let mut live = [0; ROWS];
@@ -98,11 +114,14 @@ fn groups<S: Simd, const MR: usize, const NP: usize>(s: S, piece: Piece<'_>, mut
             Kind::Mixed => live.iter().fold(0, |any, live| any | live),
         };
         let start = b * BLOCK;
-        let rows = spare.block(s, piece.k, piece.v, (start, any));
-        let keys = any.trailing_zeros() as usize..BLOCK - any.leading_zeros() as usize;
+        let rows = spare.block(s, class, piece.k, piece.v, (start, any));
+        let mut keys = any.trailing_zeros() as usize..BLOCK - any.leading_zeros() as usize;
+        if C::PRODUCTS == Products::Bf16 {
+            keys = keys.start / 2 * 2..keys.end.next_multiple_of(2);
+        }
         let block = Block { start, kind, live: &live, keys, rows: &rows };
         for group in parts.iter_mut().flatten() {
-            group.take::<S, MR>(s, &piece, &visible, &block, scores);
+            group.take::<S, C, MR>(s, class, (&piece, &visible), &block, scores);
         }
     }
     let mut piece = piece;
@@ -117,10 +136,27 @@ fn first_chunk<const NP: usize>(lines: &mut [Line]) -> &mut [[Line; NP]; SCORES]
     lines.as_chunks_mut().0.first_chunk_mut().expect("NP panels of the scores")
 }
 
+/// Makes the weights of some keys what products read.
+#[inline(always)]
+fn operands<S: Simd, C: Class, const NP: usize>(
+    s: S,
+    class: C,
+    weights: &mut [[Line; NP]; BLOCK],
+    keys: Range<usize>,
+) {
+    if C::PRODUCTS == Products::F32 {
+        return;
+    }
+    for line in weights[keys].iter_mut().flatten() {
+        let weight = class.operand(s, s.load(line));
+        s.store(line, weight);
+    }
+}
+
 impl<const NP: usize> Group<'_, NP> {
     /// Fills Qᵀ, and Oᵀ with +0. Lanes without a row hold zeros.
     #[inline(always)]
-    fn load<S: Simd>(&mut self, s: S, piece: &Piece<'_>) {
+    fn load<S: Simd, C: Class>(&mut self, s: S, class: C, piece: &Piece<'_>) {
         self.o.fill([Line::ZERO; NP]);
         for p in 0..NP {
             let first = (self.panel + p) * LANES;
@@ -128,7 +164,7 @@ impl<const NP: usize> Group<'_, NP> {
                 let mut rows = [s.splat(0.0); LANES];
                 for (row, r) in rows.iter_mut().zip(first..piece.rows()) {
                     let q = piece.q.head(0, piece.local_head(r));
-                    *row = read(s, q, piece.query(r), c * LANES);
+                    *row = class.operand(s, read(s, q, piece.query(r), c * LANES));
                 }
                 let columns = s.transpose(rows);
                 for (to, column) in to.iter_mut().zip(columns) {
@@ -140,11 +176,11 @@ impl<const NP: usize> Group<'_, NP> {
 
     /// One block of keys.
     #[inline(always)]
-    fn take<S: Simd, const MR: usize>(
+    fn take<S: Simd, C: Class, const MR: usize>(
         &mut self,
         s: S,
-        piece: &Piece<'_>,
-        visible: &Visible,
+        class: C,
+        (piece, visible): (&Piece<'_>, &Visible),
         block: &Block<'_>,
         scores: &mut [[Line; NP]; SCORES],
     ) {
@@ -152,7 +188,7 @@ impl<const NP: usize> Group<'_, NP> {
         for j in (block.keys.start / MR * MR..block.keys.end).step_by(MR) {
             let k: &[&[f32]; MR] = block.rows.k[j..].first_chunk().expect("zeros follow the keys");
             let out: &mut [[Line; NP]; MR] = scores[j..].first_chunk_mut().expect("as many scores");
-            score_tile(s, self.q, k, scale, out);
+            score_tile::<S, C, MR, NP>(s, self.q, k, scale, out);
         }
         let scores: &mut [[Line; NP]; BLOCK] = scores.first_chunk_mut().expect("64 of them");
         let lanes: [u64; NP] = from_fn(|p| visible.real >> ((self.panel + p) * LANES) & 0xffff);
@@ -162,7 +198,8 @@ impl<const NP: usize> Group<'_, NP> {
         bias::add(s, piece, (self.panel, block.start), scores);
         if block.kind == Kind::Whole {
             let alpha = columns(s, scores, &(0..BLOCK), &mut self.state);
-            values::<S, MR, NP>(s, self.o, &block.rows.v, scores, alpha);
+            operands(s, class, scores, 0..BLOCK);
+            values::<S, C, MR, NP>(s, self.o, &block.rows.v, scores, alpha);
             for (state, lanes) in self.state.iter_mut().zip(lanes) {
                 state.allowed |= lanes as u32;
             }
@@ -170,7 +207,8 @@ impl<const NP: usize> Group<'_, NP> {
             let mixed = Mixed::new(s, block.live, block.keys.clone(), self.panel);
             mixed.hide(s, scores);
             let alpha = columns(s, scores, &block.keys, &mut self.state);
-            mixed_values::<S, MR, NP>(s, self.o, &block.rows.v, scores, alpha, &mixed);
+            operands(s, class, scores, block.keys.clone());
+            mixed_values::<S, C, MR, NP>(s, self.o, &block.rows.v, scores, alpha, &mixed);
             for (state, seen) in self.state.iter_mut().zip(mixed.seen) {
                 state.allowed |= u32::from(seen);
             }

@@ -1,7 +1,8 @@
 //! How keys, values and queries are read: where they lie, if their components lie side by side.
 
+use super::class::{Class, F32};
 use super::stored::{Decode, StoredRows};
-use super::{BLOCK, words};
+use super::{BLOCK, Products, words};
 use crate::simd::Simd;
 use crate::view::MatRef;
 use crate::{LANES, Line};
@@ -44,15 +45,17 @@ impl<'s> Spare<'s> {
 
     /// The keys and values of the block from row `start` on; zeros where `any` has no bit and past 64.
     #[inline(always)]
-    pub(super) fn block<'b, S: Simd, const N: usize>(
+    pub(super) fn block<'b, S: Simd, C: Class, const N: usize>(
         &'b mut self,
         s: S,
+        class: C,
         k: StoredRows<'b>,
         v: StoredRows<'b>,
         (start, any): (usize, u64),
     ) -> Rows<'b, N> {
-        let k = rows(s, k, (start, any), self.zeros, self.k, 0);
-        Rows { k, v: rows(s, v, (start, any), self.zeros, self.v, MIN_VALUES) }
+        let block = (start, any);
+        let k = rows(s, class, k, block, (self.zeros, self.k, 0));
+        Rows { k, v: rows(s, class, v, block, (self.zeros, self.v, MIN_VALUES)) }
     }
 
     /// Both kinds of row as `block` reads values: `N` of each, of rows `start..` of `a` and `b`. Room for keys as wide
@@ -64,20 +67,32 @@ impl<'s> Spare<'s> {
         (a, b): (StoredRows<'b>, StoredRows<'b>),
         block: (usize, u64),
     ) -> [[&'b [f32]; N]; 2] {
-        let a = rows(s, a, block, self.zeros, self.k, MIN_VALUES);
-        [a, rows(s, b, block, self.zeros, self.v, MIN_VALUES)]
+        let a = rows(s, F32, a, block, (self.zeros, self.k, MIN_VALUES));
+        [a, rows(s, F32, b, block, (self.zeros, self.v, MIN_VALUES))]
     }
 
     /// The keys of the block from row `start` on that have a bit in `any`, side by side, others zeros.
     #[inline(always)]
-    pub(super) fn keys<S: Simd>(&mut self, s: S, k: StoredRows<'_>, block: (usize, u64)) -> MatRef<'_> {
-        copied(s, k, block, self.k, 0)
+    pub(super) fn keys<S: Simd, C: Class>(
+        &mut self,
+        s: S,
+        class: C,
+        k: StoredRows<'_>,
+        block: (usize, u64),
+    ) -> MatRef<'_> {
+        copied(s, class, k, block, (self.k, 0))
     }
 
     /// The same of values.
     #[inline(always)]
-    pub(super) fn values<S: Simd>(&mut self, s: S, v: StoredRows<'_>, block: (usize, u64)) -> MatRef<'_> {
-        copied(s, v, block, self.v, MIN_VALUES)
+    pub(super) fn values<S: Simd, C: Class>(
+        &mut self,
+        s: S,
+        class: C,
+        v: StoredRows<'_>,
+        block: (usize, u64),
+    ) -> MatRef<'_> {
+        copied(s, class, v, block, (self.v, MIN_VALUES))
     }
 }
 
@@ -92,20 +107,21 @@ pub(super) fn carve<'s>(scratch: &mut &'s mut [Line], n: usize) -> &'s mut [Line
     scratch.split_off_mut(..n).expect("scratch_len covers every part")
 }
 
-/// Rows `start..` of `x` where `any` has a bit: in place if they are floats, at least `least` of them side by side,
-/// else copied to `spare`. The others are `zeros`.
+/// Rows `start..` of `x` where `any` has a bit: in place if they are floats that are multiplied as such, at least `least`
+/// of them side by side, else copied to `spare`. The others are `zeros`.
 #[inline(always)]
-fn rows<'b, S: Simd, const N: usize>(
+fn rows<'b, S: Simd, C: Class, const N: usize>(
     s: S,
+    class: C,
     x: StoredRows<'b>,
     (start, any): (usize, u64),
-    zeros: &'b [f32],
-    spare: &'b mut [f32],
-    least: usize,
+    (zeros, spare, least): (&'b [f32], &'b mut [f32], usize),
 ) -> [&'b [f32]; N] {
-    let (x, start) = match x {
-        StoredRows::F32(cells) if cells.x.cols() >= least && cells.x.has_rows() => (cells.x, start),
-        _ => (copied(s, x, (start, any), spare, least), 0),
+    let (x, start) = match (C::PRODUCTS, x) {
+        (Products::F32, StoredRows::F32(cells)) if cells.x.cols() >= least && cells.x.has_rows() => {
+            (cells.x, start)
+        }
+        _ => (copied(s, class, x, (start, any), (spare, least)), 0),
     };
     let mut to = [&zeros[..x.cols()]; N];
     if any == u64::MAX {
@@ -120,19 +136,20 @@ fn rows<'b, S: Simd, const N: usize>(
     to
 }
 
-/// 64 rows `start..` of `x`, each padded to words and at least `least` floats; zeros where `any` has no bit.
+/// 64 rows `start..` of `x` as products of the class read them, each padded to words and at least `least` floats; zeros
+/// where `any` has no bit.
 #[inline(always)]
-fn copied<'b, S: Simd>(
+fn copied<'b, S: Simd, C: Class>(
     s: S,
+    class: C,
     x: StoredRows<'_>,
     block: (usize, u64),
-    spare: &'b mut [f32],
-    least: usize,
+    (spare, least): (&'b mut [f32], usize),
 ) -> MatRef<'b> {
     let width = words(x.cols().max(least)) * LANES;
     let spare = &mut spare[..BLOCK * width];
     let (start, any) = block;
-    s.outline(Decode { x, start, any, width, to: &mut *spare });
+    s.outline(Decode { class, x, start, any, width, to: &mut *spare });
     MatRef::new(spare, BLOCK, width)
 }
 

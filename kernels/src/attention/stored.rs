@@ -17,6 +17,7 @@
 
 #![allow(clippy::needless_range_loop)] // lanes are indices into several arrays at once
 
+use super::class::Class;
 use crate::simd::Simd;
 use crate::view::{HeadsRef, MatRef, Strip};
 use crate::{Kernel, LANES, Line, Plain};
@@ -178,6 +179,35 @@ pub(super) trait Element: Plain + Default {
     /// Component `p` of the `PER` that each 32 bits hold.
     fn split<S: Simd>(s: S, bits: S::I32, p: usize, scale: S::F32) -> S::F32;
 
+    /// The same for two chains of each row, the even components and the odd, of keys that are bfloat16 or were made it.
+    #[inline(always)]
+    fn fma_pairs<S: Simd, C: Class, const R: usize>(
+        (s, class): (S, C),
+        mut chains: [[[S::F32; 1]; R]; 2],
+        (keys, w): (&Strip<'_, LANES, Self>, usize),
+        q: [&[Line]; R],
+    ) -> [[[S::F32; 1]; R]; 2] {
+        let mut words = [s.splat(0.0); LANES];
+        for l in 0..LANES {
+            words[l] = s.of_bits(s.load_i(&keys.bits(l, w)));
+        }
+        let columns = s.transpose(words);
+        for i in 0..LANES {
+            let bits = s.bits(columns[i]);
+            for p in 0..Self::PER {
+                let (mut key, c) = (Self::split(s, bits, p, s.splat(1.0)), i * Self::PER + p);
+                if Self::PER > 1 {
+                    key = class.half(s, key);
+                }
+                for r in 0..R {
+                    let q = s.splat(q[r][c / LANES][c % LANES]);
+                    chains[c % 2][r][0] = s.fma(key, q, chains[c % 2][r][0]);
+                }
+            }
+        }
+        chains
+    }
+
     /// Line `w` (64 bytes) of sixteen keys: lane l of `acc[r]` goes on with `fma(key l, q[r], …)`, component by
     /// component. `scales` are one a lane, `q[r]` as many components as a line of a key has.
     #[inline(always)]
@@ -276,8 +306,10 @@ const fn place(p: usize, per: usize) -> usize {
     if cfg!(target_endian = "big") { per - 1 - p } else { p }
 }
 
-/// Rows `start..`, decoded to `to`, each padded with zeros to `width` floats; zeros where `any` has no bit.
-pub(super) struct Decode<'a> {
+/// Rows `start..`, decoded to `to` and made operands of the class, each padded with zeros to `width` floats; zeros where
+/// `any` has no bit.
+pub(super) struct Decode<'a, C> {
+    pub class: C,
     pub x: StoredRows<'a>,
     pub start: usize,
     pub any: u64,
@@ -285,7 +317,7 @@ pub(super) struct Decode<'a> {
     pub to: &'a mut [f32],
 }
 
-impl Kernel for Decode<'_> {
+impl<C: Class> Kernel for Decode<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -297,7 +329,7 @@ impl Kernel for Decode<'_> {
     }
 }
 
-impl Decode<'_> {
+impl<C: Class> Decode<'_, C> {
     #[inline(always)]
     fn rows<S: Simd, T: Element>(self, s: S, cells: Cells<'_, T>) {
         for (j, row) in self.to.chunks_exact_mut(self.width.max(1)).enumerate() {
@@ -305,7 +337,8 @@ impl Decode<'_> {
             let scale = if sees { cells.scale(self.start + j) } else { 0.0 };
             for (w, word) in row.as_chunks_mut().0.iter_mut().enumerate() {
                 if sees && w * LANES < cells.x.cols() {
-                    s.store(word, cells.read(s, self.start + j, w * LANES, scale));
+                    let x = cells.read(s, self.start + j, w * LANES, scale);
+                    s.store(word, if T::PER == 2 { self.class.half(s, x) } else { self.class.operand(s, x) });
                 } else {
                     s.store(word, s.splat(0.0));
                 }

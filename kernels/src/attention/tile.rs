@@ -10,6 +10,7 @@
 
 #![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
 
+use super::class::{Class, F32};
 use super::mask::Live;
 use super::{BLOCK, K_BLOCK};
 use crate::simd::Simd;
@@ -17,15 +18,31 @@ use crate::{Kernel, LANES, Line};
 use core::array::from_fn;
 use core::ops::Range;
 
-/// `MR` keys against `NP` panels: clause 1, then the scale.
+/// `MR` keys against `NP` panels: q · k, then the scale.
 #[inline(always)]
-pub(super) fn score_tile<S: Simd, const MR: usize, const NP: usize>(
+pub(super) fn score_tile<S: Simd, C: Class, const MR: usize, const NP: usize>(
     s: S,
     q: &[[Line; NP]],
     k: &[&[f32]; MR],
     scale: f32,
     out: &mut [[Line; NP]; MR],
 ) {
+    let sum = C::dots(s, q, k);
+    let scale = s.splat(scale);
+    for r in 0..MR {
+        for p in 0..NP {
+            s.store(&mut out[r][p], s.mul(sum[r][p], scale));
+        }
+    }
+}
+
+/// q · k of `MR` keys and `NP` panels by clause 1.
+#[inline(always)]
+pub(super) fn dots<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    q: &[[Line; NP]],
+    k: &[&[f32]; MR],
+) -> [[S::F32; NP]; MR] {
     let zero = s.splat(0.0);
     let mut sum = [[zero; NP]; MR];
     for (b, q) in q.chunks(K_BLOCK).enumerate() {
@@ -46,12 +63,7 @@ pub(super) fn score_tile<S: Simd, const MR: usize, const NP: usize>(
             }
         }
     }
-    let scale = s.splat(scale);
-    for r in 0..MR {
-        for p in 0..NP {
-            s.store(&mut out[r][p], s.mul(sum[r][p], scale));
-        }
-    }
+    sum
 }
 
 /// A block in which some row does not see some key.
@@ -77,6 +89,12 @@ impl<const NP: usize> Mixed<NP> {
             masks.iter().for_each(|mask| seen[p] |= mask[p]);
         }
         Mixed { keys, masks, seen }
+    }
+
+    /// The rows that see key `j`.
+    #[inline(always)]
+    pub(super) fn mask(&self, j: usize) -> &[u16; NP] {
+        &self.masks[j]
     }
 
     /// −∞ where a row does not see a key.
@@ -108,7 +126,7 @@ impl<const NP: usize> Mixed<NP> {
 
 /// o = α·o + the chain of p·v, where every row sees every key. `o` is (v_dim, lanes), `v` 64 rows.
 #[inline(always)]
-pub(super) fn values<S: Simd, const MR: usize, const NP: usize>(
+pub(super) fn values<S: Simd, C: Class, const MR: usize, const NP: usize>(
     s: S,
     o: &mut [[Line; NP]],
     v: &[&[f32]; BLOCK],
@@ -116,7 +134,7 @@ pub(super) fn values<S: Simd, const MR: usize, const NP: usize>(
     alpha: [S::F32; NP],
 ) {
     for (c, skip) in cuts::<MR>(o.len()) {
-        let acc = chains::<S, MR, NP>(s, v, weights, c);
+        let acc: [[S::F32; NP]; MR] = C::chains(s, v, weights, &(0..BLOCK), c);
         // Numbered, not iterated over: the sums never leave their registers.
         if let (0, Some(o)) = (skip, o[c..].first_chunk_mut::<MR>()) {
             for r in 0..MR {
@@ -142,7 +160,7 @@ pub(super) fn values<S: Simd, const MR: usize, const NP: usize>(
 /// The same where some row does not see some key: its p and v are +0 there, and a row that sees none keeps
 /// its o.
 #[inline(always)]
-pub(super) fn mixed_values<S: Simd, const MR: usize, const NP: usize>(
+pub(super) fn mixed_values<S: Simd, C: Class, const MR: usize, const NP: usize>(
     s: S,
     o: &mut [[Line; NP]],
     v: &[&[f32]; BLOCK],
@@ -156,7 +174,7 @@ pub(super) fn mixed_values<S: Simd, const MR: usize, const NP: usize>(
     for (c, skip) in cuts::<MR>(o.len()) {
         // With p = +0, a v that is not taken as +0 shows only where it is not finite, and in the sign of a
         // zero. So the plain chain stands where it has neither NaN nor zero.
-        let mut acc = chains::<S, MR, NP>(s, &v[keys.clone()], &weights[keys.clone()], c);
+        let mut acc: [[S::F32; NP]; MR] = C::chains(s, v, weights, &keys, c);
         let mut plain = seen;
         for r in 0..MR {
             for p in 0..NP {
@@ -164,7 +182,7 @@ pub(super) fn mixed_values<S: Simd, const MR: usize, const NP: usize>(
             }
         }
         if (0..NP).any(|p| s.mask_bits(plain[p]) != u32::from(mixed.seen[p])) {
-            acc = masked_chains::<S, MR, NP>(s, v, weights, c, mixed);
+            acc = C::masked_chains(s, v, weights, mixed, c);
         }
         let o = &mut o[c..];
         for r in 0..MR {
@@ -198,15 +216,15 @@ impl<const MR: usize, const NP: usize> Kernel for AddValues<'_, MR, NP> {
         let AddValues { o, v, weights, mixed } = self;
         let one = [s.splat(1.0); NP];
         match mixed {
-            None => values::<S, MR, NP>(s, o, v, weights, one),
-            Some(mixed) => mixed_values::<S, MR, NP>(s, o, v, weights, one, mixed),
+            None => values::<S, F32, MR, NP>(s, o, v, weights, one),
+            Some(mixed) => mixed_values::<S, F32, MR, NP>(s, o, v, weights, one, mixed),
         }
     }
 }
 
 /// Σ_j p[j] v[j][c..c + MR], j ascending from +0.
 #[inline(always)]
-fn chains<S: Simd, const MR: usize, const NP: usize>(
+pub(super) fn chains<S: Simd, const MR: usize, const NP: usize>(
     s: S,
     v: &[&[f32]],
     weights: &[[Line; NP]],
@@ -228,7 +246,7 @@ fn chains<S: Simd, const MR: usize, const NP: usize>(
 
 /// The same with v taken as +0 where a row does not see the key.
 #[inline(always)]
-fn masked_chains<S: Simd, const MR: usize, const NP: usize>(
+pub(super) fn masked_chains<S: Simd, const MR: usize, const NP: usize>(
     s: S,
     v: &[&[f32]; BLOCK],
     weights: &[[Line; NP]; BLOCK],
@@ -263,7 +281,7 @@ fn cuts<const MR: usize>(n: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// The words of `NP` lines. (Loops, not closures over words: one that is not inlined would be slow.)
 #[inline(always)]
-fn words_of<S: Simd, const NP: usize>(s: S, lines: &[Line; NP]) -> [S::F32; NP] {
+pub(super) fn words_of<S: Simd, const NP: usize>(s: S, lines: &[Line; NP]) -> [S::F32; NP] {
     let mut words = [s.splat(0.0); NP];
     for p in 0..NP {
         words[p] = s.load(&lines[p]);
@@ -273,7 +291,7 @@ fn words_of<S: Simd, const NP: usize>(s: S, lines: &[Line; NP]) -> [S::F32; NP] 
 
 /// The lanes of `NP` bit sets.
 #[inline(always)]
-fn masks_of<S: Simd, const NP: usize>(s: S, bits: &[u16; NP]) -> [S::Mask; NP] {
+pub(super) fn masks_of<S: Simd, const NP: usize>(s: S, bits: &[u16; NP]) -> [S::Mask; NP] {
     let mut masks = [s.mask_from_bits(0); NP];
     for p in 0..NP {
         masks[p] = s.mask_from_bits(u32::from(bits[p]));

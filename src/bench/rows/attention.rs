@@ -5,7 +5,7 @@ use crate::bench::memory::filled;
 use crate::bench::peak::Access;
 use crate::kernels::Line;
 use crate::kernels::attention::{
-    Attention, AttentionBackward, Options, Pattern, attention, backward_scratch_len, scratch_len,
+    Attention, AttentionBackward, Options, Pattern, Products, attention, backward_scratch_len, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
 
@@ -18,6 +18,17 @@ pub const FAMILY: &[Entry] = &[
         shapes: &[&[8, 512, 64], &[8, 2048, 64]],
         work: |d| work(d, 4.0 * (d[0] * d[1] * d[1]) as f64 * d[2] as f64),
         make: |d, i| State::body(d, d[1], Pattern::Full, i),
+    },
+    Entry {
+        name: "attention_products_bf16",
+        about: "the same, q, k, p and v rounded to bf16, sums in f32",
+        dims: "HEADSxTOKENSxDIM",
+        shapes: &[&[8, 512, 64], &[8, 2048, 64]],
+        work: |d| work(d, 4.0 * (d[0] * d[1] * d[1]) as f64 * d[2] as f64),
+        make: |d, i| {
+            let state = State { products: Products::Bf16, ..State::new(d, d[1], Pattern::Full, i) };
+            Body::new(state, State::ours, State::plain, |s| s.out.clone())
+        },
     },
     Entry {
         name: "attention_causal",
@@ -58,6 +69,7 @@ struct State {
     queries: usize,
     dim: usize,
     pattern: Pattern,
+    products: Products,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -65,16 +77,20 @@ struct State {
 }
 
 impl State {
-    fn body(d: &[usize], queries: usize, pattern: Pattern, inputs: &mut Inputs) -> Body {
+    fn new(d: &[usize], queries: usize, pattern: Pattern, inputs: &mut Inputs) -> State {
         let (heads, keys, dim) = (d[0], d[1], d[2]);
         let (q, k) = (inputs.normal(heads * queries * dim), inputs.normal(heads * keys * dim));
         let (v, out) = (inputs.normal(heads * keys * dim), filled(0.0, heads * queries * dim));
-        let state = State { heads, queries, dim, pattern, q, k, v, out };
+        State { heads, queries, dim, pattern, products: Products::F32, q, k, v, out }
+    }
+
+    fn body(d: &[usize], queries: usize, pattern: Pattern, inputs: &mut Inputs) -> Body {
+        let state = State::new(d, queries, pattern, inputs);
         Body::new(state, State::ours, State::plain, |s| s.out.clone())
     }
 
     fn problem(&mut self) -> Attention<'_> {
-        let &mut State { heads, queries, dim, pattern, ref q, ref k, ref v, ref mut out } = self;
+        let &mut State { heads, queries, dim, pattern, products, ref q, ref k, ref v, ref mut out } = self;
         let keys = k.len() / (heads * dim);
         let (few, many) = ([1, heads, queries, dim], [1, heads, keys, dim]);
         Attention {
@@ -83,7 +99,7 @@ impl State {
             v: HeadsRef::new(v, many).into(),
             out: HeadsMut::new(out, few),
             lse: None,
-            options: Options { pattern, ..Options::for_head_dim(dim) },
+            options: Options { pattern, products, ..Options::for_head_dim(dim) },
         }
     }
 
@@ -96,7 +112,7 @@ impl State {
 
     /// Query by query: scores, softmax, weighted sum of the values.
     fn plain(&mut self) {
-        let &mut State { heads, queries, dim, pattern, ref q, ref k, ref v, ref mut out } = self;
+        let &mut State { heads, queries, dim, pattern, ref q, ref k, ref v, ref mut out, .. } = self;
         let keys = k.len() / (heads * dim);
         let scale = 1.0 / (dim as f32).sqrt();
         let mut scores = vec![0.0; keys];
@@ -138,7 +154,8 @@ impl Back {
         let mut normal = || inputs.normal(heads * tokens * dim);
         let (q, k, v, d_out) = (normal(), normal(), normal(), normal());
         let out = filled(0.0, heads * tokens * dim);
-        let mut forward = State { heads, queries: tokens, dim, pattern: Pattern::Causal, q, k, v, out };
+        let (pattern, products) = (Pattern::Causal, Products::F32);
+        let mut forward = State { heads, queries: tokens, dim, pattern, products, q, k, v, out };
         let mut lse = filled(0.0, heads * tokens);
         let scratch = &mut vec![Line::ZERO; scratch_len(dim, dim)];
         let mut problem = forward.problem();

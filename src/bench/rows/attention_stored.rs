@@ -3,7 +3,7 @@
 use super::{Body, Entry, Inputs, Run, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
-use crate::kernels::attention::{Attention, Options, Pattern, Stored, scratch_len};
+use crate::kernels::attention::{Attention, Options, Pattern, Products, Stored, scratch_len};
 use crate::kernels::view::{HeadsMut, HeadsRef};
 use crate::kernels::{half, int8};
 
@@ -18,6 +18,18 @@ pub const FAMILY: &[Entry] = &[
         make: |d, i| {
             let (k, v) = (halves(d, i), halves(d, i));
             Body::new(State::new(d, k, v, i), State::ours, |s| s.plain(half::bf16_to_f32), |s| s.out.clone())
+        },
+    },
+    Entry {
+        name: "attention_decode_products_bf16",
+        about: "that with q and p rounded to bf16 too, sums in f32",
+        dims: "HEADSxKEYSxDIM",
+        shapes: &[&[32, 4096, 128], &[8, 256, 64]],
+        work: |d| work(d, 2 * d[2]),
+        make: |d, i| {
+            let (k, v) = (halves(d, i), halves(d, i));
+            let state = State { products: Products::Bf16, ..State::new(d, k, v, i) };
+            Body::new(state, State::ours, |s| s.plain(half::bf16_to_f32), |s| s.out.clone())
         },
     },
     Entry {
@@ -94,6 +106,7 @@ impl<T: Read> Half<T> {
 struct State<T> {
     heads: usize,
     dim: usize,
+    products: Products,
     q: Vec<f32>,
     k: Half<T>,
     v: Half<T>,
@@ -103,7 +116,8 @@ struct State<T> {
 impl<T: Read> State<T> {
     fn new(d: &[usize], k: Half<T>, v: Half<T>, inputs: &mut Inputs) -> State<T> {
         let (heads, dim) = (d[0], d[2]);
-        State { heads, dim, q: inputs.normal(heads * dim), k, v, out: filled(0.0, heads * dim) }
+        let (q, out) = (inputs.normal(heads * dim), filled(0.0, heads * dim));
+        State { heads, dim, products: Products::F32, q, k, v, out }
     }
 
     fn ours(&mut self, run: &Run<'_>) {
@@ -115,7 +129,11 @@ impl<T: Read> State<T> {
             v: self.v.view(many),
             out: HeadsMut::new(&mut self.out, few),
             lse: None,
-            options: Options { pattern: Pattern::Causal, ..Options::for_head_dim(dim) },
+            options: Options {
+                products: self.products,
+                pattern: Pattern::Causal,
+                ..Options::for_head_dim(dim)
+            },
         };
         run.pool.run(problem.pieces(), |piece, scratch| {
             piece.run(run.cpu, scratch.lines(scratch_len(dim, dim)));

@@ -32,9 +32,10 @@ mod queries;
 pub use keys::{KeyPiece, KeyPieces};
 pub use queries::{QueryPiece, QueryPieces};
 
+use super::class::F32;
 use super::rows::{Spare, value_width};
 use super::tile::score_tile;
-use super::{Attention, BLOCK, Options, PANELS, SCORES};
+use super::{Attention, BLOCK, Options, PANELS, Products, SCORES};
 use crate::math::exp::exp_nonpositive;
 use crate::math::tanh::tanh;
 use crate::simd::Simd;
@@ -57,7 +58,7 @@ pub struct AttentionBackward<'a> {
     pub lse: HeadsRef<'a>,
     /// (batch, heads, Lq, v_dim): the gradient of the result.
     pub d_out: HeadsRef<'a>,
-    /// Those of the forward pass.
+    /// Those of the forward pass, but that products are of floats.
     pub options: Options<'a>,
 }
 
@@ -148,6 +149,11 @@ impl<'a> AttentionBackward<'a> {
         let shapes = (self.out.shape(), self.d_out.shape(), self.lse.shape());
         let wanted = ([b, h, lq, v_dim], [b, h, lq, v_dim], [b, h, lq, 1]);
         assert!(shapes == wanted, "attention: out, d_out, lse of shapes {shapes:?}, wanted {wanted:?}");
+        let exact = self.options.products == Products::F32;
+        assert!(
+            exact,
+            "attention: gradients are made of floats: round q, k and v, and ask for Products::F32"
+        );
         let nothing = HeadsMut::strided(&mut [], 0, [0; 4], [0; 4]);
         let &AttentionBackward { q, k, v, options, .. } = self;
         Attention { q, k: k.into(), v: v.into(), out: nothing, lse: None, options }.check_inputs();
@@ -279,7 +285,7 @@ impl<const MR: usize, const NP: usize> Kernel for Product<'_, MR, NP> {
         for j in range.step_by(MR) {
             let rows: &[&[f32]; MR] = rows[j..].first_chunk().expect("zeros follow the rows");
             let out: &mut [[Line; NP]; MR] = out[j..].first_chunk_mut().expect("as many scores");
-            score_tile(s, lanes, rows, scale, out);
+            score_tile::<_, F32, _, _>(s, lanes, rows, scale, out);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Sixteen keys at a time against the rows: transposed in registers, decoded there if need be, clause 1.
 
+use super::super::class::{Class, GROUP, add_pair};
 use super::super::stored::{Cells, Element};
-use super::super::{BLOCK, K_BLOCK};
+use super::super::{BLOCK, K_BLOCK, Products};
 use super::{Ahead, Block, Scores};
 use crate::simd::{Floats, Simd};
 use crate::{Kernel, LANES, Line};
@@ -11,7 +12,8 @@ use core::array::from_fn;
 const STEP: usize = 4;
 
 /// q · k × scale of a block of keys.
-pub(super) struct Score<'a, 'x, T, const R: usize> {
+pub(super) struct Score<'a, 'x, C, T, const R: usize> {
+    pub class: C,
     /// (R, qk_dim), padded to words
     pub q: &'a [Line],
     /// The keys are its rows from `first` on.
@@ -24,7 +26,7 @@ pub(super) struct Score<'a, 'x, T, const R: usize> {
     pub out: &'a mut [Scores; R],
 }
 
-impl<T: Element, const R: usize> Kernel for Score<'_, '_, T, R> {
+impl<C: Class, T: Element, const R: usize> Kernel for Score<'_, '_, C, T, R> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
@@ -32,7 +34,10 @@ impl<T: Element, const R: usize> Kernel for Score<'_, '_, T, R> {
             if self.block.any >> at & 0xffff == 0 {
                 continue;
             }
-            let sum = self.sixteen(s, at);
+            let sum = match C::PRODUCTS {
+                Products::F32 => self.sixteen(s, at),
+                Products::Bf16 => self.sixteen_in_pairs(s, at),
+            };
             for r in 0..R {
                 s.store(&mut self.out[r][at / LANES], s.mul(sum[r], s.splat(self.scale)));
             }
@@ -40,7 +45,7 @@ impl<T: Element, const R: usize> Kernel for Score<'_, '_, T, R> {
     }
 }
 
-impl<T: Element, const R: usize> Score<'_, '_, T, R> {
+impl<C: Class, T: Element, const R: usize> Score<'_, '_, C, T, R> {
     /// q · k of sixteen keys of the block, from `at` on. The next sixteen are read meanwhile.
     #[inline(always)]
     fn sixteen<S: Simd>(&mut self, s: S, at: usize) -> [S::F32; R] {
@@ -66,6 +71,34 @@ impl<T: Element, const R: usize> Score<'_, '_, T, R> {
         }
         for r in 0..R {
             sum[r] = s.add(sum[r], acc[r]);
+        }
+        sum
+    }
+
+    /// The same by clause 10, of rows that are whole lines.
+    #[inline(always)]
+    fn sixteen_in_pairs<S: Simd>(&mut self, s: S, at: usize) -> [S::F32; R] {
+        let (q, width, rows) = (self.q, self.q.len() / R, self.k.x.strip::<LANES>(self.first + at));
+        let (next, whole) = (self.block.start + at + self.ahead.early(LANES), rows.byte_lines());
+        let zero = s.splat(0.0);
+        let (mut sum, mut acc, mut chains) = ([zero; R], [[zero; 1]; R], [[[zero; 1]; R]; 2]);
+        for w in 0..whole {
+            if w % STEP == 0 {
+                self.ahead.reach(next + w * LANES / whole);
+            }
+            let q: [&[Line]; R] = from_fn(|r| &q[r * width + w * T::PER..][..T::PER]);
+            chains = T::fma_pairs((s, self.class), chains, (&rows, w), q);
+            let done = (w + 1) * LANES * T::PER;
+            if done.is_multiple_of(GROUP) || w + 1 == whole {
+                add_pair(s, &mut acc, &chains);
+                chains = [[[zero; 1]; R]; 2];
+            }
+            if done.is_multiple_of(K_BLOCK) || w + 1 == whole {
+                for r in 0..R {
+                    sum[r] = s.add(sum[r], acc[r][0]);
+                }
+                acc = [[zero; 1]; R];
+            }
         }
         sum
     }

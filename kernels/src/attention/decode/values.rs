@@ -1,7 +1,8 @@
 //! Values: all rows × some words of components, 64 values deep.
 
-use super::super::BLOCK;
+use super::super::class::{Class, GROUP, add_pair};
 use super::super::stored::{Cells, Element};
+use super::super::{BLOCK, Products};
 use super::{Ahead, Block, Scores};
 use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
@@ -10,10 +11,11 @@ use crate::{Kernel, LANES, Line};
 const STEP: usize = 8;
 
 /// o = α·o + the chain of p·v over a block: by tiles of all rows × `NV` words where every row sees every key.
-pub(super) struct Values<'a, 'x, T, const R: usize, const NV: usize> {
+pub(super) struct Values<'a, 'x, C, T, const R: usize, const NV: usize> {
+    pub class: C,
     /// (R, v_dim), padded to words
     pub o: &'a mut [Line],
-    /// Chains, as many.
+    /// Chains: as many, and twice as many for even and odd ones.
     pub sums: &'a mut [Line],
     /// p of the block.
     pub p: &'a [Scores; R],
@@ -25,11 +27,14 @@ pub(super) struct Values<'a, 'x, T, const R: usize, const NV: usize> {
     pub ahead: &'a mut Ahead<'x>,
 }
 
-impl<T: Element, const R: usize, const NV: usize> Kernel for Values<'_, '_, T, R, NV> {
+impl<C: Class, T: Element, const R: usize, const NV: usize> Kernel for Values<'_, '_, C, T, R, NV> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (width, whole) = (self.o.len() / R, self.v.x.cols() / LANES);
+        if C::PRODUCTS == Products::Bf16 {
+            return self.pairs(s);
+        }
         if R == 1 && (whole > NV || T::PER > 1) {
             self.stream(s);
         } else {
@@ -53,7 +58,7 @@ impl<T: Element, const R: usize, const NV: usize> Kernel for Values<'_, '_, T, R
     }
 }
 
-impl<T: Element, const R: usize, const NV: usize> Values<'_, '_, T, R, NV> {
+impl<C: Class, T: Element, const R: usize, const NV: usize> Values<'_, '_, C, T, R, NV> {
     /// `N` words from `w` on, their chains in registers. Returns `N`.
     #[inline(always)]
     fn tile<S: Simd, const N: usize>(&mut self, s: S, w: usize) -> usize {
@@ -79,12 +84,102 @@ impl<T: Element, const R: usize, const NV: usize> Values<'_, '_, T, R, NV> {
         self.add(s, acc, 0)
     }
 
+    /// All words by clause 10: rows are whole lines.
+    #[inline(always)]
+    fn pairs<S: Simd>(&mut self, s: S) {
+        if R == 1 && T::PER > 1 {
+            return self.stream_of_pairs(s);
+        }
+        let (mut w, width) = (0, self.o.len() / R);
+        while w < width {
+            w += match width - w {
+                8.. if NV >= 8 => self.tile_of_pairs::<S, 8>(s, w),
+                4.. if NV >= 4 => self.tile_of_pairs::<S, 4>(s, w),
+                2.. if NV >= 2 => self.tile_of_pairs::<S, 2>(s, w),
+                _ => self.tile_of_pairs::<S, 1>(s, w),
+            };
+        }
+    }
+
+    /// `N` words from `w` on, their even and odd chains in registers. Returns `N`.
+    #[inline(always)]
+    fn tile_of_pairs<S: Simd, const N: usize>(&mut self, s: S, w: usize) -> usize {
+        let (p, v, zero) = (self.p, self.v.x.strip::<BLOCK>(self.first), s.splat(0.0));
+        let mut acc = [[zero; N]; R];
+        for first in (0..BLOCK).step_by(GROUP) {
+            let mut chains = [[[zero; N]; R]; 2];
+            for first in (first..first + GROUP).step_by(STEP) {
+                if w == 0 {
+                    self.ahead.reach(self.first + first + self.ahead.early(STEP));
+                }
+                // Named, not numbered by j: chains that the compiler cannot tell apart stay in memory.
+                let [even, odd] = &mut chains;
+                for j in (first..first + STEP).step_by(2) {
+                    self.row(s, p, (v.row(j, w), j), even);
+                    self.row(s, p, (v.row(j + 1, w), j + 1), odd);
+                }
+            }
+            add_pair(s, &mut acc, &chains);
+        }
+        self.add(s, acc, w)
+    }
+
+    /// The same by one load, the chains in the first-level cache: see [`Values::stream`].
+    #[inline(always)]
+    fn stream_of_pairs<S: Simd>(&mut self, s: S) {
+        let (p, v, width) = (self.p, self.v.x.strip::<BLOCK>(self.first), self.o.len() / R);
+        let (before, chains) = self.sums.split_at_mut(R * width);
+        let one = s.splat(1.0);
+        before.fill(Line::ZERO);
+        for first in (0..BLOCK).step_by(GROUP) {
+            chains.fill(Line::ZERO);
+            for j in first..first + GROUP {
+                let weight = s.splat(p[0][j / LANES][j % LANES]);
+                let chain = &mut chains[j % 2 * width..][..width];
+                for (w, sum) in chain.iter_mut().enumerate() {
+                    let [value] = v.row(j, w);
+                    let value = self.class.half(s, T::decode(s, value, one));
+                    let chain = s.fma(weight, value, s.load(sum));
+                    s.store(sum, chain);
+                }
+            }
+            let (even, odd) = chains.split_at(width);
+            for ((sum, even), odd) in before.iter_mut().zip(even).zip(odd) {
+                let both = s.add(s.load(even), s.load(odd));
+                let so_far = s.add(s.load(sum), both);
+                s.store(sum, so_far);
+            }
+        }
+        for w in 0..width {
+            let mut acc = [[s.splat(0.0); 1]; R];
+            acc[0][0] = s.load(&self.sums[w]);
+            self.add(s, acc, w);
+        }
+    }
+
+    /// One step of a chain: value `j`, `N` words.
+    #[inline(always)]
+    fn row<S: Simd, const N: usize>(
+        &self,
+        s: S,
+        p: &[Scores; R],
+        (v, j): (&[[T; LANES]; N], usize),
+        chain: &mut [[S::F32; N]; R],
+    ) {
+        for n in 0..N {
+            let value = self.class.half(s, T::decode(s, &v[n], s.splat(1.0)));
+            for r in 0..R {
+                chain[r][n] = s.fma(s.splat(p[r][j / LANES][j % LANES]), value, chain[r][n]);
+            }
+        }
+    }
+
     /// All whole words, their chains in the first-level cache: one load reads all values in the order in which
     /// they lie.
     #[inline(always)]
     fn stream<S: Simd>(&mut self, s: S) {
         let (p, v, width) = (self.p, self.v.x.strip::<BLOCK>(self.first), self.o.len() / R);
-        self.sums.fill(Line::ZERO);
+        self.sums[..R * width].fill(Line::ZERO);
         for j in 0..BLOCK {
             let mut weight = [s.splat(0.0); R];
             for r in 0..R {
@@ -151,6 +246,10 @@ impl<T: Element, const R: usize, const NV: usize> Values<'_, '_, T, R, NV> {
         let (width, zero) = (self.o.len() / R, s.splat(0.0));
         for r in (0..R).filter(|&r| block.live[r] != 0) {
             for w in 0..width {
+                if C::PRODUCTS == Products::Bf16 {
+                    self.mixed_pairs(s, block.live[r], (r, w));
+                    continue;
+                }
                 let mut acc = zero;
                 for j in 0..BLOCK {
                     acc = if block.live[r] >> j & 1 == 1 {
@@ -165,6 +264,25 @@ impl<T: Element, const R: usize, const NV: usize> Values<'_, '_, T, R, NV> {
                 s.store(o, new);
             }
         }
+    }
+}
+
+/// By clause 10, where a key that row `r` does not see changes no chain.
+impl<C: Class, T: Element, const R: usize, const NV: usize> Values<'_, '_, C, T, R, NV> {
+    #[inline(always)]
+    fn mixed_pairs<S: Simd>(&mut self, s: S, live: u64, (r, w): (usize, usize)) {
+        let mut acc = [[s.splat(0.0)]];
+        for first in (0..BLOCK).step_by(GROUP) {
+            let mut chains = [[[s.splat(0.0)]]; 2];
+            for j in (first..first + GROUP).filter(|j| live >> j & 1 == 1) {
+                let weight = s.splat(self.p[r][j / LANES][j % LANES]);
+                chains[j % 2][0][0] = s.fma(weight, self.read(s, j, w), chains[j % 2][0][0]);
+            }
+            add_pair(s, &mut acc, &chains);
+        }
+        let o = &mut self.o[r * (self.o.len() / R) + w];
+        let new = s.fma(s.load(o), s.splat(self.alpha[r]), acc[0][0]);
+        s.store(o, new);
     }
 }
 
