@@ -3,8 +3,11 @@
 mod common;
 use common::*;
 use samebits::kernels::half::{f16_to_f32, f32_to_f16};
+use samebits::kernels::int8::{Codes as _, Eight};
 use samebits::kernels::nf4::LEVELS;
-use samebits::kernels::search::{Code, Codes, FloatRows, QueryCodes, Which, dots, mean_magnitude, pack_bits};
+use samebits::kernels::search::{
+    Asked, Code, Codes, FloatRows, QueryCodes, Screen, Which, dots, mean_magnitude, pack_bits,
+};
 use samebits::kernels::simd::{fma, tree};
 use samebits::kernels::{Line, int8};
 
@@ -197,4 +200,93 @@ fn the_longest_rows_do_not_overflow() {
 #[should_panic(expected = "output of 3 elements, 2 queries and 2 rows")]
 fn outputs_must_fit() {
     dots(cpus()[0], FloatRows::F32(&[1.0; 4]), Which::From(0, 2), (&[1.0; 4], 2), &mut [0.0; 3]);
+}
+
+/// What a screen lets through of all pairs, as (row, query).
+fn sifted(
+    cpu: Cpu,
+    (rows, which): (FloatRows<'_>, Which<'_>),
+    (queries, k): (&[f32], usize),
+    asked: Asked<'_>,
+) -> Vec<(usize, usize)> {
+    let m = queries.len() / k;
+    let mut blocks = vec![Eight::EMPTY; Screen::blocks_len(m, k)];
+    let mut bounds = vec![[Line::ZERO; 3]; Screen::bounds_len(m)];
+    Screen::fill(cpu, (queries, k), &mut vec![0; m * k], (&mut blocks, &mut bounds));
+    let mut scratch = vec![Line([f32::NAN; 16]); Screen::scratch_len(m, k)];
+    let mut found = vec![0; which.len() * m];
+    let screen = Screen::new((m, k), &blocks, &bounds);
+    let count = screen.sift(cpu, (rows, which), asked, &mut scratch, &mut found);
+    found[..count].iter().map(|&pair| (pair as usize / m, pair as usize % m)).collect()
+}
+
+/// Rows of `k` that are hard to code: one large element, sizes at both ends of the range, zeros, all alike.
+fn hard(draw: &mut Random, n: usize, k: usize) -> Vec<f32> {
+    let sizes = [1.0, 1e-3, 1e15, 3e-20, 1e-30, 1e-38, 0.0, 1.0];
+    let row = |draw: &mut Random, r: usize| {
+        let mut x: Vec<f32> = draw.normal(k).iter().map(|x| x * sizes[r % 8]).collect();
+        match r % 5 {
+            1 => x[draw.below(k)] *= 300.0,
+            2 => x.fill(sizes[r % 8]),
+            3 => x.iter_mut().step_by(2).for_each(|x| *x = 0.0),
+            _ => {}
+        }
+        x
+    };
+    (0..n).flat_map(|r| row(draw, r)).collect()
+}
+
+/// Of each pair just its dot is asked: it must be let through.
+#[test]
+fn a_screen_never_holds_back_a_pair_that_reaches_what_is_asked() {
+    let draw = &mut Random::new(11);
+    for (k, m) in [(1, 1), (3, 17), (16, 5), (31, 33), (67, 16), (384, 20), (1100, 3)] {
+        let n = if slow() { 20 } else { 40 };
+        let (rows, queries) = (hard(draw, n, k), hard(draw, m, k));
+        let halves: Vec<u16> = rows.iter().map(|&x| f32_to_f16(x.clamp(-6e4, 6e4))).collect();
+        let some: Vec<u32> = (0..n).map(|i| ((i * 7) % n) as u32).collect();
+        for cpu in variants() {
+            for stored in [FloatRows::F32(&rows), FloatRows::F16(&halves)] {
+                for i in 0..n {
+                    let mut least = vec![0.0; m];
+                    dots(cpu, stored, Which::At(&some[i..=i]), (&queries, k), &mut least);
+                    let asked = Asked { least: &least, squares: &[] };
+                    let found = sifted(cpu, (stored, Which::At(&some[i..=i])), (&queries, k), asked);
+                    assert_eq!(found.len(), m, "{cpu:?} k {k} row {}: {found:?} of {m}", some[i]);
+                }
+            }
+        }
+    }
+}
+
+/// Every tier lets the same pairs through, and few of them; squares, and what is no number, as the header says.
+#[test]
+fn a_screen_lets_little_through() {
+    let draw = &mut Random::new(12);
+    let (n, m, k) = (96, 18, 384);
+    let (mut rows, queries) = (draw.normal(n * k), draw.normal(m * k));
+    let mut all = vec![0.0; m * n];
+    dots(cpus()[0], FloatRows::F32(&rows), Which::From(0, n), (&queries, k), &mut all);
+    let tenth = |q: usize| {
+        let mut scores = all[q * n..][..n].to_vec();
+        scores.sort_by(|a, b| b.total_cmp(a));
+        scores[9]
+    };
+    let least: Vec<f32> = (0..m).map(tenth).collect();
+    let squares = vec![50.0; n];
+    rows[5 * k + 3] = f32::NAN;
+    rows[7 * k + 9] = f32::INFINITY;
+    let ask = |cpu, asked| sifted(cpu, (FloatRows::F32(&rows), Which::From(0, n)), (&queries, k), asked);
+    let first = ask(cpus()[0], Asked { least: &least, squares: &[] });
+    let sure = first.iter().filter(|(row, _)| ![5, 7].contains(row)).count();
+    assert!((9 * m..17 * m).contains(&sure), "{sure} of {} pairs for the ten best of {m} queries", n * m);
+    for row in [5, 7] {
+        assert_eq!(first.iter().filter(|pair| pair.0 == row).count(), m, "row {row} is not finite");
+    }
+    let higher = ask(cpus()[0], Asked { least: &least, squares: &squares });
+    assert!(higher.len() < first.len() && higher.iter().all(|pair| first.contains(pair)));
+    for cpu in variants() {
+        assert_eq!(ask(cpu, Asked { least: &least, squares: &[] }), first, "{cpu:?}");
+        assert_eq!(ask(cpu, Asked { least: &least, squares: &squares }), higher, "{cpu:?}");
+    }
 }

@@ -70,6 +70,44 @@ fn threads_and_batches_change_no_bit() {
     }
 }
 
+/// Many queries go through a sieve where integers are fast; one by one they do not.
+#[test]
+fn a_sieve_changes_no_bit() {
+    let draw = &mut Random::new(21);
+    let (n, dim, queries) = (3000, 40, 33);
+    let mut alike = coarse(draw, n * dim);
+    alike.chunks_mut(dim).for_each(|row| row[0] += 0.25);
+    let one: Vec<f32> = alike[..dim].iter().copied().cycle().take(n * dim).collect();
+    let drawn = clustered(draw, (n, dim), 20, 0.3);
+    let ids: Vec<String> = (0..n).map(|i| format!("v{:05}", i * 7 % n)).collect(); // ties go another way than rows
+    for (x, what) in [(&alike, "coarse"), (&drawn, "clusters"), (&one, "one vector")] {
+        let q = [&x[..queries / 2 * dim], &draw.normal((queries - queries / 2) * dim)].concat();
+        for metric in METRICS {
+            for kind in [VectorType::F32, VectorType::F16] {
+                let form = Form::new(dim, metric).expect("a dimension").stored(kind, Full::Dropped);
+                let index = built(form, &strs(&ids), x);
+                let wanted = RowSet::new(n, |row| row % 5 != 1);
+                for (k, wanted) in [(1, None), (10, None), (10, Some(&wanted)), (400, None)] {
+                    let search = Search { wanted, ..Search::new(k) };
+                    let view = index.view();
+                    let all = view.search(&here(), &q, &search).expect("finite");
+                    for (i, q) in q.chunks(dim).enumerate() {
+                        let alone = view.search(&here(), q, &search).expect("finite").remove(0);
+                        same_bits(&all[i], &alone, &format!("{what} {metric:?} {kind:?}, k {k}, query {i}"));
+                    }
+                }
+                let alone: Vec<_> =
+                    q.chunks(dim).flat_map(|q| index.search(&here(), q, 10).expect("finite")).collect();
+                assert_eq!(
+                    index.search(&here(), &q, 10).expect("finite"),
+                    alone,
+                    "{what} {metric:?} {kind:?}"
+                );
+            }
+        }
+    }
+}
+
 /// What an index is to whoever uses it.
 fn seen(index: &VectorIndex, queries: &[f32]) -> (Vec<u8>, Vec<Vec<Hit>>, Vec<String>) {
     let hits = index.search(&here(), queries, 20).expect("finite");

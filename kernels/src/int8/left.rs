@@ -106,13 +106,26 @@ impl QuadKernel for Prepare<'_, '_> {
                     *scale = scales.get(r, b);
                 }
             }
-            let places = even.iter_mut().zip(odd).zip(starts);
+            let (mut total, row) = (s.splat_i(0), a.row(r).map(bytes));
+            let places = even.iter_mut().zip(odd).zip(&mut *starts);
             for (g, ((even, odd), starts)) in places.enumerate().take(groups) {
-                let codes = s.load_bytes(&codes(a, r, g * GROUP));
+                let codes = match row.and_then(|row| row[g * GROUP..].first_chunk()) {
+                    Some(group) => s.load_bytes(group),
+                    None => s.load_bytes(&codes(a, r, g * GROUP)),
+                };
                 let words = q.split(s, codes);
                 s.store_i(even, words[0]);
                 s.store_i(odd, words[1]);
-                *starts = sums(s, codes).map(|sum| (Q::TAKEN - zero) * sum);
+                let quads = sums(s, codes);
+                if scales.is_some() {
+                    *starts = halves(s, quads).map(|sum| (Q::TAKEN - zero) * sum);
+                } else {
+                    (*starts, total) = ([0; 2], s.add_i(total, quads));
+                }
+            }
+            // Where no scale parts them, blocks start with one sum.
+            if scales.is_none() && groups > 0 {
+                starts[0][0] = (Q::TAKEN - zero) * halves(s, total).iter().sum::<i32>();
             }
         }
     }
@@ -137,13 +150,19 @@ pub(super) fn codes<const N: usize>(a: MatRef<'_, i8>, r: usize, k: usize) -> [u
     group
 }
 
-/// The sums of the two blocks of a group.
+/// The sums of four codes each.
 #[inline(always)]
-fn sums<S: Simd>(s: S, codes: S::I32) -> [i32; 2] {
+fn sums<S: Simd>(s: S, codes: S::I32) -> S::I32 {
     let ones = s.splat_i(0x0001_0001);
     let [even, odd] = Quads::<S>::split(Halves, s, codes);
+    s.dot_halves(even, ones, s.dot_halves(odd, ones, s.splat_i(0)))
+}
+
+/// The sums of the first eight lanes and of the last: of the two blocks of a group.
+#[inline(always)]
+fn halves<S: Simd>(s: S, sums: S::I32) -> [i32; 2] {
     let mut lanes = [0; LANES];
-    s.store_i(&mut lanes, s.dot_halves(even, ones, s.dot_halves(odd, ones, s.splat_i(0))));
+    s.store_i(&mut lanes, sums);
     let [low, high] = [lanes.first_chunk::<8>(), lanes.last_chunk::<8>()];
     [low, high].map(|half| half.map_or(0, |half| half.iter().sum()))
 }

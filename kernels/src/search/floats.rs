@@ -73,14 +73,14 @@ pub fn dots(cpu: Cpu, rows: FloatRows, which: Which, (queries, k): (&[f32], usiz
 
 /// Rows of numbers, and which of them.
 #[derive(Clone, Copy)]
-struct Rows<'a, T> {
-    data: &'a [T],
-    k: usize,
-    which: Which<'a>,
+pub(super) struct Rows<'a, T> {
+    pub data: &'a [T],
+    pub k: usize,
+    pub which: Which<'a>,
 }
 
 /// A number that a row may hold.
-trait Stored: Copy {
+pub(super) trait Stored: Copy {
     /// Sixteen of them.
     fn load<S: Simd>(s: S, x: &[Self; LANES]) -> S::F32;
     /// At most sixteen, −0 behind them.
@@ -151,7 +151,7 @@ impl<T: Stored> Kernel for Dots<'_, T> {
 
 impl<'a, T: Copy> Rows<'a, T> {
     #[inline(always)]
-    fn row(&self, i: usize) -> &'a [T] {
+    pub fn row(&self, i: usize) -> &'a [T] {
         &self.data[self.which.get(i) * self.k..][..self.k]
     }
 

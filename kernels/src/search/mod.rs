@@ -30,9 +30,11 @@
 
 mod codes;
 mod floats;
+mod screen;
 
 pub use codes::{Code, Codes, QueryCodes, mean_magnitude, pack_bits};
 pub use floats::{FloatRows, Which, dots};
+pub use screen::{Asked, Screen};
 
 use crate::simd::Floats;
 

@@ -25,6 +25,7 @@ mod index;
 mod memory;
 mod rows;
 mod search;
+mod sieve;
 mod stored;
 
 pub use form::{Form, Full, Metric, VectorType};

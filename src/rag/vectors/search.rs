@@ -9,9 +9,12 @@
 //! Codes take two steps. The first finds candidates by approximate scores, as many as [`Search::candidates`] says; the
 //! second gives these their scores: the `dot` with the vector that is kept, else with the vector that the codes stand
 //! for. Only scores of the second step come out.
+//!
+//! Floats for many queries go through a sieve first (`sieve.rs`), once there are k: the same rows and scores, sooner.
 
 use super::form::Role;
 use super::rows::RowSet;
+use super::sieve::{Queries as Screened, Sieve};
 use super::stored::VectorsRef;
 use crate::kernels::Line;
 use crate::kernels::dot::dot;
@@ -186,6 +189,8 @@ struct Queries<'a> {
     scales: Vec<f32>,
     /// (n) under L2, else nothing.
     squares: Vec<f32>,
+    /// Of floats, where a sieve pays.
+    screened: Option<Screened>,
 }
 
 impl<'a> Queries<'a> {
@@ -203,7 +208,8 @@ impl<'a> Queries<'a> {
         if vectors.form.has_squares() {
             squares.extend(floats.chunks(dim).map(|query| dot(cpu, query, query)));
         }
-        Queries { floats, lines, scales, squares }
+        let screened = vectors.floats().and_then(|_| Screened::new(cpu, floats, dim));
+        Queries { floats, lines, scales, squares, screened }
     }
 }
 
@@ -231,9 +237,25 @@ impl Piece<'_> {
         let (mut values, mut places) = (vec![0.0; n * k], vec![0; n * k]);
         let heaps = values.chunks_mut(k).zip(places.chunks_mut(k));
         let mut heaps: Vec<Best> = heaps.map(|(values, places)| Best::new(values, places)).collect();
-        let mut block = Block::default();
-        for start in rows.clone().step_by(BLOCK) {
-            self.block(cpu, start..rows.end.min(start + BLOCK), &mut block, &mut heaps);
+        let mut room = Room::default();
+        let mut sieve = self.queries.screened.as_ref().map(|queries| Sieve::new(queries, self.vectors.form));
+        let step = if sieve.is_some() { Sieve::ROWS } else { BLOCK };
+        let mut chosen = Vec::new();
+        for start in rows.clone().step_by(step) {
+            let block = start..rows.end.min(start + step);
+            let which = self.wanted(block, &mut chosen);
+            let full = heaps.iter().all(|heap| heap.worst().is_some());
+            let sieve = sieve.as_mut().filter(|sieve| full && !sieve.is_coarse());
+            match (sieve, self.vectors.floats()) {
+                (Some(sieve), Some(floats)) => {
+                    let asked = (&*heaps, &*self.queries.squares);
+                    let through = sieve.sift(cpu, (self.vectors, floats), which, asked);
+                    for (q, rows) in through.iter().enumerate() {
+                        self.offer(cpu, Which::At(rows), q..q + 1, &mut room, &mut heaps);
+                    }
+                }
+                _ => self.offer(cpu, which, 0..n, &mut room, &mut heaps),
+            }
         }
         for best in heaps {
             best.finish();
@@ -245,50 +267,54 @@ impl Piece<'_> {
         }
     }
 
-    /// Scores the rows of a block that are wanted, and offers them.
-    fn block(&self, cpu: Cpu, rows: Range<usize>, block: &mut Block, heaps: &mut [Best]) {
-        block.chosen.clear();
-        let which = match self.wanted {
-            None => Which::From(rows.start, rows.len()),
-            Some(wanted) => {
-                block.chosen.extend(wanted.among(rows.clone()));
-                Which::At(&block.chosen)
-            }
-        };
+    /// Those of a block of rows that are wanted.
+    fn wanted<'r>(&self, rows: Range<usize>, chosen: &'r mut Vec<u32>) -> Which<'r> {
+        let Some(wanted) = self.wanted else { return Which::From(rows.start, rows.len()) };
+        chosen.clear();
+        chosen.extend(wanted.among(rows));
+        Which::At(chosen)
+    }
+
+    /// Scores some rows for some of the queries, and offers them.
+    fn offer(&self, cpu: Cpu, which: Which, queries: Range<usize>, room: &mut Room, heaps: &mut [Best]) {
         let n = which.len();
         if n == 0 {
             return;
         }
-        block.scores.resize(heaps.len() * n, 0.0);
-        self.score(cpu, which, &mut block.scores);
-        block.places.clear();
+        room.scores.resize(queries.len() * n, 0.0);
+        self.score(cpu, which, queries.clone(), &mut room.scores);
+        room.places.clear();
         let places = match (which, self.rank) {
             (Which::From(start, _), None) => Places::From(start as u32),
             (Which::From(start, n), Some(rank)) => Places::At(&rank[start..start + n]),
             (Which::At(chosen), None) => Places::At(chosen),
             (Which::At(chosen), Some(rank)) => {
-                block.places.extend(chosen.iter().map(|&row| rank[row as usize]));
-                Places::At(&block.places)
+                room.places.extend(chosen.iter().map(|&row| rank[row as usize]));
+                Places::At(&room.places)
             }
         };
-        for (scores, best) in block.scores.chunks(n).zip(heaps) {
+        for (scores, best) in room.scores.chunks(n).zip(&mut heaps[queries]) {
             best.offer(cpu, scores, places);
         }
     }
 
     /// The scores of some rows, (queries, rows); of codes approximate ones.
-    fn score(&self, cpu: Cpu, which: Which, scores: &mut [f32]) {
+    fn score(&self, cpu: Cpu, which: Which, of: Range<usize>, scores: &mut [f32]) {
         let (Piece { vectors, queries, .. }, form) = (self, self.vectors.form);
         match (vectors.codes(), vectors.floats()) {
             (Some(codes), _) => {
                 let lines = queries.lines.chunks(codes.code.query_lines(form.dim));
                 let all = lines.zip(&queries.scales).map(|(lines, &scale)| QueryCodes { lines, scale });
-                codes.dots(cpu, which, &all.collect::<Vec<_>>(), scores);
+                let some = all.skip(of.start).take(of.len());
+                codes.dots(cpu, which, &some.collect::<Vec<_>>(), scores);
             }
-            (None, Some(floats)) => dots(cpu, floats, which, (queries.floats, form.dim), scores),
+            (None, Some(floats)) => {
+                let queries = &queries.floats[of.start * form.dim..of.end * form.dim];
+                dots(cpu, floats, which, (queries, form.dim), scores);
+            }
             (None, None) => unreachable!("rows are codes or floats"),
         }
-        for (scores, &square) in scores.chunks_mut(which.len()).zip(&queries.squares) {
+        for (scores, &square) in scores.chunks_mut(which.len()).zip(queries.squares.iter().skip(of.start)) {
             for (i, score) in scores.iter_mut().enumerate() {
                 *score = form.metric.score(*score, square, vectors.squares[which.get(i)]);
             }
@@ -298,10 +324,9 @@ impl Piece<'_> {
 
 /// Memory of a block.
 #[derive(Default)]
-struct Block {
+struct Room {
     /// (queries, rows)
     scores: Vec<f32>,
-    /// Rows that are wanted, ascending, and their places where these are others.
-    chosen: Vec<u32>,
+    /// Places of rows where these are others.
     places: Vec<u32>,
 }
