@@ -3,7 +3,7 @@
 mod common;
 use common::*;
 use samebits::kernels::half::{f16_to_f32, f32_to_f16};
-use samebits::kernels::int8::{Codes as _, Eight};
+use samebits::kernels::int8::{Block8, Codes as _, Eight};
 use samebits::kernels::nf4::LEVELS;
 use samebits::kernels::search::{
     Asked, Code, Codes, FloatRows, QueryCodes, Screen, Which, dots, mean_magnitude, pack_bits,
@@ -202,22 +202,33 @@ fn outputs_must_fit() {
     dots(cpus()[0], FloatRows::F32(&[1.0; 4]), Which::From(0, 2), (&[1.0; 4], 2), &mut [0.0; 3]);
 }
 
-/// What a screen lets through of all pairs, as (row, query).
-fn sifted(
+/// Queries as a screen reads them.
+struct Screened {
     cpu: Cpu,
-    (rows, which): (FloatRows<'_>, Which<'_>),
-    (queries, k): (&[f32], usize),
-    asked: Asked<'_>,
-) -> Vec<(usize, usize)> {
-    let m = queries.len() / k;
-    let mut blocks = vec![Eight::EMPTY; Screen::blocks_len(m, k)];
-    let mut bounds = vec![[Line::ZERO; 3]; Screen::bounds_len(m)];
-    Screen::fill(cpu, (queries, k), &mut vec![0; m * k], (&mut blocks, &mut bounds));
-    let mut scratch = vec![Line([f32::NAN; 16]); Screen::scratch_len(m, k)];
-    let mut found = vec![0; which.len() * m];
-    let screen = Screen::new((m, k), &blocks, &bounds);
-    let count = screen.sift(cpu, (rows, which), asked, &mut scratch, &mut found);
-    found[..count].iter().map(|&pair| (pair as usize / m, pair as usize % m)).collect()
+    m: usize,
+    k: usize,
+    blocks: Vec<Block8>,
+    bounds: Vec<[Line; 3]>,
+}
+
+impl Screened {
+    fn new(cpu: Cpu, (queries, k): (&[f32], usize)) -> Screened {
+        let m = queries.len() / k;
+        let mut blocks = vec![Eight::EMPTY; Screen::blocks_len(m, k)];
+        let mut bounds = vec![[Line::ZERO; 3]; Screen::bounds_len(m)];
+        Screen::fill(cpu, (queries, k), &mut vec![0; m * k], (&mut blocks, &mut bounds));
+        Screened { cpu, m, k, blocks, bounds }
+    }
+
+    /// What is let through, as (place of the row, query).
+    fn sift(&self, rows: FloatRows<'_>, which: Which<'_>, asked: Asked<'_>) -> Vec<(usize, usize)> {
+        let (m, k) = (self.m, self.k);
+        let mut scratch = vec![Line([f32::NAN; 16]); Screen::scratch_len(m, k)];
+        let mut found = vec![0; which.len() * m];
+        let screen = Screen::new((m, k), &self.blocks, &self.bounds);
+        let count = screen.sift(self.cpu, (rows, which), asked, &mut scratch, &mut found);
+        found[..count].iter().map(|&pair| (pair as usize / m, pair as usize % m)).collect()
+    }
 }
 
 /// Rows of `k` that are hard to code: one large element, sizes at both ends of the range, zeros, all alike.
@@ -246,12 +257,13 @@ fn a_screen_never_holds_back_a_pair_that_reaches_what_is_asked() {
         let halves: Vec<u16> = rows.iter().map(|&x| f32_to_f16(x.clamp(-6e4, 6e4))).collect();
         let some: Vec<u32> = (0..n).map(|i| ((i * 7) % n) as u32).collect();
         for cpu in variants() {
+            let screen = Screened::new(cpu, (&queries, k));
             for stored in [FloatRows::F32(&rows), FloatRows::F16(&halves)] {
                 for i in 0..n {
                     let mut least = vec![0.0; m];
                     dots(cpu, stored, Which::At(&some[i..=i]), (&queries, k), &mut least);
                     let asked = Asked { least: &least, squares: &[] };
-                    let found = sifted(cpu, (stored, Which::At(&some[i..=i])), (&queries, k), asked);
+                    let found = screen.sift(stored, Which::At(&some[i..=i]), asked);
                     assert_eq!(found.len(), m, "{cpu:?} k {k} row {}: {found:?} of {m}", some[i]);
                 }
             }
@@ -276,7 +288,8 @@ fn a_screen_lets_little_through() {
     let squares = vec![50.0; n];
     rows[5 * k + 3] = f32::NAN;
     rows[7 * k + 9] = f32::INFINITY;
-    let ask = |cpu, asked| sifted(cpu, (FloatRows::F32(&rows), Which::From(0, n)), (&queries, k), asked);
+    let ask =
+        |cpu, asked| Screened::new(cpu, (&queries, k)).sift(FloatRows::F32(&rows), Which::From(0, n), asked);
     let first = ask(cpus()[0], Asked { least: &least, squares: &[] });
     let sure = first.iter().filter(|(row, _)| ![5, 7].contains(row)).count();
     assert!((9 * m..17 * m).contains(&sure), "{sure} of {} pairs for the ten best of {m} queries", n * m);

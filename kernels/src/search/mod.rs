@@ -26,7 +26,9 @@
 //!
 //! **Error.**  Floats: that of `dot`.  Codes: I has none; then 3 roundings.  What codes leave out of a row: `int8.rs`, `nf4/`.
 //!
-//! **Parts.**  [`dots`] and [`Codes`].  **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then [`crate::topk`].
+//! **Parts.**  [`dots`] and [`Codes`]; [`Screen`], which says of many queries which rows of floats need be multiplied at all.
+//!
+//! **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then `screen.rs`.
 
 mod codes;
 mod floats;
