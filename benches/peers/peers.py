@@ -8,12 +8,22 @@ once, in a new order; a ratio is taken within a round, so that a noisy machine s
 median over the rounds, and the least and the greatest. Results are compared before anything is timed.
 The limits (multiply-adds from registers, bytes read or copied over a buffer of the same size) are one more
 contender of the same rounds. Each number of threads gets a process of its own: some peers read theirs once.
+
+`--cap avx2` or `avx512` is a lesser machine: ours held to that tier (AVX-512 with VNNI, without AMX and BF16), MKL, oneDNN,
+PyTorch's own kernels and OpenBLAS by the switches that they have. Peers without one (the crates, bitsandbytes) stay away.
 """
 import argparse, ctypes, glob, logging, os, random, statistics, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CASES = {}
 CLOCK = time.perf_counter
+CAPS = {
+    "avx512": {"SAMEBITS_TIER": "avx512,-amx,-bf16", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
+               "MKL_ENABLE_INSTRUCTIONS": "AVX512", "ATEN_CPU_CAPABILITY": "avx512", "OPENBLAS_CORETYPE": "SkylakeX"},
+    "avx2": {"SAMEBITS_TIER": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+             "ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell"},
+}
+CAPPED = ("samebits", "ours", "MKL", "OpenBLAS", "torch")
 
 
 def case(*names):
@@ -79,7 +89,9 @@ class Case:
     ours. `check`: name → a function that gives its result as an array, and the error allowed."""
     def __init__(self, work, contenders, outputs=None, tolerance=1e-4, note=""):
         self.work, self.outputs, self.tolerance, self.note = work, outputs or {}, tolerance, note
-        self.contenders = {k: v for k, v in contenders.items() if v.present}
+        capped = "PEERS_CAP" in os.environ
+        stays = lambda name: not capped or name.startswith(CAPPED)
+        self.contenders = {k: v for k, v in contenders.items() if v.present and stays(k)}
 
     def agree(self):
         """Runs everyone once; an answer far from ours is not worth timing."""
@@ -180,6 +192,30 @@ def gemm(name):
     shape = Shape(m, n, k)
     first = {"samebits": ours("ours_gemm", shape, a, b, c)}
     return Case(("flops", 2 * m * n * k), first | multipliers(1, shape, a, b, c), {"*": c})
+
+
+CLASSES = [(512,) * 3, (1024,) * 3, (2048,) * 3, (128, 1536, 384), (128, 384, 1536)]
+
+
+@case(*("gemm_bf16/" + "x".join(map(str, s)) for s in CLASSES))
+def gemm_bf16(name):
+    """Rows in f32 that we round on their way, the peer's rounded before; its result is rounded, ours is not."""
+    m, n, k = map(int, name.split("/")[1].split("x"))
+    a, b, c = normal(m, k), normal(n, k).bfloat16(), torch.empty(m, n)
+    half, out = a.bfloat16(), torch.empty(m, n, dtype=torch.bfloat16)
+    contenders = {"samebits": ours("ours_gemm_bf16", Shape(m, n, k), a, b, c),
+                  "torch": Call(lambda: torch.mm(half, b.t(), out=out))}
+    return Case(("flops", 2 * m * n * k), contenders, {"samebits": c, "torch": out}, tolerance=1e-2)
+
+
+@case(*("gemm_i8/" + "x".join(map(str, s)) for s in CLASSES))
+def gemm_i8(name):
+    m, n, k = map(int, name.split("/")[1].split("x"))
+    codes = lambda *shape: (normal(*shape) * 40).clamp(-128, 127).to(torch.int8)
+    a, b, c, out = codes(m, k), codes(n, k), torch.empty(m, n, dtype=torch.int32), torch.empty(m, n, dtype=torch.int32)
+    contenders = {"samebits": ours("ours_gemm_i8", Shape(m, n, k), a, b, c),
+                  "torch": Call(lambda: torch._int_mm(a, b.t(), out=out))}
+    return Case(("flops", 2 * m * n * k), contenders, {"samebits": c, "torch": out}, tolerance=0)
 
 
 @case("gemm_batch/1000x32x32x32")
@@ -358,6 +394,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1.0, help="per contender")
     parser.add_argument("--cpu-time", action="store_true",
                         help="one thread: its processor time instead of elapsed time, for a machine with other work")
+    parser.add_argument("--cap", choices=CAPS, help="as on a machine that has no more than this")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -378,6 +415,8 @@ def main():
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
         for variable in ("OMP", "MKL", "OPENBLAS", "MATMUL", "RAYON"):
             environment[variable + "_NUM_THREADS"] = threads
+        if options.cap:
+            environment.update(CAPS[options.cap], PEERS_CAP=options.cap)
         command = [sys.executable, os.path.abspath(__file__), "--child", threads, "--seconds", str(options.seconds)]
         command += ["--cpu-time"] * options.cpu_time + options.names
         if subprocess.run(command, env=environment).returncode:

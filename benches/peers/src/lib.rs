@@ -8,6 +8,7 @@
 
 mod attend;
 mod blas;
+mod classes;
 mod crates;
 mod limits;
 mod nf4;
@@ -72,16 +73,9 @@ fn pool() -> &'static Pool {
     POOL.get_or_init(|| Pool::new(1))
 }
 
-/// Our tier: the best of this machine, or the one of `SAMEBITS_TIER`.
+/// Our tier: the best of this machine, or what `SAMEBITS_TIER` asks for.
 fn cpu() -> Cpu {
-    static CPU: OnceLock<Cpu> = OnceLock::new();
-    *CPU.get_or_init(|| match std::env::var("SAMEBITS_TIER") {
-        Ok(name) => {
-            let tier = samebits::Tier::from_name(&name).expect("a tier in SAMEBITS_TIER");
-            Cpu::with_tier(tier).expect("a tier of this machine in SAMEBITS_TIER")
-        }
-        Err(_) => Cpu::detect(),
-    })
+    samebits::cpu::default().expect("a tier of this machine in SAMEBITS_TIER")
 }
 
 /// Memory of Python's, to read.
