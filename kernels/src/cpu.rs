@@ -21,7 +21,7 @@ use crate::simd::{
 #[cfg(target_arch = "aarch64")]
 use crate::simd::{
     Neon,
-    quads::{DotProd, Long},
+    quads::{DotProd, Long, Matrix},
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512")))]
@@ -203,7 +203,12 @@ impl Cpu {
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             Token::Simd128(s) => Halves.outline(s, kernel),
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: detection, or the caller of `assume`, says that DotProd is there.
+            // SAFETY: detection, or the caller of `assume`, says that I8MM and DotProd are there.
+            Token::Neon(s) if self.features.i8mm && self.features.dotprod => {
+                unsafe { Matrix::assume() }.outline(s, kernel)
+            }
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: likewise for DotProd alone.
             Token::Neon(s) if self.features.dotprod => unsafe { DotProd::assume() }.outline(s, kernel),
             #[cfg(target_arch = "aarch64")]
             Token::Neon(s) => Long.outline(s, kernel),

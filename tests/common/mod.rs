@@ -36,11 +36,17 @@ pub fn cpus() -> Vec<Cpu> {
 }
 
 /// The same, each with all extras that this machine has beside it and again without any: kernels with a way of their
-/// own for an extra (VNNI, DotProd) are held to both.
+/// own for an extra (VNNI, DotProd, I8MM beside it) are held to each.
 pub fn variants() -> Vec<Cpu> {
     let tiers: Vec<Tier> = cpus().iter().map(|cpu| cpu.tier()).collect();
     let all = samebits::cpu::all().filter(|cpu| tiers.contains(&cpu.tier()));
-    all.flat_map(|cpu| [cpu, cpu.without(|f| (f.avx512_vnni, f.dotprod) = (false, false))]).collect()
+    let lowered = |cpu: Cpu| {
+        let fewer = cpu.without(|f| f.i8mm = false);
+        let between = (fewer.features() != cpu.features()).then_some(fewer);
+        let least = cpu.without(|f| (f.avx512_vnni, f.dotprod) = (false, false));
+        [Some(cpu), between, Some(least)].into_iter().flatten()
+    };
+    all.flat_map(lowered).collect()
 }
 
 /// Only the SIMD tiers, for sweeps that the scalar tier is too slow for.

@@ -16,14 +16,15 @@
 //! ```
 //!
 //! **Registers.**  VNNI 12×2: 24 sums, 2 of B, a quad · AVX-512 without it: 24, 4, a quad, a product · AVX2 4×1: 8 ymm, 4,
-//! a quad, products · NEON 2×1: 16 q, 4, a quad, products; with DotProd 4×1: 16, 4, a quad. Where there is a matrix
+//! a quad, products · NEON 2×1: 16 q, 4, a quad, products; with DotProd 4×1: 16, 4, a quad; with
+//! I8MM 4×1: 16, 8, two quads of two rows. Where there is a matrix
 //! unit: `int8/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations, a byte of B a weight. Products bind: `vpdpbusd` does 128 operations a cycle on Zen 4
 //! (473 GOP/s at 3.7 GHz; 75–80 % of it are reached), `vpmaddwd` and the addition that follows half as many or less.
 //! With one row B is read from memory, and that binds.
 //!
-//! **Error.**  None.  **Reference.**  Intel SDM, VPDPBUSD; Arm ARM, SDOT, SMULL, SADALP.  **Next.**  `scaled.rs`
+//! **Error.**  None.  **Reference.**  Intel SDM, VPDPBUSD; Arm ARM, SDOT, SMMLA, SMULL, SADALP.  **Next.**  `scaled.rs`
 
 #![allow(clippy::needless_range_loop)] // rows, panels and lanes are indices into several arrays at once
 
@@ -200,10 +201,8 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
         let Tile { left, panels, mut c, at: (row, col), base } = self;
         let rows = tile::rows_of::<MR>(&left, row);
-        let mut sums = [[q.start(s, 0); NP]; MR];
-        for r in 0..MR {
-            sums[r] = [q.start(s, rows[r].starts.iter().fold(0, |sum: i32, &x| sum.wrapping_add(x))); NP];
-        }
+        let starts = rows.map(|row| row.starts.iter().fold(0, |sum: i32, &x| sum.wrapping_add(x)));
+        let mut sums = tile::start::<S, Q, MR, NP>((s, q), starts);
         // The lengths are known to the compiler: no check inside.
         let panels = panels.map(|panel| &panel[..left.blocks()]);
         for b in 0..left.blocks() {
@@ -213,12 +212,13 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
             }
             sums = tile::block::<S, Q, Eight, MR, NP>((s, q), (&rows, b), blocks, sums);
         }
-        for r in 0..MR.min(c.rows() - row) {
-            for p in 0..NP {
+        for p in 0..NP {
+            let totals = tile::totals::<S, Q, MR, NP>((s, q), &sums, p);
+            for r in 0..MR.min(c.rows() - row) {
                 let from = col + p * LANES;
                 let cols = from..(from + LANES).min(c.cols());
                 let c = c.reborrow().sub(row + r..row + r + 1, cols);
-                put(s, c, q.total(s, sums[r][p]), base);
+                put(s, c, totals[r], base);
             }
         }
     }

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! **Registers.**  VNNI 6×2: 12 sums, 12 acc, 2 of B, 2 of scales, a quad · AVX-512 without it 6×2, AVX2 4×1, NEON 2×1,
-//! with DotProd 4×1: acc in part from L1. Where there is a matrix unit: `int8/tiles.rs`.
+//! with DotProd or I8MM 4×1: acc in part from L1. Where there is a matrix unit: `int8/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations. 32 steps of 16 columns are 8 products of VNNI, a conversion, a product, an FMA: the two
 //! ports that multiply allow 80 % of the rate of `exact.rs`. With one row 1.06 bytes a weight (0.56) are read: memory.
@@ -290,22 +290,25 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
         for b0 in (0..n).step_by(CHAIN) {
             let mut acc = [[s.splat(0.0); NP]; MR];
             for b in b0..(b0 + CHAIN).min(n) {
-                let (mut whole, mut blocks) = ([[q.start(s, 0); NP]; MR], [&panels[0].0[b]; NP]);
+                let mut blocks = [&panels[0].0[b]; NP];
                 for p in 1..NP {
                     blocks[p] = &panels[p].0[b];
                 }
                 if MR == 1 {
                     ask_ahead::<S, C, NP>(s, panels.map(|(blocks, scales)| (&blocks[b], &scales[b])), n);
                 }
+                let mut starts = [0; MR];
                 for r in 0..MR {
-                    whole[r] = [q.start(s, rows[r].starts[b]); NP];
+                    starts[r] = rows[r].starts[b];
                 }
+                let whole = tile::start::<S, Q, MR, NP>((s, q), starts);
                 let whole = tile::block::<S, Q, C, MR, NP>((s, q), (&rows, b), blocks, whole);
                 for p in 0..NP {
                     let of_w = C::scales(s, &panels[p].1[b]);
+                    let totals = tile::totals::<S, Q, MR, NP>((s, q), &whole, p);
                     for r in 0..MR {
                         let of_a = s.splat(rows[r].scales[b]);
-                        acc[r][p] = s.fma(s.of_i(q.total(s, whole[r][p])), s.mul(of_a, of_w), acc[r][p]);
+                        acc[r][p] = s.fma(s.of_i(totals[r]), s.mul(of_a, of_w), acc[r][p]);
                     }
                 }
             }

@@ -41,6 +41,9 @@ pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: u
     for r in 0..MR {
         words[r] = [&rows[r].words[0][b], &rows[r].words[1][b]];
     }
+    if by_pairs::<S, Q, MR>() {
+        return pairs::<S, Q, C, MR, NP>((s, q), words, blocks, sums);
+    }
     for j in 0..4 {
         let mut pairs = [C::pair(s, blocks[0], j); NP];
         for p in 1..NP {
@@ -60,4 +63,76 @@ pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: u
         }
     }
     sums
+}
+
+/// Whether the rows of a tile go two by two.
+#[inline(always)]
+const fn by_pairs<S: Simd, Q: Quads<S>, const MR: usize>() -> bool {
+    Q::PAIRS && MR.is_multiple_of(2)
+}
+
+/// [`block`] of rows two by two.
+#[inline(always)]
+fn pairs<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize>(
+    (s, q): (S, Q),
+    words: [[&[i32; 8]; 2]; MR],
+    blocks: [&C::Block; NP],
+    mut sums: [[Q::Sums; NP]; MR],
+) -> [[Q::Sums; NP]; MR] {
+    for j in 0..4 {
+        for p in 0..NP {
+            let codes = C::pair(s, blocks[p], j);
+            let right = [q.right(s, codes[0]), q.right(s, codes[1])];
+            for r in (0..MR).step_by(2) {
+                let mut quads = [[[0; 2]; 2]; 2];
+                for i in 0..2 {
+                    for h in 0..2 {
+                        quads[i][h] = [words[r + i][0][2 * j + h], words[r + i][1][2 * j + h]];
+                    }
+                }
+                [sums[r][p], sums[r + 1][p]] = q.dot_pair(s, quads, right, [sums[r][p], sums[r + 1][p]]);
+            }
+        }
+    }
+    sums
+}
+
+/// Sums of MR rows that begin with `x`, for [`block`].
+#[inline(always)]
+pub(super) fn start<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
+    (s, q): (S, Q),
+    x: [i32; MR],
+) -> [[Q::Sums; NP]; MR] {
+    let mut sums = [[q.start(s, 0); NP]; MR];
+    if by_pairs::<S, Q, MR>() {
+        for r in (0..MR).step_by(2) {
+            let pair = q.start_pair(s, [x[r], x[r + 1]]);
+            (sums[r], sums[r + 1]) = ([pair[0]; NP], [pair[1]; NP]);
+        }
+        return sums;
+    }
+    for r in 0..MR {
+        sums[r] = [q.start(s, x[r]); NP];
+    }
+    sums
+}
+
+/// The sums of MR rows with panel `p`, gathered.
+#[inline(always)]
+pub(super) fn totals<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
+    (s, q): (S, Q),
+    sums: &[[Q::Sums; NP]; MR],
+    p: usize,
+) -> [S::I32; MR] {
+    let mut totals = [s.splat_i(0); MR];
+    if by_pairs::<S, Q, MR>() {
+        for r in (0..MR).step_by(2) {
+            [totals[r], totals[r + 1]] = q.total_pair(s, [sums[r][p], sums[r + 1][p]]);
+        }
+        return totals;
+    }
+    for r in 0..MR {
+        totals[r] = q.total(s, sums[r][p]);
+    }
+    totals
 }

@@ -1,7 +1,7 @@
 //! Codes of eight bits, four steps of k at a time: the words of integer products.
 //!
 //! A quad is four codes side by side, a word of a lane. What a tier does best with it depends on an extra that the
-//! tier may have or not (VNNI, DotProd), so these words are a table beside [`Simd`]'s: a kernel that says them is
+//! tier may have or not (VNNI, DotProd, I8MM), so these words are a table beside [`Simd`]'s: a kernel that says them is
 //! generic over both, and [`Cpu::run_quads`](crate::Cpu::run_quads) chooses. All of it is exact, so the order in which
 //! a table adds is free (clause 7).
 //!
@@ -12,6 +12,7 @@
 //!   halves    vpmaddwd ×2 even codes, odd codes as i16   × even half, odd half → 16 sums
 //!   smull     sadalp ×2   codes − 128 as i8              × the quad          → 32 half sums
 //!   sdot                  codes − 128 as i8              × the quad          → 16 sums
+//!   smmla                 codes − 128 as i8, two quads   × two of two rows   → 2 × 16 sums, two by two
 //! ```
 //!
 //! Panels hold codes without sign, for that is what `vpdpbusd` wants; a product with signed weights w = code − z is
@@ -24,7 +25,7 @@ mod neon;
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 mod vnni;
 #[cfg(target_arch = "aarch64")]
-pub use neon::{DotProd, Long};
+pub use neon::{DotProd, Long, Matrix};
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 pub use vnni::Vnni;
 
@@ -40,6 +41,8 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
     const TILE: (usize, usize, usize);
     /// The same where a tile keeps as many sums in `f32` besides.
     const SCALED: (usize, usize, usize);
+    /// Whether rows go two by two, by the words that end in `pair`, in tiles that have an even number of them.
+    const PAIRS: bool = false;
 
     /// Runs `kernel` in a function of its own, compiled with these words' instructions.
     fn outline<K: QuadKernel>(self, s: S, kernel: K) -> K::Output;
@@ -53,6 +56,34 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
     fn dot(self, s: S, quad: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums;
     /// The sums.
     fn total(self, s: S, sums: Self::Sums) -> S::I32;
+
+    // ---- of two rows: what the words above say of each, unless a table says better
+    /// Sums of each row.
+    #[inline(always)]
+    fn start_pair(self, s: S, x: [i32; 2]) -> [Self::Sums; 2] {
+        [self.start(s, x[0]), self.start(s, x[1])]
+    }
+    /// Two quads of each row, split, with the two of each column.
+    #[inline(always)]
+    fn dot_pair(
+        self,
+        s: S,
+        quads: [[[i32; 2]; 2]; 2],
+        right: [Self::Right; 2],
+        mut sums: [Self::Sums; 2],
+    ) -> [Self::Sums; 2] {
+        for r in 0..2 {
+            for h in 0..2 {
+                sums[r] = self.dot(s, quads[r][h], right[h], sums[r]);
+            }
+        }
+        sums
+    }
+    /// The sums of each row.
+    #[inline(always)]
+    fn total_pair(self, s: S, sums: [Self::Sums; 2]) -> [S::I32; 2] {
+        [self.total(s, sums[0]), self.total(s, sums[1])]
+    }
 }
 
 /// A kernel body that says the words of both tables. Its `run` must be `#[inline(always)]`.

@@ -1,8 +1,8 @@
-//! NEON: products of bytes to half words and their pairwise sums, or DotProd's four at once.
+//! NEON: products of bytes to half words and their pairwise sums, DotProd's four at once, or I8MM's eight for two rows.
 //!
 //! SAFETY, once for the file: the intrinsics need NEON, which a `Neon` proves; `sdot` needs DotProd, which a `DotProd`
-//! proves: it is made only by `Cpu::run_quads`, where the features name it. (Its intrinsic is not stable: the
-//! instruction is written out.)
+//! proves, and `smmla` I8MM, which a `Matrix` proves with it: they are made only by `Cpu::run_quads`, where the features
+//! name them. (Their intrinsics are not stable: the instructions are written out.)
 
 use super::{QuadKernel, Quads};
 use crate::simd::{Neon, Simd};
@@ -131,5 +131,120 @@ impl Quads<Neon> for DotProd {
     #[inline(always)]
     fn total(self, _: Neon, sums: Self::Sums) -> [int32x4_t; 4] {
         sums
+    }
+}
+
+/// Proof that I8MM and DotProd run here.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix(DotProd);
+
+impl Matrix {
+    /// # Safety
+    /// The processor must support I8MM and DotProd.
+    pub(crate) const unsafe fn assume() -> Self {
+        // SAFETY: the caller's promise.
+        Matrix(unsafe { DotProd::assume() })
+    }
+}
+
+/// Eight products of bytes to each of four sums: two rows of `a` with two columns of `b`, row by row.
+#[target_feature(enable = "i8mm")]
+#[inline]
+fn smmla(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the function has the feature; the instruction touches only its registers.
+    unsafe {
+        core::arch::asm!("smmla {sums:v}.4s, {a:v}.16b, {b:v}.16b", sums = inout(vreg) sums, a = in(vreg) a,
+            b = in(vreg) b, options(pure, nomem, nostack, preserves_flags));
+    }
+    sums
+}
+
+/// ```text
+///   quads q, q + 1 of four columns    a a a a b b b b c c c c d d d d
+///                                     A A A A B B B B C C C C D D D D
+///   zipped by words                   a a a a A A A A b b b b B B B B │ c c c c C C C C d d d d D D D D
+///   sums of two rows                  0a 0b 1a 1b                     │ 0c 0d 1c 1d
+/// ```
+/// The first of a pair of sums has columns 0 to 7 of both rows, the second 8 to 15.
+impl Quads<Neon> for Matrix {
+    type Right = [int8x16_t; 4];
+    type Sums = [int32x4_t; 4];
+    const TAKEN: i32 = 128;
+    const TILE: (usize, usize, usize) = (4, 1, 1);
+    const SCALED: (usize, usize, usize) = (4, 1, 1);
+    const PAIRS: bool = true;
+
+    #[inline(always)]
+    fn outline<K: QuadKernel>(self, s: Neon, kernel: K) -> K::Output {
+        #[target_feature(enable = "dotprod,i8mm")]
+        #[inline(never)]
+        fn enter<K: QuadKernel>(kernel: K, s: Neon, q: Matrix) -> K::Output {
+            kernel.run(s, q)
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { enter(kernel, s, self) }
+    }
+    #[inline(always)]
+    fn split(self, s: Neon, quads: [int32x4_t; 4]) -> [[int32x4_t; 4]; 2] {
+        self.0.split(s, quads)
+    }
+    #[inline(always)]
+    fn right(self, s: Neon, codes: [int32x4_t; 4]) -> [int8x16_t; 4] {
+        signed(s, codes)
+    }
+    #[inline(always)]
+    fn start(self, s: Neon, x: i32) -> [int32x4_t; 4] {
+        self.0.start(s, x)
+    }
+    #[inline(always)]
+    fn dot(self, s: Neon, quad: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums {
+        self.0.dot(s, quad, right, sums)
+    }
+    #[inline(always)]
+    fn total(self, _: Neon, sums: Self::Sums) -> [int32x4_t; 4] {
+        sums
+    }
+    #[inline(always)]
+    fn start_pair(self, _: Neon, x: [i32; 2]) -> [Self::Sums; 2] {
+        // SAFETY: see the top of this file.
+        unsafe { [[vcombine_s32(vdup_n_s32(x[0]), vdup_n_s32(x[1])); 4]; 2] }
+    }
+    #[inline(always)]
+    fn dot_pair(
+        self,
+        _: Neon,
+        quads: [[[i32; 2]; 2]; 2],
+        right: [Self::Right; 2],
+        mut sums: [Self::Sums; 2],
+    ) -> [Self::Sums; 2] {
+        let eight = |row: [[i32; 2]; 2]| u64::from(row[0][0] as u32) | u64::from(row[1][0] as u32) << 32;
+        let (first, second) = (eight(quads[0]), eight(quads[1]));
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let rows = vcombine_s8(vcreate_s8(first), vcreate_s8(second));
+            for q in 0..4 {
+                let [near, far] = [vreinterpretq_s32_s8(right[0][q]), vreinterpretq_s32_s8(right[1][q])];
+                let columns = [vzip1q_s32(near, far), vzip2q_s32(near, far)];
+                for (i, columns) in columns.into_iter().enumerate() {
+                    let sums = &mut sums[q / 2][q % 2 * 2 + i];
+                    *sums = smmla(*sums, rows, vreinterpretq_s8_s32(columns));
+                }
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn total_pair(self, _: Neon, sums: [Self::Sums; 2]) -> [[int32x4_t; 4]; 2] {
+        let mut rows = sums;
+        // SAFETY: see the top of this file.
+        unsafe {
+            for q in 0..4 {
+                let [near, far] = [sums[q / 2][q % 2 * 2], sums[q / 2][q % 2 * 2 + 1]];
+                let (near, far) = (vreinterpretq_s64_s32(near), vreinterpretq_s64_s32(far));
+                rows[0][q] = vreinterpretq_s32_s64(vzip1q_s64(near, far));
+                rows[1][q] = vreinterpretq_s32_s64(vzip2q_s64(near, far));
+            }
+        }
+        rows
     }
 }
