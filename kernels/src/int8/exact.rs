@@ -201,8 +201,11 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
         let Tile { left, panels, mut c, at: (row, col), base } = self;
         let rows = tile::rows_of::<MR>(&left, row);
-        let starts = rows.map(|row| row.starts.iter().fold(0, |sum: i32, &x| sum.wrapping_add(x)));
-        let mut sums = tile::start::<S, Q, MR, NP>((s, q), starts);
+        let mut sums = [[q.start(s, 0); NP]; MR];
+        for r in 0..MR {
+            sums[r] = [q.start(s, rows[r].starts.iter().fold(0, |sum: i32, &x| sum.wrapping_add(x))); NP];
+        }
+        sums = tile::paired::<S, Q, MR, NP>((s, q), sums);
         // The lengths are known to the compiler: no check inside.
         let panels = panels.map(|panel| &panel[..left.blocks()]);
         for b in 0..left.blocks() {
@@ -212,13 +215,13 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
             }
             sums = tile::block::<S, Q, Eight, MR, NP>((s, q), (&rows, b), blocks, sums);
         }
-        for p in 0..NP {
-            let totals = tile::totals::<S, Q, MR, NP>((s, q), &sums, p);
-            for r in 0..MR.min(c.rows() - row) {
+        sums = tile::unpaired::<S, Q, MR, NP>((s, q), sums);
+        for r in 0..MR.min(c.rows() - row) {
+            for p in 0..NP {
                 let from = col + p * LANES;
                 let cols = from..(from + LANES).min(c.cols());
                 let c = c.reborrow().sub(row + r..row + r + 1, cols);
-                put(s, c, totals[r], base);
+                put(s, c, q.total(s, sums[r][p]), base);
             }
         }
     }

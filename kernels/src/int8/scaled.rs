@@ -290,25 +290,24 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
         for b0 in (0..n).step_by(CHAIN) {
             let mut acc = [[s.splat(0.0); NP]; MR];
             for b in b0..(b0 + CHAIN).min(n) {
-                let mut blocks = [&panels[0].0[b]; NP];
+                let (mut whole, mut blocks) = ([[q.start(s, 0); NP]; MR], [&panels[0].0[b]; NP]);
                 for p in 1..NP {
                     blocks[p] = &panels[p].0[b];
                 }
                 if MR == 1 {
                     ask_ahead::<S, C, NP>(s, panels.map(|(blocks, scales)| (&blocks[b], &scales[b])), n);
                 }
-                let mut starts = [0; MR];
                 for r in 0..MR {
-                    starts[r] = rows[r].starts[b];
+                    whole[r] = [q.start(s, rows[r].starts[b]); NP];
                 }
-                let whole = tile::start::<S, Q, MR, NP>((s, q), starts);
+                let whole = tile::paired::<S, Q, MR, NP>((s, q), whole);
                 let whole = tile::block::<S, Q, C, MR, NP>((s, q), (&rows, b), blocks, whole);
+                let whole = tile::unpaired::<S, Q, MR, NP>((s, q), whole);
                 for p in 0..NP {
                     let of_w = C::scales(s, &panels[p].1[b]);
-                    let totals = tile::totals::<S, Q, MR, NP>((s, q), &whole, p);
                     for r in 0..MR {
                         let of_a = s.splat(rows[r].scales[b]);
-                        acc[r][p] = s.fma(s.of_i(totals[r]), s.mul(of_a, of_w), acc[r][p]);
+                        acc[r][p] = s.fma(s.of_i(q.total(s, whole[r][p])), s.mul(of_a, of_w), acc[r][p]);
                     }
                 }
             }

@@ -29,7 +29,7 @@ pub(super) fn rows_of<'a, const MR: usize>(left: &Left<'a>, r: usize) -> [Row<'a
     rows
 }
 
-/// Block `b` of MR rows with one of NP panels: 32 steps on from `sums`.
+/// Block `b` of MR rows with one of NP panels: 32 steps on from `sums`, [`paired`].
 #[inline(always)]
 pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
@@ -97,42 +97,34 @@ fn pairs<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize>(
     sums
 }
 
-/// Sums of MR rows that begin with `x`, for [`block`].
+/// Sums of MR rows, for [`block`].
 #[inline(always)]
-pub(super) fn start<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
+pub(super) fn paired<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
-    x: [i32; MR],
+    mut sums: [[Q::Sums; NP]; MR],
 ) -> [[Q::Sums; NP]; MR] {
-    let mut sums = [[q.start(s, 0); NP]; MR];
     if by_pairs::<S, Q, MR>() {
         for r in (0..MR).step_by(2) {
-            let pair = q.start_pair(s, [x[r], x[r + 1]]);
-            (sums[r], sums[r + 1]) = ([pair[0]; NP], [pair[1]; NP]);
+            for p in 0..NP {
+                [sums[r][p], sums[r + 1][p]] = q.pair(s, [sums[r][p], sums[r + 1][p]]);
+            }
         }
-        return sums;
-    }
-    for r in 0..MR {
-        sums[r] = [q.start(s, x[r]); NP];
     }
     sums
 }
 
-/// The sums of MR rows with panel `p`, gathered.
+/// Sums of MR rows, from [`block`].
 #[inline(always)]
-pub(super) fn totals<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
+pub(super) fn unpaired<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
-    sums: &[[Q::Sums; NP]; MR],
-    p: usize,
-) -> [S::I32; MR] {
-    let mut totals = [s.splat_i(0); MR];
+    mut sums: [[Q::Sums; NP]; MR],
+) -> [[Q::Sums; NP]; MR] {
     if by_pairs::<S, Q, MR>() {
         for r in (0..MR).step_by(2) {
-            [totals[r], totals[r + 1]] = q.total_pair(s, [sums[r][p], sums[r + 1][p]]);
+            for p in 0..NP {
+                [sums[r][p], sums[r + 1][p]] = q.unpair(s, [sums[r][p], sums[r + 1][p]]);
+            }
         }
-        return totals;
     }
-    for r in 0..MR {
-        totals[r] = q.total(s, sums[r][p]);
-    }
-    totals
+    sums
 }

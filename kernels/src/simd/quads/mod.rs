@@ -41,7 +41,7 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
     const TILE: (usize, usize, usize);
     /// The same where a tile keeps as many sums in `f32` besides.
     const SCALED: (usize, usize, usize);
-    /// Whether rows go two by two, by the words that end in `pair`, in tiles that have an even number of them.
+    /// Whether rows go two by two, by [`Quads::dot_pair`], in tiles that have an even number of them.
     const PAIRS: bool = false;
 
     /// Runs `kernel` in a function of its own, compiled with these words' instructions.
@@ -58,12 +58,7 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
     fn total(self, s: S, sums: Self::Sums) -> S::I32;
 
     // ---- of two rows: what the words above say of each, unless a table says better
-    /// Sums of each row.
-    #[inline(always)]
-    fn start_pair(self, s: S, x: [i32; 2]) -> [Self::Sums; 2] {
-        [self.start(s, x[0]), self.start(s, x[1])]
-    }
-    /// Two quads of each row, split, with the two of each column.
+    /// Two quads of each row, split, with the two of each column; the sums are a [`Quads::pair`].
     #[inline(always)]
     fn dot_pair(
         self,
@@ -79,10 +74,15 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
         }
         sums
     }
-    /// The sums of each row.
+    /// Sums of two rows, as [`Quads::dot_pair`] takes them.
     #[inline(always)]
-    fn total_pair(self, s: S, sums: [Self::Sums; 2]) -> [S::I32; 2] {
-        [self.total(s, sums[0]), self.total(s, sums[1])]
+    fn pair(self, _: S, rows: [Self::Sums; 2]) -> [Self::Sums; 2] {
+        rows
+    }
+    /// A pair as the sums of its rows.
+    #[inline(always)]
+    fn unpair(self, _: S, pair: [Self::Sums; 2]) -> [Self::Sums; 2] {
+        pair
     }
 }
 

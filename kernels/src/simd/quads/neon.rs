@@ -205,11 +205,6 @@ impl Quads<Neon> for Matrix {
         sums
     }
     #[inline(always)]
-    fn start_pair(self, _: Neon, x: [i32; 2]) -> [Self::Sums; 2] {
-        // SAFETY: see the top of this file.
-        unsafe { [[vcombine_s32(vdup_n_s32(x[0]), vdup_n_s32(x[1])); 4]; 2] }
-    }
-    #[inline(always)]
     fn dot_pair(
         self,
         _: Neon,
@@ -234,17 +229,29 @@ impl Quads<Neon> for Matrix {
         sums
     }
     #[inline(always)]
-    fn total_pair(self, _: Neon, sums: [Self::Sums; 2]) -> [[int32x4_t; 4]; 2] {
-        let mut rows = sums;
-        // SAFETY: see the top of this file.
-        unsafe {
-            for q in 0..4 {
-                let [near, far] = [sums[q / 2][q % 2 * 2], sums[q / 2][q % 2 * 2 + 1]];
-                let (near, far) = (vreinterpretq_s64_s32(near), vreinterpretq_s64_s32(far));
-                rows[0][q] = vreinterpretq_s32_s64(vzip1q_s64(near, far));
-                rows[1][q] = vreinterpretq_s32_s64(vzip2q_s64(near, far));
-            }
+    fn pair(self, _: Neon, rows: [Self::Sums; 2]) -> [Self::Sums; 2] {
+        let mut pair = rows;
+        for q in 0..4 {
+            [pair[q / 2][q % 2 * 2], pair[q / 2][q % 2 * 2 + 1]] = halves(rows[0][q], rows[1][q]);
+        }
+        pair
+    }
+    #[inline(always)]
+    fn unpair(self, _: Neon, pair: [Self::Sums; 2]) -> [Self::Sums; 2] {
+        let mut rows = pair;
+        for q in 0..4 {
+            [rows[0][q], rows[1][q]] = halves(pair[q / 2][q % 2 * 2], pair[q / 2][q % 2 * 2 + 1]);
         }
         rows
+    }
+}
+
+/// The lower halves of both, the upper ones.
+#[inline(always)]
+fn halves(a: int32x4_t, b: int32x4_t) -> [int32x4_t; 2] {
+    // SAFETY: see the top of this file.
+    unsafe {
+        let (a, b) = (vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b));
+        [vreinterpretq_s32_s64(vzip1q_s64(a, b)), vreinterpretq_s32_s64(vzip2q_s64(a, b))]
     }
 }
