@@ -41,7 +41,7 @@ pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: u
     for r in 0..MR {
         words[r] = [&rows[r].words[0][b], &rows[r].words[1][b]];
     }
-    if by_pairs::<S, Q, MR>() {
+    if const { by_pairs::<S, Q, MR>() } {
         return pairs::<S, Q, C, MR, NP>((s, q), words, blocks, sums);
     }
     for j in 0..4 {
@@ -65,7 +65,7 @@ pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: u
     sums
 }
 
-/// Whether the rows of a tile go two by two.
+/// Whether the rows of a tile go two by two: asked as a constant, so that other tables' tiles have no trace of it.
 #[inline(always)]
 const fn by_pairs<S: Simd, Q: Quads<S>, const MR: usize>() -> bool {
     Q::PAIRS && MR.is_multiple_of(2)
@@ -103,7 +103,7 @@ pub(super) fn paired<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
     mut sums: [[Q::Sums; NP]; MR],
 ) -> [[Q::Sums; NP]; MR] {
-    if by_pairs::<S, Q, MR>() {
+    if const { by_pairs::<S, Q, MR>() } {
         for r in (0..MR).step_by(2) {
             for p in 0..NP {
                 [sums[r][p], sums[r + 1][p]] = q.pair(s, [sums[r][p], sums[r + 1][p]]);
@@ -119,7 +119,7 @@ pub(super) fn unpaired<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
     mut sums: [[Q::Sums; NP]; MR],
 ) -> [[Q::Sums; NP]; MR] {
-    if by_pairs::<S, Q, MR>() {
+    if const { by_pairs::<S, Q, MR>() } {
         for r in (0..MR).step_by(2) {
             for p in 0..NP {
                 [sums[r][p], sums[r + 1][p]] = q.unpair(s, [sums[r][p], sums[r + 1][p]]);
