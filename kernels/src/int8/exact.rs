@@ -205,7 +205,9 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
         for r in 0..MR {
             sums[r] = [q.start(s, rows[r].starts.iter().fold(0, |sum: i32, &x| sum.wrapping_add(x))); NP];
         }
-        sums = tile::paired::<S, Q, MR, NP>((s, q), sums);
+        if const { tile::by_pairs::<S, Q, MR>() } {
+            sums = tile::paired::<S, Q, MR, NP>((s, q), sums);
+        }
         // The lengths are known to the compiler: no check inside.
         let panels = panels.map(|panel| &panel[..left.blocks()]);
         for b in 0..left.blocks() {
@@ -215,7 +217,9 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
             }
             sums = tile::block::<S, Q, Eight, MR, NP>((s, q), (&rows, b), blocks, sums);
         }
-        sums = tile::unpaired::<S, Q, MR, NP>((s, q), sums);
+        if const { tile::by_pairs::<S, Q, MR>() } {
+            sums = tile::unpaired::<S, Q, MR, NP>((s, q), sums);
+        }
         for r in 0..MR.min(c.rows() - row) {
             for p in 0..NP {
                 let from = col + p * LANES;

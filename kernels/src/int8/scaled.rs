@@ -300,9 +300,13 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
                 for r in 0..MR {
                     whole[r] = [q.start(s, rows[r].starts[b]); NP];
                 }
-                let whole = tile::paired::<S, Q, MR, NP>((s, q), whole);
-                let whole = tile::block::<S, Q, C, MR, NP>((s, q), (&rows, b), blocks, whole);
-                let whole = tile::unpaired::<S, Q, MR, NP>((s, q), whole);
+                if const { tile::by_pairs::<S, Q, MR>() } {
+                    whole = tile::paired::<S, Q, MR, NP>((s, q), whole);
+                }
+                let mut whole = tile::block::<S, Q, C, MR, NP>((s, q), (&rows, b), blocks, whole);
+                if const { tile::by_pairs::<S, Q, MR>() } {
+                    whole = tile::unpaired::<S, Q, MR, NP>((s, q), whole);
+                }
                 for p in 0..NP {
                     let of_w = C::scales(s, &panels[p].1[b]);
                     for r in 0..MR {

@@ -67,7 +67,7 @@ pub(super) fn block<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: u
 
 /// Whether the rows of a tile go two by two: asked as a constant, so that other tables' tiles have no trace of it.
 #[inline(always)]
-const fn by_pairs<S: Simd, Q: Quads<S>, const MR: usize>() -> bool {
+pub(super) const fn by_pairs<S: Simd, Q: Quads<S>, const MR: usize>() -> bool {
     Q::PAIRS && MR.is_multiple_of(2)
 }
 
@@ -97,33 +97,29 @@ fn pairs<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize>(
     sums
 }
 
-/// Sums of MR rows, for [`block`].
+/// Sums of MR rows, for [`block`] where they go by pairs.
 #[inline(always)]
 pub(super) fn paired<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
     mut sums: [[Q::Sums; NP]; MR],
 ) -> [[Q::Sums; NP]; MR] {
-    if const { by_pairs::<S, Q, MR>() } {
-        for r in (0..MR).step_by(2) {
-            for p in 0..NP {
-                [sums[r][p], sums[r + 1][p]] = q.pair(s, [sums[r][p], sums[r + 1][p]]);
-            }
+    for r in (0..MR).step_by(2) {
+        for p in 0..NP {
+            [sums[r][p], sums[r + 1][p]] = q.pair(s, [sums[r][p], sums[r + 1][p]]);
         }
     }
     sums
 }
 
-/// Sums of MR rows, from [`block`].
+/// Sums of MR rows, from [`block`] where they go by pairs.
 #[inline(always)]
 pub(super) fn unpaired<S: Simd, Q: Quads<S>, const MR: usize, const NP: usize>(
     (s, q): (S, Q),
     mut sums: [[Q::Sums; NP]; MR],
 ) -> [[Q::Sums; NP]; MR] {
-    if const { by_pairs::<S, Q, MR>() } {
-        for r in (0..MR).step_by(2) {
-            for p in 0..NP {
-                [sums[r][p], sums[r + 1][p]] = q.unpair(s, [sums[r][p], sums[r + 1][p]]);
-            }
+    for r in (0..MR).step_by(2) {
+        for p in 0..NP {
+            [sums[r][p], sums[r + 1][p]] = q.unpair(s, [sums[r][p], sums[r + 1][p]]);
         }
     }
     sums
