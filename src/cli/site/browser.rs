@@ -37,7 +37,7 @@ const STYLE: &str = "\
 .good { color: #1a7f37 } .bad { color: #b3261e } .hash, .name { font-family: ui-monospace, 'DejaVu Sans Mono', monospace; font-size: .85rem }
 .bars { width: 55% } #speeds { width: 100% } #speeds td { vertical-align: middle } .times { font-variant-numeric: tabular-nums }
 .bar { margin: 2px 0; border-radius: 3px; white-space: nowrap; font-size: .8rem; line-height: 1.35rem } .bar span { padding: 0 .4rem }
-@media (max-width: 34rem) { body { padding: 1rem } td, th { padding-right: .4rem } .bars { width: auto } #cases :is(td, th):nth-child(2) { display: none } }
+@media (max-width: 34rem) { body { padding: 1rem } #cases, #speeds { display: block; overflow-x: auto } .bars { min-width: 9rem } }
 .scalar { background: #8c959f55 } .simd128 { background: #2f81f766 }
 @media (prefers-color-scheme: dark) { .good { color: #57c46f } .bad { color: #ff8a80 } }
 ";
