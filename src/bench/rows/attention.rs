@@ -3,11 +3,11 @@
 use super::{Body, Entry, Inputs, Run, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
-use crate::kernels::Line;
 use crate::kernels::attention::{
     Attention, AttentionBackward, Options, Pattern, Products, attention, backward_scratch_len, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
+use crate::kernels::{Line, half};
 
 /// The entries; batch 1. Two operations a multiply-add of the two products; `exp` is not counted.
 pub const FAMILY: &[Entry] = &[
@@ -26,7 +26,8 @@ pub const FAMILY: &[Entry] = &[
         shapes: &[&[8, 512, 64], &[8, 2048, 64]],
         work: |d| work(d, 4.0 * (d[0] * d[1] * d[1]) as f64 * d[2] as f64),
         make: |d, i| {
-            let state = State { products: Products::Bf16, ..State::new(d, d[1], Pattern::Full, i) };
+            let mut state = State { products: Products::Bf16, ..State::new(d, d[1], Pattern::Full, i) };
+            [&mut state.q, &mut state.k, &mut state.v].into_iter().flatten().for_each(round);
             Body::new(state, State::ours, State::plain, |s| s.out.clone())
         },
     },
@@ -61,6 +62,11 @@ pub const FAMILY: &[Entry] = &[
 
 fn work(d: &[usize], flops: f64) -> Work {
     Work::arithmetic(flops, 16 * d[0] * d[1] * d[2])
+}
+
+/// To bfloat16 and back.
+pub(super) fn round(x: &mut f32) {
+    *x = half::bf16_to_f32(half::f32_to_bf16(*x));
 }
 
 /// q and out (1, heads, queries, dim), k and v (1, heads, keys, dim).
@@ -112,7 +118,7 @@ impl State {
 
     /// Query by query: scores, softmax, weighted sum of the values.
     fn plain(&mut self) {
-        let &mut State { heads, queries, dim, pattern, ref q, ref k, ref v, ref mut out, .. } = self;
+        let &mut State { heads, queries, dim, pattern, products, ref q, ref k, ref v, ref mut out } = self;
         let keys = k.len() / (heads * dim);
         let scale = 1.0 / (dim as f32).sqrt();
         let mut scores = vec![0.0; keys];
@@ -128,6 +134,9 @@ impl State {
                 let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 scores.iter_mut().for_each(|s| *s = (*s - max).exp());
                 let sum = scores.iter().sum::<f32>();
+                if products == Products::Bf16 {
+                    scores.iter_mut().for_each(round);
+                }
                 out.fill(0.0);
                 for (s, v) in scores.iter().zip(v.chunks(dim)) {
                     out.iter_mut().zip(v).for_each(|(out, v)| *out += s / sum * v);

@@ -1,5 +1,6 @@
 //! Attention of one query over a cache that holds bf16 or int8: memory binds, with fewer bytes.
 
+use super::attention::round;
 use super::{Body, Entry, Inputs, Run, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
@@ -28,7 +29,8 @@ pub const FAMILY: &[Entry] = &[
         work: |d| work(d, 2 * d[2]),
         make: |d, i| {
             let (k, v) = (halves(d, i), halves(d, i));
-            let state = State { products: Products::Bf16, ..State::new(d, k, v, i) };
+            let mut state = State { products: Products::Bf16, ..State::new(d, k, v, i) };
+            state.q.iter_mut().for_each(round);
             Body::new(state, State::ours, |s| s.plain(half::bf16_to_f32), |s| s.out.clone())
         },
     },
@@ -154,6 +156,9 @@ impl<T: Read> State<T> {
             let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             scores.iter_mut().for_each(|s| *s = (*s - max).exp());
             let sum = scores.iter().sum::<f32>();
+            if self.products == Products::Bf16 {
+                scores.iter_mut().for_each(round);
+            }
             out.fill(0.0);
             for ((s, v), row) in scores.iter().zip(v.chunks(dim)).zip(v_scales) {
                 let weight = s / sum * row;
