@@ -197,3 +197,24 @@ fn errors_stay_within_the_bound() {
         }
     }
 }
+
+/// Packing floats rounds as everything else does: what is no number stays none, wherever its payload lies.
+#[test]
+fn floats_are_packed_as_they_are_seen() {
+    let mut random = Random::new(9);
+    for (k, n) in [(1, 1), (9, 17), (40, 33)] {
+        let mut x = values(&mut random, k * n, 60);
+        let hard =
+            [0x7f80_0001, 0xff80_ffff, 0x7fc0_0000, 0x7f80_0000, 0x7f7f_ffff, 0x8000_0000, 0x3f80_8000];
+        x.iter_mut().step_by(3).zip(hard).for_each(|(x, bits)| *x = f32::from_bits(bits));
+        let want: Vec<f32> = x.iter().map(|&x| seen(x)).collect();
+        for cpu in cpus() {
+            let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+            PackedBf16::pack_floats(cpu, MatRef::new(&x, k, n), &mut groups);
+            let depth = k.div_ceil(8);
+            let at = |i: usize, j: usize| groups[j / 16 * depth + i / 8].get(i % 8, j % 16);
+            let got: Vec<f32> = (0..k * n).map(|e| bf16_to_f32(at(e / n, e % n).0)).collect();
+            assert_same(&got, &want, format!("{cpu:?} ({k}, {n})"));
+        }
+    }
+}

@@ -280,12 +280,7 @@ fn prepare_columns<S: Simd>(s: S, a: MatRef<'_>, room: &mut [Line]) {
 /// To bfloat16, nearest even, and back; less than 2⁻⁵⁰ to +0.
 #[inline(always)]
 pub(crate) fn rounded<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let bits = s.bits(x);
-    let odd = s.and_i(s.shr::<16>(bits), s.splat_i(1));
-    let near = s.add_i(bits, s.add_i(odd, s.splat_i(0x7fff)));
-    let near = s.of_bits(s.and_i(near, s.splat_i(-0x1_0000)));
-    // A NaN stays the one that it is: its payload could be rounded away.
-    settled(s, s.select(s.is_nan(x), x, near))
+    settled(s, s.of_bits(s.and_i(s.bf16_bits(x), s.splat_i(-0x1_0000))))
 }
 
 /// What is less than 2⁻⁵⁰ to +0.

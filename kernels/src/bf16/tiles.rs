@@ -89,7 +89,7 @@ impl Kernel for Prepare<'_, '_> {
                     let halves = Line::elements_mut(core::slice::from_mut(line)).as_chunks_mut::<LANES>().0;
                     for (half, k0) in halves.iter_mut().zip((k0..k).step_by(LANES)) {
                         let x = load_at(s, a, r, k0..(k0 + LANES).min(k));
-                        s.store_bf16(half, rounded(s, x));
+                        s.store_u16(half, s.shr::<16>(s.bits(rounded(s, x))));
                     }
                 }
             }

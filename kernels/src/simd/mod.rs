@@ -224,15 +224,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_bf16(self, x: &[u16; LANES]) -> Self::F32 {
         self.of_bits(self.shl::<16>(self.load_u16(x)))
     }
-    /// To bfloat16, nearest even; overflow to infinity; a NaN stays one.
+    /// The nearest bfloat16, ties to even, in the upper half of each lane; the lower half is anything. Overflow to
+    /// infinity; a NaN stays one.
     #[inline(always)]
-    fn store_bf16(self, out: &mut [u16; LANES], v: Self::F32) {
-        // Rounds at bit 16; a NaN, whose payload could be rounded away, becomes a quiet one instead.
+    fn bf16_bits(self, v: Self::F32) -> Self::I32 {
+        // A NaN, whose payload could be rounded or cut away, becomes a quiet one instead.
         let bits = self.bits(v);
         let odd = self.and_i(self.shr::<16>(bits), self.splat_i(1));
         let rounded = self.add_i(bits, self.add_i(odd, self.splat_i(0x7fff)));
         let quiet = self.or_i(bits, self.splat_i(0x40_0000));
-        self.store_u16(out, self.shr::<16>(self.select_i(self.is_nan(v), quiet, rounded)));
+        self.select_i(self.is_nan(v), quiet, rounded)
+    }
+    /// To bfloat16 by [`Simd::bf16_bits`].
+    #[inline(always)]
+    fn store_bf16(self, out: &mut [u16; LANES], v: Self::F32) {
+        self.store_u16(out, self.shr::<16>(self.bf16_bits(v)));
     }
     /// Sixteen IEEE half floats to `f32`, exact (a NaN stays one).
     fn load_f16(self, x: &[u16; LANES]) -> Self::F32;
