@@ -2,6 +2,8 @@
 
 #[path = "attention/array.rs"]
 mod array;
+#[path = "attention/checks.rs"]
+mod checks;
 mod common;
 #[path = "attention/draw.rs"]
 mod draw;
@@ -9,21 +11,12 @@ mod draw;
 mod twin;
 
 use array::{Array, FORMS, Form, ORDERS};
+use checks::{check, check_decode, check_poisoned};
 use common::{U, assert_same, cpus, slow};
 use draw::draw;
 use samebits::kernels::attention::{Align, Pattern, Span, alibi_slopes, scratch_len};
 use samebits::pool::Pool;
-use twin::{Problem, Tokens, twin};
-
-#[track_caller]
-fn check(problem: &Problem, what: impl std::fmt::Display) {
-    let want = twin(problem);
-    for cpu in cpus() {
-        let got = problem.run(cpu);
-        assert_same(&got.0, &want.0, format!("{what} on {}", cpu.tier()));
-        assert_same(&got.1, &want.1, format!("{what} on {}, log-sum-exp", cpu.tier()));
-    }
-}
+use twin::{Problem, Tokens};
 
 #[test]
 fn every_length() {
@@ -119,19 +112,10 @@ fn a_scale_that_is_nan_reaches_the_rows_that_see_it() {
 fn a_nan_reaches_the_rows_that_see_it_and_no_other() {
     let n = 70;
     for at in (0..n).step_by(if slow() { 23 } else { 1 }) {
-        for poison in [f32::NAN, f32::INFINITY] {
-            let mut p = Problem::new(7, [1, 1, 1, n, n, 8, 9]);
-            p.pattern = Pattern::Causal;
-            p.alibi = Some(vec![0.1]);
-            let clean = p.run(cpus()[0]).0;
-            p.v.set(0, 0, at, 4, poison);
-            p.k.set(0, 0, at, 3, f32::NAN);
-            for cpu in cpus() {
-                let got = p.run(cpu).0;
-                assert_same(&got[..at * 9], &clean[..at * 9], format!("rows before {at} on {}", cpu.tier()));
-                assert!(got[at * 9..].iter().all(|x| x.is_nan()), "rows from {at} on, {}", cpu.tier());
-            }
-        }
+        let mut p = Problem::new(7, [1, 1, 1, n, n, 8, 9]);
+        p.pattern = Pattern::Causal;
+        p.alibi = Some(vec![0.1]);
+        check_poisoned(&p, at);
     }
 }
 
@@ -147,34 +131,12 @@ fn decode_is_prefill() {
         (5, [1, 8, 2, 30, 140, 33, 20], Form::Int8),
     ] {
         for pattern in [Pattern::Causal, Pattern::Window(65)] {
-            let [_, h, kv, lq, lk, d, v_dim] = sizes;
             let mut whole = Problem::new(seed, sizes);
             whole.pattern = pattern;
             whole.k.store(form);
             whole.v.store(form);
-            whole.alibi = Some((0..h).map(|h| 0.01 * h as f32).collect());
-            for cpu in cpus() {
-                let all = whole.run(cpu);
-                for i in (0..lq).step_by(if slow() { 7 } else { 1 }) {
-                    let mut one = whole.clone();
-                    let so_far = lk - lq + i + 1;
-                    one.q = Array::new([1, h, 1, d], ORDERS[1], || 0.0);
-                    (0..h * d).for_each(|x| one.q.set(0, x / d, 0, x % d, whole.q.get(0, x / d, i, x % d)));
-                    one.k = whole.k.tokens(0, so_far);
-                    one.v = whole.v.tokens(0, so_far);
-                    let got = one.run(cpu);
-                    for head in 0..h {
-                        let at = head * lq + i;
-                        let what = format!(
-                            "{sizes:?} {form:?} {pattern:?}, query {i}, head {head} of {kv}, {}",
-                            cpu.tier()
-                        );
-                        let want = &all.0[at * v_dim..(at + 1) * v_dim];
-                        assert_same(&got.0[head * v_dim..(head + 1) * v_dim], want, &what);
-                        assert_same(&got.1[head..=head], &all.1[at..=at], what);
-                    }
-                }
-            }
+            whole.alibi = Some((0..sizes[1]).map(|h| 0.01 * h as f32).collect());
+            check_decode(&whole);
         }
     }
 }

@@ -2,34 +2,27 @@
 
 #[path = "attention/array.rs"]
 mod array;
+#[path = "attention/checks.rs"]
+mod checks;
 mod common;
 #[path = "attention/draw.rs"]
 mod draw;
 #[path = "attention/twin.rs"]
 mod twin;
 
-use array::{Array, FORMS, Form, ORDERS};
+use array::{FORMS, Form};
+use checks::{check, check_decode, check_poisoned};
 use common::{U, assert_same, cpus, slow};
 use draw::draw;
 use samebits::kernels::attention::{AttentionBackward, Options, Pattern, Products};
 use samebits::kernels::view::{HeadsMut, HeadsRef};
-use twin::{Problem, Sizes, rounded, twin};
+use twin::{Problem, Sizes, rounded};
 
 /// The rounding of bfloat16, of eight binary places: 2⁻⁸ of a number at most.
 const HALF: f64 = 1.0 / 256.0;
 
 fn problem(seed: u64, sizes: Sizes) -> Problem {
     Problem { products: Products::Bf16, ..Problem::new(seed, sizes) }
-}
-
-#[track_caller]
-fn check(problem: &Problem, what: impl std::fmt::Display) {
-    let want = twin(problem);
-    for cpu in cpus() {
-        let got = problem.run(cpu);
-        assert_same(&got.0, &want.0, format!("{what} on {}", cpu.tier()));
-        assert_same(&got.1, &want.1, format!("{what} on {}, log-sum-exp", cpu.tier()));
-    }
 }
 
 /// Under an emulator a problem takes seconds: there the golden hashes carry the load.
@@ -115,30 +108,11 @@ fn decode_is_prefill() {
     let shapes = [[1, 8, 2, 70, 140, 33, 20], [1, 2, 2, 20, 300, 64, 64], [1, 17, 1, 9, 70, 300, 8]];
     for (seed, sizes) in shapes.into_iter().enumerate() {
         for (form, pattern) in [(FORMS[seed], Pattern::Causal), (Form::Bf16, Pattern::Window(65))] {
-            let [_, h, _, lq, lk, d, v_dim] = sizes;
             let mut whole = problem(seed as u64, sizes);
             whole.pattern = pattern;
             whole.k.store(form);
             whole.v.store(form);
-            for cpu in cpus() {
-                let all = whole.run(cpu);
-                for i in (0..lq).step_by(if slow() { 7 } else { 1 }) {
-                    let (mut one, so_far) = (whole.clone(), lk - lq + i + 1);
-                    one.q = Array::new([1, h, 1, d], ORDERS[1], || 0.0);
-                    (0..h * d).for_each(|x| one.q.set(0, x / d, 0, x % d, whole.q.get(0, x / d, i, x % d)));
-                    one.k = whole.k.tokens(0, so_far);
-                    one.v = whole.v.tokens(0, so_far);
-                    let got = one.run(cpu);
-                    for head in 0..h {
-                        let at = head * lq + i;
-                        let what =
-                            format!("{sizes:?} {form:?} {pattern:?}, query {i}, head {head}, {}", cpu.tier());
-                        let want = &all.0[at * v_dim..(at + 1) * v_dim];
-                        assert_same(&got.0[head * v_dim..(head + 1) * v_dim], want, &what);
-                        assert_same(&got.1[head..=head], &all.1[at..=at], what);
-                    }
-                }
-            }
+            check_decode(&whole);
         }
     }
 }
@@ -167,18 +141,9 @@ fn keys_and_values_may_be_rounded_before() {
 fn a_nan_reaches_the_rows_that_see_it_and_no_other() {
     let n = 70;
     for at in (0..n).step_by(if slow() { 23 } else { 1 }) {
-        for poison in [f32::NAN, f32::INFINITY] {
-            let mut p = problem(7, [1, 1, 1, n, n, 8, 9]);
-            p.pattern = Pattern::Causal;
-            let clean = p.run(cpus()[0]).0;
-            p.v.set(0, 0, at, 4, poison);
-            p.k.set(0, 0, at, 3, f32::NAN);
-            for cpu in cpus() {
-                let got = p.run(cpu).0;
-                assert_same(&got[..at * 9], &clean[..at * 9], format!("rows before {at} on {}", cpu.tier()));
-                assert!(got[at * 9..].iter().all(|x| x.is_nan()), "rows from {at} on, {}", cpu.tier());
-            }
-        }
+        let mut p = problem(7, [1, 1, 1, n, n, 8, 9]);
+        p.pattern = Pattern::Causal;
+        check_poisoned(&p, at);
     }
 }
 

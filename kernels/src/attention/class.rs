@@ -142,23 +142,11 @@ impl Class for Bf16 {
                 let k_pairs: [&[[f32; 2]]; MR] = from_fn(|r| &k[r].as_chunks().0[..pairs.len()]);
                 for (i, pair) in pairs.iter().enumerate() {
                     for odd in 0..2 {
-                        let q = words_of(s, &pair[odd]);
-                        for r in 0..MR {
-                            let k = s.splat(k_pairs[r][i][odd]);
-                            for p in 0..NP {
-                                chains[odd][r][p] = s.fma(k, q[p], chains[odd][r][p]);
-                            }
-                        }
+                        step(s, &mut chains[odd], from_fn(|r| k_pairs[r][i][odd]), &pair[odd]);
                     }
                 }
                 if let [q] = rest {
-                    let q = words_of(s, q);
-                    for r in 0..MR {
-                        let k = s.splat(k[r][2 * pairs.len()]);
-                        for p in 0..NP {
-                            chains[0][r][p] = s.fma(k, q[p], chains[0][r][p]);
-                        }
-                    }
+                    step(s, &mut chains[0], from_fn(|r| k[r][2 * pairs.len()]), q);
                 }
                 add_pair(s, &mut acc, &chains);
             }
@@ -191,13 +179,7 @@ impl Class for Bf16 {
             for (v, weight) in v.iter().zip(weights[group].as_chunks::<2>().0) {
                 for odd in 0..2 {
                     let v: &[f32; MR] = v[odd][c..].first_chunk().expect("a row of values");
-                    let weight = words_of(s, &weight[odd]);
-                    for r in 0..MR {
-                        let v = s.splat(v[r]);
-                        for p in 0..NP {
-                            chains[odd][r][p] = s.fma(weight[p], v, chains[odd][r][p]);
-                        }
-                    }
+                    step(s, &mut chains[odd], *v, &weight[odd]);
                 }
             }
             add_pair(s, &mut acc, &chains);
@@ -231,6 +213,23 @@ impl Class for Bf16 {
             add_pair(s, &mut acc, &chains);
         }
         acc
+    }
+}
+
+/// One step of chains: x[r] times sixteen lanes of each panel.
+#[inline(always)]
+fn step<S: Simd, const MR: usize, const NP: usize>(
+    s: S,
+    chain: &mut [[S::F32; NP]; MR],
+    x: [f32; MR],
+    lanes: &[Line; NP],
+) {
+    let lanes = words_of(s, lanes);
+    for r in 0..MR {
+        let x = s.splat(x[r]);
+        for p in 0..NP {
+            chain[r][p] = s.fma(x, lanes[p], chain[r][p]);
+        }
     }
 }
 

@@ -179,6 +179,28 @@ pub(super) trait Element: Plain + Default {
     /// Component `p` of the `PER` that each 32 bits hold.
     fn split<S: Simd>(s: S, bits: S::I32, p: usize, scale: S::F32) -> S::F32;
 
+    /// Line `w` (64 bytes) of sixteen keys: lane l of `acc[r]` goes on with `fma(key l, q[r], …)`, component by
+    /// component. `scales` are one a lane, `q[r]` as many components as a line of a key has.
+    #[inline(always)]
+    fn fma_rows<S: Simd, const R: usize>(
+        s: S,
+        mut acc: [S::F32; R],
+        keys: &Strip<'_, LANES, Self>,
+        w: usize,
+        scales: S::F32,
+        q: [&[Line]; R],
+    ) -> [S::F32; R] {
+        for (i, bits) in columns(s, keys, w).into_iter().enumerate() {
+            for p in 0..Self::PER {
+                let (key, c) = (Self::split(s, bits, p, scales), i * Self::PER + p);
+                for r in 0..R {
+                    acc[r] = s.fma(key, s.splat(q[r][c / LANES][c % LANES]), acc[r]);
+                }
+            }
+        }
+        acc
+    }
+
     /// The same for two chains of each row, the even components and the odd, of keys that are bfloat16 or were made it.
     #[inline(always)]
     fn fma_pairs<S: Simd, C: Class, const R: usize>(
@@ -187,13 +209,7 @@ pub(super) trait Element: Plain + Default {
         (keys, w): (&Strip<'_, LANES, Self>, usize),
         q: [&[Line]; R],
     ) -> [[[S::F32; 1]; R]; 2] {
-        let mut words = [s.splat(0.0); LANES];
-        for l in 0..LANES {
-            words[l] = s.of_bits(s.load_i(&keys.bits(l, w)));
-        }
-        let columns = s.transpose(words);
-        for i in 0..LANES {
-            let bits = s.bits(columns[i]);
+        for (i, bits) in columns(s, keys, w).into_iter().enumerate() {
             for p in 0..Self::PER {
                 let (mut key, c) = (Self::split(s, bits, p, s.splat(1.0)), i * Self::PER + p);
                 if Self::PER > 1 {
@@ -207,35 +223,22 @@ pub(super) trait Element: Plain + Default {
         }
         chains
     }
+}
 
-    /// Line `w` (64 bytes) of sixteen keys: lane l of `acc[r]` goes on with `fma(key l, q[r], …)`, component by
-    /// component. `scales` are one a lane, `q[r]` as many components as a line of a key has.
-    #[inline(always)]
-    fn fma_rows<S: Simd, const R: usize>(
-        s: S,
-        mut acc: [S::F32; R],
-        keys: &Strip<'_, LANES, Self>,
-        w: usize,
-        scales: S::F32,
-        q: [&[Line]; R],
-    ) -> [S::F32; R] {
-        // Several components are moved at once: as few shuffles a line of memory as with floats.
-        let mut words = [s.splat(0.0); LANES];
-        for l in 0..LANES {
-            words[l] = s.of_bits(s.load_i(&keys.bits(l, w)));
-        }
-        let columns = s.transpose(words);
-        for i in 0..LANES {
-            let bits = s.bits(columns[i]);
-            for p in 0..Self::PER {
-                let (key, c) = (Self::split(s, bits, p, scales), i * Self::PER + p);
-                for r in 0..R {
-                    acc[r] = s.fma(key, s.splat(q[r][c / LANES][c % LANES]), acc[r]);
-                }
-            }
-        }
-        acc
+/// Line `w` of sixteen keys, a lane each, 32 bits at a time: several components are moved at once, so that there are as
+/// few shuffles a line of memory as with floats.
+#[inline(always)]
+fn columns<S: Simd, T: Element>(s: S, keys: &Strip<'_, LANES, T>, w: usize) -> [S::I32; LANES] {
+    let mut words = [s.splat(0.0); LANES];
+    for l in 0..LANES {
+        words[l] = s.of_bits(s.load_i(&keys.bits(l, w)));
     }
+    let words = s.transpose(words);
+    let mut bits = [s.splat_i(0); LANES];
+    for i in 0..LANES {
+        bits[i] = s.bits(words[i]);
+    }
+    bits
 }
 
 impl Element for f32 {
