@@ -86,8 +86,9 @@ fn a_sieve_changes_no_bit() {
             for kind in [VectorType::F32, VectorType::F16] {
                 let form = Form::new(dim, metric).expect("a dimension").stored(kind, Full::Dropped);
                 let index = built(form, &strs(&ids), x);
-                let wanted = RowSet::new(n, |row| row % 5 != 1);
-                for (k, wanted) in [(1, None), (10, None), (10, Some(&wanted)), (400, None)] {
+                let (wanted, few) = (RowSet::new(n, |row| row % 5 != 1), RowSet::new(n, |row| row < 40));
+                for (k, wanted) in [(1, None), (10, None), (10, Some(&wanted)), (10, Some(&few)), (400, None)]
+                {
                     let search = Search { wanted, ..Search::new(k) };
                     let view = index.view();
                     let all = view.search(&here(), &q, &search).expect("finite");

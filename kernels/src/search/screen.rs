@@ -92,9 +92,14 @@ impl<'a> Screen<'a> {
 
     /// Lines of scratch of [`Screen::sift`].
     pub const fn scratch_len(m: usize, k: usize) -> usize {
-        let codes = (Screen::ROWS * k).div_ceil(64);
-        let sums = Screen::ROWS * m.div_ceil(LANES);
-        codes + sums + 3 * Screen::ROWS.div_ceil(LANES) + GemmI8::scratch_len(Screen::ROWS, k)
+        let [codes, sums, bounds] = Screen::parts(m, k);
+        codes + sums + bounds + GemmI8::scratch_len(Screen::ROWS, k)
+    }
+
+    /// Lines of it for the rows' codes, for products, for bounds of rows.
+    const fn parts(m: usize, k: usize) -> [usize; 3] {
+        let (rows, groups) = (Screen::ROWS, Screen::ROWS.div_ceil(LANES));
+        [(rows * k).div_ceil(size_of::<Line>()), rows * m.div_ceil(LANES), 3 * groups]
     }
 
     /// Whether integers are so much faster on this machine that `m` queries gain.
@@ -162,9 +167,10 @@ impl<'a> Screen<'a> {
         let need = Screen::scratch_len(m, k);
         assert!(scratch.len() >= need, "screen: {} lines of scratch, {need} needed", scratch.len());
         assert!(found.len() >= n * m, "screen: room for {} pairs, {} needed", found.len(), n * m);
-        let (codes, scratch) = scratch.split_at_mut((Screen::ROWS * k).div_ceil(64));
-        let (sums, scratch) = scratch.split_at_mut(Screen::ROWS * m.div_ceil(LANES));
-        let (bounds, scratch) = scratch.split_at_mut(3 * Screen::ROWS.div_ceil(LANES));
+        let parts = Screen::parts(m, k);
+        let (codes, scratch) = scratch.split_at_mut(parts[0]);
+        let (sums, scratch) = scratch.split_at_mut(parts[1]);
+        let (bounds, scratch) = scratch.split_at_mut(parts[2]);
         let codes = &mut Line::elements_mut::<i8>(codes)[..n * k];
         let bounds = &mut bounds.as_chunks_mut().0[..n.div_ceil(LANES)];
         match rows {

@@ -238,12 +238,15 @@ impl Piece<'_> {
         let heaps = values.chunks_mut(k).zip(places.chunks_mut(k));
         let mut heaps: Vec<Best> = heaps.map(|(values, places)| Best::new(values, places)).collect();
         let mut room = Room::default();
-        let mut sieve = self.queries.screened.as_ref().map(|queries| Sieve::new(queries, self.vectors.form));
+        let mut sieve = self.queries.screened.as_ref().map(Sieve::new);
         let step = if sieve.is_some() { Sieve::ROWS } else { BLOCK };
         let mut chosen = Vec::new();
         for start in rows.clone().step_by(step) {
             let block = start..rows.end.min(start + step);
             let which = self.wanted(block, &mut chosen);
+            if which.is_empty() {
+                continue;
+            }
             let full = heaps.iter().all(|heap| heap.worst().is_some());
             let sieve = sieve.as_mut().filter(|sieve| full && !sieve.is_coarse());
             match (sieve, self.vectors.floats()) {

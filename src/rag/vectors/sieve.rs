@@ -7,7 +7,7 @@
 //!
 //! Rows that are all alike go through in their multitude. A piece that has seen as much works on without a sieve.
 
-use super::form::{Form, Metric};
+use super::form::Metric;
 use super::stored::VectorsRef;
 use crate::Cpu;
 use crate::kernels::Line;
@@ -40,7 +40,6 @@ impl Queries {
 /// A screen at work on a piece.
 pub(super) struct Sieve<'a> {
     screen: Screen<'a>,
-    form: Form,
     scratch: Vec<Line>,
     least: Vec<f32>,
     pairs: Vec<u32>,
@@ -55,11 +54,10 @@ impl<'a> Sieve<'a> {
     /// Rows at a time.
     pub const ROWS: usize = Screen::ROWS;
 
-    pub fn new(queries: &'a Queries, form: Form) -> Sieve<'a> {
+    pub fn new(queries: &'a Queries) -> Sieve<'a> {
         let &Queries { n, dim, ref blocks, ref bounds } = queries;
         Sieve {
             screen: Screen::new((n, dim), blocks, bounds),
-            form,
             scratch: vec![Line::ZERO; Screen::scratch_len(n, dim)],
             least: vec![0.0; n],
             pairs: vec![0; n * Sieve::ROWS],
@@ -85,7 +83,7 @@ impl<'a> Sieve<'a> {
     ) -> &[Vec<u32>] {
         for (q, (least, heap)) in self.least.iter_mut().zip(heaps).enumerate() {
             let worst = heap.worst().unwrap_or(f32::NEG_INFINITY);
-            *least = match self.form.metric() {
+            *least = match vectors.form.metric() {
                 Metric::Cosine | Metric::Dot => worst,
                 // −(q·q + x·x − 2 q·x) ≥ worst, less what roundings may have taken.
                 Metric::L2 => {
