@@ -90,8 +90,7 @@ fn multiply_rounded(run: &Run<'_>, (a, b): (MatRef<'_>, MatRef<'_>), accumulate:
     });
     let b = PackedBf16::new(&groups, rows, n);
     let product = GemmBf16 { a: a.t(), b, c, accumulate, epilogue: Epilogue::NONE };
-    let pieces = if run.threads() == 1 { product.whole() } else { product.pieces() };
-    run_all(run, [Cut::InBf16(pieces)]);
+    run_all(run, [Cut::in_bf16(product, run.threads())]);
 }
 
 /// db (out) = the sums of the columns of dy (rows, out), or those added to db.

@@ -50,6 +50,13 @@ pub(super) enum Cut<'a> {
     Nf4Codes(pieces::Pieces<GemmQ8<'a, Nf4>>),
 }
 
+impl<'a> Cut<'a> {
+    /// A product in bf16, cut as [`Job::cut`] cuts.
+    pub fn in_bf16(product: GemmBf16<'a>, threads: usize) -> Cut<'a> {
+        Cut::InBf16(if threads == 1 { product.whole() } else { product.pieces() })
+    }
+}
+
 /// One piece of a product.
 pub(super) enum Piece<'a> {
     F32(Gemm<'a, PackedMatrix<'a>>),

@@ -195,7 +195,7 @@ impl Class {
             Class::Bf16(groups) => {
                 let Job { x: a, out: c, accumulate, epilogue } = job;
                 let product = GemmBf16 { a, b: PackedBf16::new(groups, k, n), c, accumulate, epilogue };
-                Cut::InBf16(if threads == 1 { product.whole() } else { product.pieces() })
+                Cut::in_bf16(product, threads)
             }
             Class::Eight(of) => Cut::Eight(of.pieces((n, k), (job, codes), threads)),
             Class::Four(of) => Cut::Four(of.pieces((n, k), (job, codes), threads)),
@@ -218,8 +218,7 @@ impl Class {
         run.pieces(panels, |(p, panel), _| packed.transposed_panel(cpu, p, panel));
         let Job { x: a, out: c, accumulate, epilogue } = job;
         let product = GemmBf16 { a, b: PackedBf16::new(&turned, n, k), c, accumulate, epilogue };
-        let pieces = if run.threads() == 1 { product.whole() } else { product.pieces() };
-        run_all(run, [Cut::InBf16(pieces)]);
+        run_all(run, [Cut::in_bf16(product, run.threads())]);
     }
 }
 
