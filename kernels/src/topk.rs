@@ -128,27 +128,50 @@ const WORDS: usize = 4;
 impl Kernel for Offer<'_, '_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let rest = &self.scores[self.from..];
-        let (blocks, tail) = rest.as_chunks::<{ WORDS * LANES }>();
-        for (b, block) in blocks.iter().enumerate() {
-            // Where places ascend, what is not larger than the worst kept comes later than it and loses a tie too.
-            let worst = s.splat(self.heap.values[0]);
+    fn run<S: Simd>(mut self, s: S) {
+        let scores = self.scores;
+        let (blocks, tail) = scores[self.from..].as_chunks::<{ WORDS * LANES }>();
+        let mut at = self.from;
+        for block in blocks {
             let (words, _) = block.as_chunks::<LANES>();
             let mut any = s.mask_from_bits(0);
             for w in words {
-                let x = s.load(w);
-                let better = match self.places {
-                    Places::From(_) => s.gt(x, worst),
-                    Places::At(_) => s.ge(x, worst),
-                };
-                any = s.mask_or(any, s.mask_or(better, s.is_nan(x)));
+                any = s.mask_or(any, self.better(s, s.load(w)));
             }
             if s.any(any) {
-                self.heap.offer(block, self.places, self.from + b * block.len());
+                for (w, start) in words.iter().zip((at..).step_by(LANES)) {
+                    self.word(s, w, start);
+                }
             }
+            at += block.len();
         }
-        self.heap.offer(tail, self.places, self.scores.len() - tail.len());
+        for (w, start) in tail.chunks(LANES).zip((at..).step_by(LANES)) {
+            self.word(s, w, start);
+        }
+    }
+}
+
+impl Offer<'_, '_> {
+    /// What may come in. Where places ascend, what is not larger than the worst kept comes later than it and loses a tie
+    /// too.
+    #[inline(always)]
+    fn better<S: Simd>(&self, s: S, x: S::F32) -> S::Mask {
+        let worst = s.splat(self.heap.values[0]);
+        let better = match self.places {
+            Places::From(_) => s.gt(x, worst),
+            Places::At(_) => s.ge(x, worst),
+        };
+        s.mask_or(better, s.is_nan(x))
+    }
+
+    /// Takes in those of sixteen scores, or of fewer, that beat the root; the first is the one numbered `start`.
+    #[inline(always)]
+    fn word<S: Simd>(&mut self, s: S, scores: &[f32], start: usize) {
+        let better = s.mask_bits(self.better(s, s.load_tail(scores, 0.0)));
+        let some = better & u32::MAX >> (32 - scores.len());
+        if some != 0 {
+            self.heap.offer((scores, some), self.places, start);
+        }
     }
 }
 
@@ -159,10 +182,12 @@ struct Heap<'a> {
 }
 
 impl Heap<'_> {
-    /// Takes in the scores that beat the root; the first is the one numbered `start`.
-    fn offer(&mut self, scores: &[f32], places: Places, start: usize) {
-        for (i, &x) in scores.iter().enumerate() {
-            let place = places.get(start + i);
+    /// Takes in those of `some` of the scores that beat the root; the first is the one numbered `start`.
+    fn offer(&mut self, (scores, mut some): (&[f32], u32), places: Places, start: usize) {
+        while some != 0 {
+            let i = some.trailing_zeros() as usize;
+            some &= some - 1;
+            let (x, place) = (scores[i], places.get(start + i));
             if before((x, place), (self.values[0], self.indices[0])) {
                 (self.values[0], self.indices[0]) = (x, place);
                 self.sink(0, self.values.len());
