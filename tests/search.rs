@@ -6,7 +6,7 @@ use samebits::kernels::half::{f16_to_f32, f32_to_f16};
 use samebits::kernels::int8::{Block8, Codes as _, Eight};
 use samebits::kernels::nf4::LEVELS;
 use samebits::kernels::search::{
-    Asked, Code, Codes, FloatRows, QueryCodes, Screen, Which, dots, mean_magnitude, pack_bits,
+    Asked, Batch, Code, Codes, FloatRows, QueryCodes, Screen, Which, dots, mean_magnitude, pack_bits,
 };
 use samebits::kernels::simd::{fma, tree};
 use samebits::kernels::{Line, int8};
@@ -168,6 +168,55 @@ fn codes_are_exact_integers_scaled() {
             SHAPES.into_iter().for_each(|shape| check_codes(code, k, shape, &mut random));
         }
     }
+}
+
+/// What a batch makes of queries, with rows in their order and by number.
+fn check_batch(code: Code, k: usize, (n, m): (usize, usize), random: &mut Random) {
+    let width = code.row_bytes(k);
+    let rows: Vec<u8> = (0..n * width).map(|_| random.bits() as u8).collect();
+    let (scales, queries) = (random.normal(n), random.normal(m * k));
+    let some: Vec<u32> = (0..n + 2).map(|_| random.below(n) as u32).collect();
+    let rows = Codes { code, k, rows: &rows, scales: &scales };
+    for cpu in variants() {
+        let mut lines = vec![Line::ZERO; m * code.query_lines(k)];
+        let mut made = Vec::new();
+        for (lines, query) in lines.chunks_mut(code.query_lines(k)).zip(queries.chunks(k)) {
+            let scale = QueryCodes::fill(cpu, code, query, &mut vec![0; k], lines);
+            made.push(QueryCodes { lines, scale });
+        }
+        let mut blocks = vec![Eight::EMPTY; Batch::blocks_len(code, m, k)];
+        let mut of_queries = vec![0.0; m];
+        let mut codes = vec![99; m * Batch::depth(code, k)];
+        Batch::fill(cpu, code, (&queries, k), &mut codes, (&mut blocks, &mut of_queries));
+        let batch = Batch::new((code, k), &blocks, &of_queries);
+        let mut scratch = vec![Line([f32::NAN; 16]); Batch::scratch_len(code, m, k)];
+        for which in [Which::From(0, n), Which::From(n - 1, 1), Which::At(&some), Which::At(&[])] {
+            let (mut got, mut want) = (vec![f32::NAN; m * which.len()], vec![f32::NAN; m * which.len()]);
+            rows.dots(cpu, which, &made, &mut want);
+            batch.dots(cpu, &rows, which, &mut scratch, &mut got);
+            assert_same(&got, &want, format!("{cpu:?} {code:?} k {k}, {n} rows, {m} queries"));
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_its_queries_one_by_one() {
+    let mut random = Random::new(6);
+    for code in [Code::Int8, Code::Nf4] {
+        for (k, shape) in [(1, (1, 1)), (31, (17, 15)), (64, (96, 16)), (129, (97, 33)), (384, (33, 24))] {
+            check_batch(code, k, shape, &mut random);
+        }
+        if !slow() {
+            check_batch(code, 1 << 16, (3, 2), &mut random);
+            check_batch(code, 200, (230, 64), &mut random);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a batch of binary queries")]
+fn signs_make_no_batch() {
+    Batch::fill(cpus()[0], Code::Binary, (&[1.0], 1), &mut [0; 64], (&mut [], &mut [0.0]));
 }
 
 /// The longest row of the largest codes: I is 127² · 2¹⁶ and has 30 bits.

@@ -70,7 +70,8 @@ fn threads_and_batches_change_no_bit() {
     }
 }
 
-/// Many queries go through a sieve where integers are fast; one by one they do not.
+/// Many queries go through a sieve where integers are fast, and codes are multiplied as matrices; one by one they are
+/// not.
 #[test]
 fn a_sieve_changes_no_bit() {
     let draw = &mut Random::new(21);
@@ -82,31 +83,29 @@ fn a_sieve_changes_no_bit() {
     let ids: Vec<String> = (0..n).map(|i| format!("v{:05}", i * 7 % n)).collect(); // ties go another way than rows
     for (x, what) in [(&alike, "coarse"), (&drawn, "clusters"), (&one, "one vector")] {
         let q = [&x[..queries / 2 * dim], &draw.normal((queries - queries / 2) * dim)].concat();
-        for metric in METRICS {
-            for kind in [VectorType::F32, VectorType::F16] {
-                let form = Form::new(dim, metric).expect("a dimension").stored(kind, Full::Dropped);
-                let index = built(form, &strs(&ids), x);
-                let (wanted, few) = (RowSet::new(n, |row| row % 5 != 1), RowSet::new(n, |row| row < 40));
-                for (k, wanted) in [(1, None), (10, None), (10, Some(&wanted)), (10, Some(&few)), (400, None)]
-                {
-                    let search = Search { wanted, ..Search::new(k) };
-                    let view = index.view();
-                    let all = view.search(&here(), &q, &search).expect("finite");
-                    for (i, q) in q.chunks(dim).enumerate() {
-                        let alone = view.search(&here(), q, &search).expect("finite").remove(0);
-                        same_bits(&all[i], &alone, &format!("{what} {metric:?} {kind:?}, k {k}, query {i}"));
-                    }
-                }
-                let alone: Vec<_> =
-                    q.chunks(dim).flat_map(|q| index.search(&here(), q, 10).expect("finite")).collect();
-                assert_eq!(
-                    index.search(&here(), &q, 10).expect("finite"),
-                    alone,
-                    "{what} {metric:?} {kind:?}"
-                );
-            }
+        for form in METRICS.into_iter().flat_map(|metric| forms(dim, metric)) {
+            check_many(&built(form, &strs(&ids), x), &q, what);
         }
     }
+}
+
+/// Queries together, and each alone.
+fn check_many(index: &VectorIndex, q: &[f32], what: &str) {
+    let (n, form) = (index.len(), index.form());
+    let (wanted, few) = (RowSet::new(n, |row| row % 5 != 1), RowSet::new(n, |row| row < 40));
+    for (k, wanted) in [(1, None), (10, None), (10, Some(&wanted)), (10, Some(&few)), (400, None)] {
+        // As few candidates as can be: what codes find is seen.
+        let search = Search { wanted, candidates: Some(1), ..Search::new(k) };
+        let view = index.view();
+        let all = view.search(&here(), q, &search).expect("finite");
+        for (i, q) in q.chunks(form.dim()).enumerate() {
+            let alone = view.search(&here(), q, &search).expect("finite").remove(0);
+            same_bits(&all[i], &alone, &format!("{what} {form:?}, k {k}, query {i}"));
+        }
+    }
+    let alone: Vec<_> =
+        q.chunks(form.dim()).flat_map(|q| index.search(&here(), q, 10).expect("finite")).collect();
+    assert_eq!(index.search(&here(), q, 10).expect("finite"), alone, "{what} {form:?}");
 }
 
 /// What an index is to whoever uses it.

@@ -4,7 +4,8 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use samebits::Cpu;
 use samebits::golden::Random;
 use samebits::kernels::Line;
-use samebits::kernels::search::{Code, Codes, FloatRows, QueryCodes, Which, dots};
+use samebits::kernels::int8::{Codes as _, Eight};
+use samebits::kernels::search::{Batch, Code, Codes, FloatRows, QueryCodes, Which, dots};
 
 const K: usize = 384;
 
@@ -22,6 +23,7 @@ pub fn benches(c: &mut Criterion) {
         }
         group.finish();
         [Code::Int8, Code::Nf4, Code::Binary].into_iter().for_each(|code| coded(c, cpu, code, &queries[..K]));
+        [Code::Int8, Code::Nf4].into_iter().for_each(|code| batched(c, cpu, code, &queries));
     }
 }
 
@@ -36,5 +38,22 @@ fn coded(c: &mut Criterion, cpu: Cpu, code: Code, query: &[f32]) {
         let codes = Codes { code, k: K, rows: &rows, scales: &scales };
         let query = [QueryCodes { lines: &lines, scale }];
         b.iter(|| codes.dots(cpu, Which::From(0, n), &query, &mut out));
+    });
+}
+
+/// All queries at once with as many rows as a search takes at a time.
+fn batched(c: &mut Criterion, cpu: Cpu, code: Code, queries: &[f32]) {
+    let (n, m) = (Batch::ROWS, queries.len() / K);
+    let (rows, ones, mut out) = (vec![0x5a; n * code.row_bytes(K)], vec![1.0; n], vec![0.0; n * m]);
+    let (mut blocks, mut scales) = (vec![Eight::EMPTY; Batch::blocks_len(code, m, K)], vec![0.0; m]);
+    let mut room = vec![0; m * Batch::depth(code, K)];
+    Batch::fill(cpu, code, (queries, K), &mut room, (&mut blocks, &mut scales));
+    let mut scratch = vec![Line::ZERO; Batch::scratch_len(code, m, K)];
+    let mut group = c.benchmark_group("search codes");
+    group.throughput(Throughput::Elements((n * m * K) as u64)).sample_size(10);
+    group.bench_function(BenchmarkId::new(format!("{code:?} {m} of {n}x{K}"), cpu.tier()), |b| {
+        let codes = Codes { code, k: K, rows: &rows, scales: &ones };
+        let batch = Batch::new((code, K), &blocks, &scales);
+        b.iter(|| batch.dots(cpu, &codes, Which::From(0, n), &mut scratch, &mut out));
     });
 }

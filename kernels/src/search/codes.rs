@@ -33,7 +33,8 @@ pub enum Code {
 }
 
 /// Bytes that rows are a multiple of.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
+
 impl Code {
     /// Bytes of a row of `k` elements.
     pub const fn row_bytes(self, k: usize) -> usize {
@@ -214,14 +215,20 @@ fn nibbles<S: Simd>(s: S, bytes: S::I32) -> [S::I32; 2] {
     [s.and_i(s.shr::<4>(bytes), low), s.and_i(bytes, low)]
 }
 
+/// The codes of NF4's high nibbles, and of the low ones: a byte each.
+#[inline(always)]
+pub(super) fn nf4_codes<S: Simd>(s: S, bytes: S::I32) -> [S::I32; 2] {
+    let levels = s.splat_bytes(&LEVELS_127.map(|x| x as u8));
+    let [high, low] = nibbles(s, bytes);
+    [s.lut_bytes(high, levels), s.lut_bytes(low, levels)]
+}
+
 impl Format for Nf4 {
     type Parts<S: Simd> = [S::I32; 4];
     const LINES: usize = 4;
     #[inline(always)]
     fn split<S: Simd>(self, s: S, bytes: S::I32) -> [S::I32; 4] {
-        let levels = s.splat_bytes(&LEVELS_127.map(|x| x as u8));
-        let [high, low] = nibbles(s, bytes);
-        let (high, low) = (s.lut_bytes(high, levels), s.lut_bytes(low, levels));
+        let [high, low] = nf4_codes(s, bytes);
         [s.even_bytes(high), s.odd_bytes(high), s.even_bytes(low), s.odd_bytes(low)]
     }
     #[inline(always)]

@@ -26,14 +26,17 @@
 //!
 //! **Error.**  Floats: that of `dot`.  Codes: I has none; then 3 roundings.  What codes leave out of a row: `int8.rs`, `nf4/`.
 //!
-//! **Parts.**  [`dots`] and [`Codes`]; [`Screen`], which says of many queries which rows of floats need be multiplied at all.
+//! **Parts.**  [`dots`] and [`Codes`]; [`Batch`], codes with many queries; [`Screen`], which says of many queries which rows
+//! of floats need be multiplied at all.
 //!
-//! **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then `screen.rs`.
+//! **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then `batch.rs`.
 
+mod batch;
 mod codes;
 mod floats;
 mod screen;
 
+pub use batch::Batch;
 pub use codes::{Code, Codes, QueryCodes, mean_magnitude, pack_bits};
 pub use floats::{FloatRows, Which, dots};
 pub use screen::{Asked, Screen};

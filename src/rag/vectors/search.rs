@@ -10,7 +10,8 @@
 //! second gives these their scores: the `dot` with the vector that is kept, else with the vector that the codes stand
 //! for. Only scores of the second step come out.
 //!
-//! Floats for many queries go through a sieve first (`sieve.rs`), once there are k: the same rows and scores, sooner.
+//! Many queries go the same way sooner: floats through a sieve first (`sieve.rs`), once there are k; codes as a product of
+//! two matrices.
 
 use super::form::Role;
 use super::rows::RowSet;
@@ -18,7 +19,8 @@ use super::sieve::{Queries as Screened, Sieve};
 use super::stored::VectorsRef;
 use crate::kernels::Line;
 use crate::kernels::dot::dot;
-use crate::kernels::search::{QueryCodes, Which, dots};
+use crate::kernels::int8::{Block8, Codes as _, Eight};
+use crate::kernels::search::{Batch, QueryCodes, Which, dots};
 use crate::kernels::topk::{Best, Places};
 use crate::run::Run;
 use crate::{Cpu, Result};
@@ -191,25 +193,38 @@ struct Queries<'a> {
     squares: Vec<f32>,
     /// Of floats, where a sieve pays.
     screened: Option<Screened>,
+    /// Of codes, where a product of matrices pays; then there are no lines.
+    batch: Vec<Block8>,
 }
 
 impl<'a> Queries<'a> {
     fn new(vectors: &VectorsRef<'_>, cpu: Cpu, floats: &'a [f32]) -> Queries<'a> {
         let dim = vectors.form.dim;
-        let (mut lines, mut scales, mut squares) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(codes) = vectors.codes() {
-            let per = codes.code.query_lines(dim);
-            lines.resize(floats.len() / dim * per, Line::ZERO);
-            let mut room = vec![0; dim];
-            for (query, lines) in floats.chunks(dim).zip(lines.chunks_mut(per)) {
-                scales.push(QueryCodes::fill(cpu, codes.code, query, &mut room, lines));
+        let (n, mut lines, mut squares) = (floats.len() / dim, Vec::new(), Vec::new());
+        let (mut scales, mut batch) = (Vec::new(), Vec::new());
+        match vectors.codes() {
+            Some(codes) if Batch::pays(codes.code, n) => {
+                scales.resize(n, 0.0);
+                batch.resize(Batch::blocks_len(codes.code, n, dim), Eight::EMPTY);
+                let mut room = vec![0; n * Batch::depth(codes.code, dim)];
+                Batch::fill(cpu, codes.code, (floats, dim), &mut room, (&mut batch, &mut scales));
             }
+            Some(codes) => {
+                let per = codes.code.query_lines(dim);
+                lines.resize(n * per, Line::ZERO);
+                let mut room = vec![0; dim];
+                for (query, lines) in floats.chunks(dim).zip(lines.chunks_mut(per)) {
+                    scales.push(QueryCodes::fill(cpu, codes.code, query, &mut room, lines));
+                }
+            }
+            None => {}
         }
         if vectors.form.has_squares() {
             squares.extend(floats.chunks(dim).map(|query| dot(cpu, query, query)));
         }
-        let screened = vectors.floats().and_then(|_| Screened::new(cpu, floats, dim));
-        Queries { floats, lines, scales, squares, screened }
+        // Floats that are kept beside codes are not what rows are found by.
+        let screened = if vectors.codes().is_none() { Screened::new(cpu, floats, dim) } else { None };
+        Queries { floats, lines, scales, squares, screened, batch }
     }
 }
 
@@ -239,7 +254,11 @@ impl Piece<'_> {
         let mut heaps: Vec<Best> = heaps.map(|(values, places)| Best::new(values, places)).collect();
         let mut room = Room::default();
         let mut sieve = self.queries.screened.as_ref().map(Sieve::new);
-        let step = if sieve.is_some() { Sieve::ROWS } else { BLOCK };
+        let step = match &sieve {
+            Some(_) => Sieve::ROWS,
+            None if self.queries.batch.is_empty() => BLOCK,
+            None => Batch::ROWS,
+        };
         let mut chosen = Vec::new();
         for start in rows.clone().step_by(step) {
             let block = start..rows.end.min(start + step);
@@ -285,7 +304,7 @@ impl Piece<'_> {
             return;
         }
         room.scores.resize(queries.len() * n, 0.0);
-        self.score(cpu, which, queries.clone(), &mut room.scores);
+        self.score(cpu, which, queries.clone(), room);
         room.places.clear();
         let places = match (which, self.rank) {
             (Which::From(start, _), None) => Places::From(start as u32),
@@ -302,9 +321,16 @@ impl Piece<'_> {
     }
 
     /// The scores of some rows, (queries, rows); of codes approximate ones.
-    fn score(&self, cpu: Cpu, which: Which, of: Range<usize>, scores: &mut [f32]) {
+    fn score(&self, cpu: Cpu, which: Which, of: Range<usize>, room: &mut Room) {
+        let Room { scores, scratch, .. } = room;
         let (Piece { vectors, queries, .. }, form) = (self, self.vectors.form);
         match (vectors.codes(), vectors.floats()) {
+            (Some(codes), _) if !queries.batch.is_empty() => {
+                let batch = Batch::new((codes.code, form.dim), &queries.batch, &queries.scales);
+                let need = Batch::scratch_len(codes.code, queries.scales.len(), form.dim);
+                scratch.resize(need, Line::ZERO);
+                batch.dots(cpu, &codes, which, scratch, scores);
+            }
             (Some(codes), _) => {
                 let lines = queries.lines.chunks(codes.code.query_lines(form.dim));
                 let all = lines.zip(&queries.scales).map(|(lines, &scale)| QueryCodes { lines, scale });
@@ -332,4 +358,6 @@ struct Room {
     scores: Vec<f32>,
     /// Places of rows where these are others.
     places: Vec<u32>,
+    /// Of a batch.
+    scratch: Vec<Line>,
 }
