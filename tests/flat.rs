@@ -8,7 +8,7 @@ use common::{Random, cpus, slow};
 use samebits::io::checksum::xxh64;
 use samebits::io::tokenizer::{EncodeOptions, FlatTokenizer, Tokenizer};
 use samebits::kernels::Line;
-use samebits::model::flat::{self, Flat, Shape};
+use samebits::model::flat::{self, Flat, Forms, Shape};
 use samebits::model::{
     Conversion, Decoder, ElementType, Generator, Model, Opening, Sampler, Sequence, Settings, Vocabulary,
     Workspace, convert,
@@ -108,6 +108,23 @@ fn every_type_of_weight_is_kept() {
         convert(&job, cpu, &mut |_| Ok(())).expect("a sound model");
         let file = compare(cpu, Model::open(&output, cpu).expect("a sound model"), name);
         assert!(file.len() < in_f32.len(), "{name}: {} bytes, {} in f32", file.len(), in_f32.len());
+    }
+}
+
+/// A program that names the forms of its weights reads those, and says which other it met.
+#[test]
+fn only_the_named_forms_are_read() {
+    let cpu = Cpu::detect();
+    let nf4 = Opening { nf4: Some(64), ..Opening::default() };
+    let model = Model::open_with(folder("llama"), cpu, nf4).expect("a sound model");
+    let file = in_flash(&flat::write(cpu, &model, None).expect("a flat model"));
+    let (flat, run) = (Flat::in_place(file).expect("undamaged"), Run::here(cpu));
+    let read = decoder(flat.model_of(Forms::NONE.nf4().f32()).expect("its forms"));
+    assert_eq!(logits(&run, &read), logits(&run, &decoder(model)));
+    for (forms, name) in [(Forms::NONE.bf16().nf4(), "f32"), (Forms::NONE.f32().f16().ggml(), "NF4")] {
+        let said = flat.model_of(forms).map(|_| ()).expect_err("a form that was not named").to_string();
+        let expected = format!("a weight in {name}, which this program does not read");
+        assert!(said.contains(&expected), "{said:?}, expected {expected:?}");
     }
 }
 

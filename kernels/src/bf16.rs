@@ -93,6 +93,12 @@ impl<'a> PackedBf16<'a> {
         self.0.shape()
     }
 
+    /// Columns `cols`; its start is a multiple of 16.
+    #[must_use]
+    pub fn columns(self, cols: Range<usize>) -> Self {
+        PackedBf16(self.0.columns(cols))
+    }
+
     /// Rows `ks` (the start is a multiple of 8) of panel `p`.
     #[inline(always)]
     fn panel(&self, p: usize, ks: &Range<usize>) -> &'a [Bf16Group] {
@@ -205,7 +211,7 @@ impl Cut for GemmBf16<'_> {
         let (left, right) = self.c.split_cols(at);
         let part = |cols: Range<usize>, c| GemmBf16 {
             a: self.a,
-            b: PackedBf16(self.b.0.columns(cols.clone())),
+            b: self.b.columns(cols.clone()),
             c,
             accumulate: self.accumulate,
             epilogue: self.epilogue.sub(0..m, cols),

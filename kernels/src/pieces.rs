@@ -23,6 +23,28 @@ const READ: usize = 1 << 18;
 /// Rows of a piece at least, where there are so many: they use a weight often enough once it is read.
 const TALL: usize = 48;
 
+/// Rows and columns of a piece of a product (m, n, k). The rows are halved, then the columns, until there are pieces for a
+/// handful of threads, or they would grow too small.
+pub fn shape((m, n, k): (usize, usize, usize)) -> (usize, usize) {
+    if m <= FEW {
+        // One pass over the weights, cut into parts of some microseconds.
+        let cols = (READ / k.max(1)).clamp(64, 1 << 14).next_multiple_of(64);
+        return (m.max(1), cols);
+    }
+    let (mut rows, mut cols, mut pieces) = (m.max(1), n.max(1), 1);
+    while pieces < 16 && rows * cols * k > LEAST && rows.max(cols) >= 64 {
+        // Each piece prepares its rows of A anew: pieces side by side do the same work twice, those below each other
+        // read the same weights, which lie in a near cache. So rows are cut while enough of them remain.
+        if rows >= 2 * TALL || cols < 64 {
+            rows = rows.div_ceil(2);
+        } else {
+            cols = cols.div_ceil(2);
+        }
+        pieces *= 2;
+    }
+    (rows.next_multiple_of(12), cols.next_multiple_of(64))
+}
+
 /// Numbered pieces, to be run in any order on any threads.
 pub struct Pieces<J> {
     rows: usize,
@@ -34,30 +56,13 @@ pub struct Pieces<J> {
 }
 
 impl<J: Cut> Pieces<J> {
-    /// Halves the rows, then the columns, until there are pieces for a handful of threads, or they would grow too small.
     pub(crate) fn new(job: J) -> Self {
-        let (m, n, k) = job.shape();
-        if m <= FEW {
-            // One pass over the weights, cut into parts of some microseconds.
-            let cols = (READ / k.max(1)).clamp(64, 1 << 14).next_multiple_of(64);
-            return Pieces::of(job, (m.max(1), cols));
-        }
-        let (mut rows, mut cols, mut pieces) = (m.max(1), n.max(1), 1);
-        while pieces < 16 && rows * cols * k > LEAST && rows.max(cols) >= 64 {
-            // Each piece prepares its rows of A anew: pieces side by side do the same work twice, those below each other
-            // read the same weights, which lie in a near cache. So rows are cut while enough of them remain.
-            if rows >= 2 * TALL || cols < 64 {
-                rows = rows.div_ceil(2);
-            } else {
-                cols = cols.div_ceil(2);
-            }
-            pieces *= 2;
-        }
-        Pieces::of(job, (rows.next_multiple_of(12), cols.next_multiple_of(64)))
+        let shape = shape(job.shape());
+        Pieces::of(job, shape)
     }
 
     /// Pieces of at most so many rows and columns, these a multiple of 16.
-    pub(crate) const fn of(job: J, (rows, cols): (usize, usize)) -> Self {
+    pub const fn of(job: J, (rows, cols): (usize, usize)) -> Self {
         Pieces { rows, cols, below: Some(job), band: None }
     }
 }

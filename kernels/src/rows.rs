@@ -70,7 +70,7 @@ impl<K: RowKernel> Kernel for Rows<'_, K> {
             return;
         }
         let strided = self.out.col_stride() != 1 || self.x.is_some_and(|x| x.col_stride() != 1);
-        if strided && self.out.cols() > 1 {
+        if S::SMALL || strided && self.out.cols() > 1 {
             for r in 0..self.out.rows() {
                 let mut row = Strided { x: self.x, out: self.out.reborrow(), r };
                 self.kernel.row(s, &mut row);

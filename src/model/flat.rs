@@ -15,6 +15,7 @@
 mod arena;
 mod config;
 
+pub use crate::nn::Forms;
 pub use config::Shape;
 
 use super::kinds::{Model, SentenceEncoder};
@@ -61,19 +62,27 @@ impl<'a> Flat<'a> {
     /// # Errors
     /// Where what follows the header is none.
     pub fn model(&self) -> Result<Model> {
+        self.model_of(Forms::ALL)
+    }
+
+    /// The model, whose weights are in `forms`: a program that names few is small.
+    ///
+    /// # Errors
+    /// Where what follows the header is no model, or a weight is in another form.
+    pub fn model_of(&self, forms: Forms) -> Result<Model> {
         let mut from = self.from.clone();
         let shape = Shape::read(&mut from)?;
         let model = if shape.kind == config::DECODER {
             let config = config::decoder(&mut from, &shape)?;
             skip_tokenizer(&mut from)?;
-            Model::Decoder(Box::new(Decoder::read(&mut from, config)?))
+            Model::Decoder(Box::new(Decoder::read(&mut from, config, forms)?))
         } else {
             let config = config::encoder(&mut from, &shape)?;
             let (pooling, normalize) =
                 (config::pooling(&mut from)?, from.flag("whether vectors have length 1")?);
             let max_tokens = from.count("the tokens of a text", 0, config.context())?;
             skip_tokenizer(&mut from)?;
-            let encoder = Encoder::read(&mut from, config)?;
+            let encoder = Encoder::read(&mut from, config, forms)?;
             Model::Encoder(Box::new(SentenceEncoder { encoder, pooling, normalize, max_tokens }))
         };
         from.finish()?;

@@ -44,6 +44,13 @@ pub fn scaled_dot_product_attention(run: &Run<'_>, problem: Attention<'_>) {
     run.pieces(problem.pieces(), |piece, scratch| piece.run(cpu, scratch.lines(need)));
 }
 
+/// The same with products of floats, as all layers have it.
+fn attend(run: &Run<'_>, problem: Attention<'_>) {
+    let need = scratch_len(problem.q.shape()[3], problem.v.shape()[3]);
+    let cpu = run.cpu();
+    run.pieces(problem.pieces(), |piece, scratch| piece.run_f32(cpu, scratch.lines(need)));
+}
+
 /// Multi-head attention: self or cross; MHA, GQA or MQA.
 ///
 /// Query head h reads key head h / (heads / kv_heads).
@@ -227,7 +234,7 @@ impl MultiHeadAttention {
             lse: None,
             options: self.mixing.options(Sequences::Whole),
         };
-        scaled_dot_product_attention(run, problem);
+        attend(run, problem);
         self.project(run, mixed, residual, out);
     }
 
@@ -274,7 +281,7 @@ impl MultiHeadAttention {
             lse: None,
             options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
-        scaled_dot_product_attention(run, problem);
+        attend(run, problem);
     }
 
     /// Attention of each sequence's rows with what its cache holds, these rows among it.
@@ -304,7 +311,7 @@ impl MultiHeadAttention {
             options,
         });
         run.pieces(problems.flat_map(Attention::pieces), |piece, scratch| {
-            piece.run(cpu, scratch.lines(need));
+            piece.run_f32(cpu, scratch.lines(need));
         });
     }
 

@@ -49,8 +49,16 @@ impl Compute {
 /// Elements that one thread codes faster than another wakes up.
 const ALONE: usize = 1 << 15;
 
+/// What puts rows into codes.
+pub(super) type Coder = for<'r> fn(&'r Run<'_>, MatRef<'_>) -> Coded<'r>;
+
+/// [`Coded::of`], as a [`Coder`].
+pub(super) fn coded<'r>(run: &'r Run<'_>, x: MatRef<'_>) -> Coded<'r> {
+    Coded::of(run, x)
+}
+
 /// Rows in codes of eight bits with a scale each 32, on loan from a run; a last block is filled with 0.
-struct Coded<'r> {
+pub(super) struct Coded<'r> {
     codes: Lent<'r, i8>,
     scales: Lent<'r>,
     rows: usize,
@@ -105,14 +113,14 @@ pub(super) struct Rows<'r, const N: usize> {
 
 impl<'r, const N: usize> Rows<'r, N> {
     pub(super) fn of(run: &'r Run<'_>, wanted: [Option<(&Weight, MatRef<'_>)>; N]) -> Self {
-        let wanted = wanted.map(|job| job.and_then(|(w, x)| (w.compute() == Compute::Int8).then_some(x)));
+        let wanted = wanted.map(|job| job.and_then(|(w, x)| w.coder().map(|coder| (coder, x))));
         let (mut made, mut of) = ([const { None }; N], [0; N]);
         for (i, x) in wanted.iter().enumerate() {
-            let Some(x) = x else { continue };
-            let before = wanted[..i].iter().position(|y| y.is_some_and(|y| same(*x, y)));
+            let Some((coder, x)) = x else { continue };
+            let before = wanted[..i].iter().position(|y| y.is_some_and(|(_, y)| same(*x, y)));
             of[i] = before.unwrap_or(i);
             if before.is_none() {
-                made[i] = Some(Coded::of(run, *x));
+                made[i] = Some(coder(run, *x));
             }
         }
         Rows { made, of }

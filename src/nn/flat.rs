@@ -3,7 +3,7 @@
 
 use super::adapter::BranchAdapters;
 use super::{
-    FeedForwardNetwork, LayerNorm, Linear, Mixing, MultiHeadAttention, Norm, Placement, RmsNorm,
+    FeedForwardNetwork, Forms, LayerNorm, Linear, Mixing, MultiHeadAttention, Norm, Placement, RmsNorm,
     TransformerBlock, Weight,
 };
 use crate::io::flat::{Reader, Writer};
@@ -22,6 +22,8 @@ pub(crate) struct BlockShape {
     pub placement: Placement,
     pub activation: Activation,
     pub mixing: Mixing,
+    /// Of weights.
+    pub forms: Forms,
 }
 
 fn adapted() -> Error {
@@ -38,8 +40,8 @@ impl Linear {
         Ok(())
     }
 
-    pub(crate) fn read(from: &mut Reader<'_>, [n, k]: [usize; 2]) -> Result<Linear> {
-        let weight = Weight::read(from, [n, k])?;
+    pub(crate) fn read(from: &mut Reader<'_>, [n, k]: [usize; 2], forms: Forms) -> Result<Linear> {
+        let weight = Weight::read(from, [n, k], forms)?;
         let bias = from.maybe("whether there is a bias", |from| from.floats(n))?;
         Ok(Linear::new(weight, bias))
     }
@@ -102,13 +104,16 @@ impl TransformerBlock {
     }
 
     pub(crate) fn read(from: &mut Reader<'_>, shape: BlockShape) -> Result<TransformerBlock> {
-        let BlockShape { dim, hidden, heads, kv_heads, head_dim, placement, activation, mixing } = shape;
+        let BlockShape { dim, hidden, heads, kv_heads, head_dim, placement, activation, mixing, forms } =
+            shape;
         let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
-        let mut linear = |n: usize, k: usize| Linear::read(from, [n, k]);
+        let mut linear = |n: usize, k: usize| Linear::read(from, [n, k], forms);
         let [q, k, v, o] =
             [linear(wide, dim)?, linear(narrow, dim)?, linear(narrow, dim)?, linear(dim, wide)?];
-        let gate = from.maybe("whether the network is gated", |from| Linear::read(from, [hidden, dim]))?;
-        let (up, down) = (Linear::read(from, [hidden, dim])?, Linear::read(from, [dim, hidden])?);
+        let gate =
+            from.maybe("whether the network is gated", |from| Linear::read(from, [hidden, dim], forms))?;
+        let (up, down) =
+            (Linear::read(from, [hidden, dim], forms)?, Linear::read(from, [dim, hidden], forms)?);
         let network = FeedForwardNetwork { gate, up, down, activation };
         let attention_norm = Norm::read(from, dim)?;
         let mut maybe = |n: usize| from.maybe("whether there is a norm", |from| Norm::read(from, n));

@@ -9,7 +9,7 @@
 //! bits of one batch; a gradient over stored weights has the bits of the one over their decoded values.
 
 use super::compute::Compute;
-use super::product::{Cut, Job, run_all};
+use super::product::{Job, run_bf16};
 use super::weight::Weight;
 use crate::kernels::LANES;
 use crate::kernels::attention::{AttentionBackward, Gradients, backward_scratch_len};
@@ -89,8 +89,7 @@ fn multiply_rounded(run: &Run<'_>, (a, b): (MatRef<'_>, MatRef<'_>), accumulate:
         PackedBf16::pack_floats(cpu, b.sub(0..rows, cols), groups);
     });
     let b = PackedBf16::new(&groups, rows, n);
-    let product = GemmBf16 { a: a.t(), b, c, accumulate, epilogue: Epilogue::NONE };
-    run_all(run, [Cut::in_bf16(product, run.threads())]);
+    run_bf16(run, GemmBf16 { a: a.t(), b, c, accumulate, epilogue: Epilogue::NONE });
 }
 
 /// db (out) = the sums of the columns of dy (rows, out), or those added to db.

@@ -54,4 +54,4 @@ pub use position::sinusoidal_positional_encoding;
 pub use room::Room;
 pub use rotary::{RopeScaling, RotaryConfig, RotaryEmbedding, RotaryTable, rotary_positional_embedding};
 pub use trained::{Gradients, Scope};
-pub use weight::{Stored, Weight};
+pub use weight::{Forms, Stored, Weight};

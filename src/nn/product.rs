@@ -1,18 +1,18 @@
 //! Products with weights of any form, cut into pieces.
+//!
+//! A piece knows some rows of its input, some outputs of its weight, and the weight; what computes it is the weight's
+//! [form](super::weight). So a program has the kernels of the forms that it makes weights of, and no others.
 
 use super::compute;
 use super::weight::Weight;
 use crate::kernels::Cpu;
 use crate::kernels::bf16::GemmBf16;
-use crate::kernels::gemm::{
-    Accumulate, Bf16, Epilogue, F16, Gemm, PackedMatrix, Pieces, Strided, Transposed, Weights,
-};
-use crate::kernels::ggml::{Packed4, Packed8, Rows};
-use crate::kernels::int8::{Codes, Eight, GemmQ8, Nf4, Nibbles};
-use crate::kernels::nf4::PackedNf4;
-use crate::kernels::pieces;
+use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Weights};
+use crate::kernels::int8::Quantized;
+use crate::kernels::pieces::{self, Pieces};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::{Run, Scratch};
+use core::ops::Range;
 
 /// A product with a weight, less the weight.
 pub(super) struct Job<'a> {
@@ -23,125 +23,105 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Whole for one thread: a cut product packs the same part of its input more than once.
-    pub fn cut<W: Weights>(self, b: W, threads: usize) -> Pieces<'a, W> {
+    /// The product with `b`.
+    pub fn gemm<W: Weights>(self, b: W) -> Gemm<'a, W> {
         let Job { x: a, out: c, accumulate, epilogue } = self;
-        let gemm = Gemm { a, b, c, accumulate, epilogue };
-        if threads == 1 { gemm.whole() } else { gemm.pieces() }
+        Gemm { a, b, c, accumulate, epilogue }
     }
 }
 
-/// The pieces of a product, one kind for each kind of weight.
-pub(super) enum Cut<'a> {
-    F32(Pieces<'a, PackedMatrix<'a>>),
-    Bf16(Pieces<'a, PackedMatrix<'a, Bf16>>),
-    F16(Pieces<'a, PackedMatrix<'a, F16>>),
-    Nf4(Pieces<'a, PackedNf4<'a>>),
-    Ggml8(Pieces<'a, Packed8<'a>>),
-    Ggml4(Pieces<'a, Packed4<'a>>),
-    Blocks(Pieces<'a, Rows<'a>>),
-    /// A matrix as it lies.
-    Strided(Pieces<'a, Strided<'a>>),
-    /// The transpose of any of the packed.
-    Turned(Pieces<'a, Transposed<'a>>),
-    InBf16(pieces::Pieces<GemmBf16<'a>>),
-    Eight(pieces::Pieces<GemmQ8<'a, Eight>>),
-    Four(pieces::Pieces<GemmQ8<'a, Nibbles>>),
-    Nf4Codes(pieces::Pieces<GemmQ8<'a, Nf4>>),
+/// A product with a weight, or a piece of one.
+pub(super) struct Part<'a> {
+    pub job: Job<'a>,
+    /// The rows in codes, for a weight that multiplies those.
+    pub codes: Option<Quantized<'a>>,
+    pub weight: &'a Weight,
+    /// Its outputs.
+    pub cols: Range<usize>,
 }
 
-impl<'a> Cut<'a> {
-    /// A product in bf16, cut as [`Job::cut`] cuts.
-    pub fn in_bf16(product: GemmBf16<'a>, threads: usize) -> Cut<'a> {
-        Cut::InBf16(if threads == 1 { product.whole() } else { product.pieces() })
+impl Part<'_> {
+    /// Computes it with this thread's scratch, over a weight that kernels read as `all`.
+    pub fn over<W: Weights>(self, all: W, cpu: Cpu, scratch: &mut Scratch) {
+        run_gemm(self.job.gemm(all.columns(self.cols)), cpu, scratch);
     }
 }
 
-/// One piece of a product.
-pub(super) enum Piece<'a> {
-    F32(Gemm<'a, PackedMatrix<'a>>),
-    Bf16(Gemm<'a, PackedMatrix<'a, Bf16>>),
-    F16(Gemm<'a, PackedMatrix<'a, F16>>),
-    Nf4(Gemm<'a, PackedNf4<'a>>),
-    Ggml8(Gemm<'a, Packed8<'a>>),
-    Ggml4(Gemm<'a, Packed4<'a>>),
-    Blocks(Gemm<'a, Rows<'a>>),
-    Strided(Gemm<'a, Strided<'a>>),
-    Turned(Gemm<'a, Transposed<'a>>),
-    InBf16(GemmBf16<'a>),
-    Eight(GemmQ8<'a, Eight>),
-    Four(GemmQ8<'a, Nibbles>),
-    Nf4Codes(GemmQ8<'a, Nf4>),
-}
+impl pieces::Cut for Part<'_> {
+    fn shape(&self) -> (usize, usize, usize) {
+        (self.job.out.rows(), self.job.out.cols(), self.job.x.cols())
+    }
 
-impl<'a> Iterator for Cut<'a> {
-    type Item = Piece<'a>;
-    fn next(&mut self) -> Option<Piece<'a>> {
-        match self {
-            Cut::F32(pieces) => pieces.next().map(Piece::F32),
-            Cut::Bf16(pieces) => pieces.next().map(Piece::Bf16),
-            Cut::F16(pieces) => pieces.next().map(Piece::F16),
-            Cut::Nf4(pieces) => pieces.next().map(Piece::Nf4),
-            Cut::Ggml8(pieces) => pieces.next().map(Piece::Ggml8),
-            Cut::Ggml4(pieces) => pieces.next().map(Piece::Ggml4),
-            Cut::Blocks(pieces) => pieces.next().map(Piece::Blocks),
-            Cut::Strided(pieces) => pieces.next().map(Piece::Strided),
-            Cut::Turned(pieces) => pieces.next().map(Piece::Turned),
-            Cut::InBf16(pieces) => pieces.next().map(Piece::InBf16),
-            Cut::Eight(pieces) => pieces.next().map(Piece::Eight),
-            Cut::Four(pieces) => pieces.next().map(Piece::Four),
-            Cut::Nf4Codes(pieces) => pieces.next().map(Piece::Nf4Codes),
-        }
+    fn split_rows(self, at: usize) -> (Self, Self) {
+        let Part { job: Job { x, out, accumulate, epilogue }, codes, weight, cols } = self;
+        let (m, n) = (x.rows(), out.cols());
+        let (upper, lower) = out.split_rows(at);
+        let part = |rows: Range<usize>, out| Part {
+            job: Job {
+                x: x.sub(rows.clone(), 0..x.cols()),
+                out,
+                accumulate,
+                epilogue: epilogue.sub(rows.clone(), 0..n),
+            },
+            codes: codes.map(|codes| codes.rows(rows)),
+            weight,
+            cols: cols.clone(),
+        };
+        (part(0..at, upper), part(at..m, lower))
+    }
+
+    fn split_cols(self, at: usize) -> (Self, Self) {
+        let Part { job: Job { x, out, accumulate, epilogue }, codes, weight, cols } = self;
+        let (m, n) = (x.rows(), out.cols());
+        let (left, right) = out.split_cols(at);
+        let part = |part: Range<usize>, out| Part {
+            job: Job { x, out, accumulate, epilogue: epilogue.sub(0..m, part.clone()) },
+            codes,
+            weight,
+            cols: cols.start + part.start..cols.start + part.end,
+        };
+        (part(0..at, left), part(at..n, right))
     }
 }
 
-impl Piece<'_> {
-    /// Computes it with this thread's scratch.
-    pub(super) fn run(self, cpu: Cpu, scratch: &mut Scratch) {
-        fn go<W: Weights>(gemm: Gemm<'_, W>, cpu: Cpu, scratch: &mut Scratch) {
-            let need = gemm.scratch_len();
-            gemm.run(cpu, scratch.lines(need));
-        }
-        fn codes<C: Codes>(gemm: GemmQ8<'_, C>, cpu: Cpu, scratch: &mut Scratch) {
-            let need = GemmQ8::<C>::scratch_len(gemm.c.rows(), gemm.a.codes.cols());
-            gemm.run(cpu, scratch.lines(need));
-        }
-        match self {
-            Piece::F32(gemm) => go(gemm, cpu, scratch),
-            Piece::Bf16(gemm) => go(gemm, cpu, scratch),
-            Piece::F16(gemm) => go(gemm, cpu, scratch),
-            Piece::Nf4(gemm) => go(gemm, cpu, scratch),
-            Piece::Ggml8(gemm) => go(gemm, cpu, scratch),
-            Piece::Ggml4(gemm) => go(gemm, cpu, scratch),
-            Piece::Blocks(gemm) => go(gemm, cpu, scratch),
-            Piece::Strided(gemm) => go(gemm, cpu, scratch),
-            Piece::Turned(gemm) => go(gemm, cpu, scratch),
-            Piece::InBf16(gemm) => {
-                let need = GemmBf16::scratch_len(gemm.a.rows(), gemm.a.cols());
-                gemm.run(cpu, scratch.lines(need));
-            }
-            Piece::Eight(gemm) => codes(gemm, cpu, scratch),
-            Piece::Four(gemm) => codes(gemm, cpu, scratch),
-            Piece::Nf4Codes(gemm) => codes(gemm, cpu, scratch),
-        }
-    }
+/// Computes a product with this thread's scratch.
+pub(super) fn run_gemm<W: Weights>(gemm: Gemm<'_, W>, cpu: Cpu, scratch: &mut Scratch) {
+    let need = gemm.scratch_len();
+    gemm.run(cpu, scratch.lines(need));
 }
 
-/// A product with a matrix (k, n) as it lies.
-pub(super) fn cut_strided<'a>(job: Job<'a>, b: MatRef<'a>, threads: usize) -> Cut<'a> {
-    Cut::Strided(job.cut(Strided(b), threads))
-}
-
-/// Runs all pieces of some products, as one job for all threads.
-pub(super) fn run_all<'a>(run: &Run<'_>, cuts: impl IntoIterator<Item = Cut<'a>, IntoIter: Send>) {
+/// Computes a product on all threads. Whole for one thread: a cut product packs the same part of its input more than once.
+pub(super) fn run_cut<W: Weights>(run: &Run<'_>, gemm: Gemm<'_, W>) {
     let cpu = run.cpu();
-    run.pieces(cuts.into_iter().flatten(), |piece, scratch| piece.run(cpu, scratch));
+    let pieces = if run.threads() == 1 { gemm.whole() } else { gemm.pieces() };
+    run.pieces(pieces, |gemm, scratch| run_gemm(gemm, cpu, scratch));
+}
+
+/// [`run_gemm`] of bfloat16.
+pub(super) fn run_gemm_bf16(gemm: GemmBf16<'_>, cpu: Cpu, scratch: &mut Scratch) {
+    let need = GemmBf16::scratch_len(gemm.a.rows(), gemm.a.cols());
+    gemm.run(cpu, scratch.lines(need));
+}
+
+/// [`run_cut`] of bfloat16.
+pub(super) fn run_bf16(run: &Run<'_>, gemm: GemmBf16<'_>) {
+    let cpu = run.cpu();
+    let pieces = if run.threads() == 1 { gemm.whole() } else { gemm.pieces() };
+    run.pieces(pieces, |gemm, scratch| run_gemm_bf16(gemm, cpu, scratch));
 }
 
 /// Computes products with weights, as one job for all threads; before it, the codes of rows that weights in codes read.
 pub(super) fn run_jobs<'a, const N: usize>(run: &Run<'_>, jobs: [Option<(&'a Weight, Job<'a>)>; N]) {
     let rows = compute::Rows::of(run, jobs.each_ref().map(|job| job.as_ref().map(|(w, job)| (*w, job.x))));
-    let (codes, threads) = (rows.views(), run.threads());
+    let (cpu, codes, threads) = (run.cpu(), rows.views(), run.threads());
     let jobs = jobs.into_iter().zip(codes);
-    run_all(run, jobs.filter_map(|(job, codes)| job.map(|(w, job)| w.pieces(job, codes, threads))));
+    let pieces = jobs.filter_map(|(job, codes)| {
+        let (weight, job) = job?;
+        weight.check(&job);
+        // Whole for one thread: see above.
+        let most = if threads == 1 { (usize::MAX, usize::MAX) } else { weight.piece(job.x.rows()) };
+        let cols = 0..weight.out_features();
+        Some(Pieces::of(Part { job, codes, weight, cols }, most))
+    });
+    run.pieces(pieces.flatten(), |part: Part<'_>, scratch| part.weight.run(part, cpu, scratch));
 }

@@ -10,36 +10,38 @@
 //! **Law.**  Clause 1: a stored weight becomes one `f32` and goes the same way as any other. So a product over a
 //! stored form has the bits of the product over its decoded values.
 
-use super::compute::Compute;
-use super::product::{Cut, Job, cut_strided, run_all, run_jobs};
+use super::compute::{Coder, Compute};
+use super::product::{Job, Part, run_cut, run_jobs};
 use crate::elements::{Elements, filled};
-use crate::io::flat::Held;
 use crate::kernels::gemm::{
-    Accumulate, Bf16, Bf16Group, Element, Epilogue, F16, GROUP, HalfGroup, PackedMatrix, Transposed, Turned,
-    pack, packed_len,
+    Accumulate, Bf16, Element, Epilogue, F16, PackedMatrix, Strided, Transposed, Turned, pack, packed_len,
 };
 use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
-use crate::kernels::int8::{BLOCK, Quantized};
+use crate::kernels::int8::BLOCK;
 use crate::kernels::nf4::{CodeLine, PackedNf4, RowNf4};
 use crate::kernels::view::{MatMut, MatRef};
-use crate::kernels::{Cpu, LANES, Line, half, nf4};
-use crate::run::Run;
+use crate::kernels::{Cpu, LANES, Line, nf4};
+use crate::run::{Run, Scratch};
 use crate::tensor::{Dtype, Tensor};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use class::Class;
 use core::ops::Range;
+use form::{Blocks, Form, Ggml4, Ggml8, Nf4, Panels, Plain, View};
 
 mod class;
 mod flat;
+mod form;
+
+pub use flat::Forms;
 
 /// A weight (out, in), packed for products. Clones share it.
 #[derive(Clone)]
 pub struct Weight {
     n: usize,
     k: usize,
-    form: Arc<Form>,
+    form: Arc<dyn Form>,
 }
 
 /// Elements that are packed before the memory that they came from is let go of.
@@ -60,41 +62,14 @@ pub enum Stored {
     Ggml(Format),
 }
 
-enum Form {
-    F32(Held<[Line; GROUP]>),
-    /// Floats as they come, (n, k), for a weight that changes: nothing has to be packed again.
-    Plain(Vec<f32>),
-    Bf16(Held<Bf16Group>),
-    F16(Held<HalfGroup>),
-    Nf4 {
-        codes: Held<CodeLine>,
-        scales: Held<Line>,
-        blocksize: usize,
-    },
-    /// Q8_0 in panels.
-    Ggml8 {
-        codes: Held<Code8>,
-        scales: Held<HalfLine>,
-    },
-    /// Q4_0 or IQ4_NL in panels.
-    Ggml4 {
-        format: Format,
-        codes: Held<CodeLine>,
-        scales: Held<HalfLine>,
-    },
-    /// Rows of any other format, as files hold them.
-    Blocks {
-        format: Format,
-        blocks: Held<u8>,
-    },
-    /// Of a class other than f32.
-    Class(Class),
-}
-
 impl Weight {
+    fn new(n: usize, k: usize, form: impl Form + 'static) -> Weight {
+        Weight { n, k, form: Arc::new(form) }
+    }
+
     /// A weight (out, in) of floats, any strides.
     pub fn from_f32(cpu: Cpu, w: MatRef<'_>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F32(packed(cpu, w).into())) }
+        Weight::new(w.rows(), w.cols(), Panels::<f32>::from(packed(cpu, w)))
     }
 
     /// A weight that is to be trained: (out, in) floats that stay as they are, for [`Weight::values_mut`]. Products
@@ -104,28 +79,25 @@ impl Weight {
     /// Where there are not out · in of them.
     pub fn plain(out: usize, inputs: usize, values: Vec<f32>) -> Weight {
         assert!(values.len() == out * inputs, "a weight ({out}, {inputs}) of {} floats", values.len());
-        Weight { n: out, k: inputs, form: Arc::new(Form::Plain(values)) }
+        Weight::new(out, inputs, Plain(values))
     }
 
     /// The floats (out, in) of a [`Weight::plain`], a copy of its own where others share them; else `None`.
     pub fn values_mut(&mut self) -> Option<&mut [f32]> {
-        if let (Form::Plain(values), true) = (&*self.form, Arc::strong_count(&self.form) > 1) {
-            self.form = Arc::new(Form::Plain(values.clone()));
+        if let (View::Plain(values), true) = (self.form.view(), Arc::strong_count(&self.form) > 1) {
+            self.form = Arc::new(Plain(values.clone()));
         }
-        match Arc::get_mut(&mut self.form) {
-            Some(Form::Plain(values)) => Some(values),
-            _ => None,
-        }
+        Arc::get_mut(&mut self.form)?.plain_mut().map(Vec::as_mut_slice)
     }
 
     /// A weight (out, in) of bfloat16, any strides.
     pub fn from_bf16(cpu: Cpu, w: MatRef<'_, Bf16>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::Bf16(packed(cpu, w).into())) }
+        Weight::new(w.rows(), w.cols(), Panels::<Bf16>::from(packed(cpu, w)))
     }
 
     /// A weight (out, in) of halves, any strides.
     pub fn from_f16(cpu: Cpu, w: MatRef<'_, F16>) -> Weight {
-        Weight { n: w.rows(), k: w.cols(), form: Arc::new(Form::F16(packed(cpu, w).into())) }
+        Weight::new(w.rows(), w.cols(), Panels::<F16>::from(packed(cpu, w)))
     }
 
     /// A weight (out, in) in NF4 as bitsandbytes stores it.
@@ -135,34 +107,32 @@ impl Weight {
         let mut codes = filled(CodeLine::ZERO, PackedNf4::code_lines(n, k));
         let mut scales = filled(Line::ZERO, PackedNf4::scale_lines(n, k, blocksize));
         PackedNf4::pack(weight, &mut codes, &mut scales);
-        let form = Form::Nf4 { codes: codes.into(), scales: scales.into(), blocksize };
-        Weight { n, k, form: Arc::new(form) }
+        Weight::new(n, k, Nf4 { codes: codes.into(), scales: scales.into(), blocksize })
     }
 
     /// A weight (out, in) in a block format of ggml, as a GGUF file holds it.
     pub fn from_ggml(weight: Rows<'_>) -> Weight {
         let (n, k, format) = (weight.n(), weight.k(), weight.format());
         let (code_len, scale_len) = (ggml::code_len(n, k), ggml::scale_len(n, k));
-        let form = match format {
+        match format {
             Format::Q8_0 => {
                 let mut codes = filled(Code8::ZERO, code_len);
                 let mut scales = filled(HalfLine::ZERO, scale_len);
                 Packed8::pack(weight, &mut codes, &mut scales);
-                Form::Ggml8 { codes: codes.into(), scales: scales.into() }
+                Weight::new(n, k, Ggml8 { codes: codes.into(), scales: scales.into() })
             }
             Format::Q4_0 | Format::Iq4Nl => {
                 let mut codes = filled(CodeLine::ZERO, code_len);
                 let mut scales = filled(HalfLine::ZERO, scale_len);
                 Packed4::pack(weight, &mut codes, &mut scales);
-                Form::Ggml4 { format, codes: codes.into(), scales: scales.into() }
+                Weight::new(n, k, Ggml4 { format, codes: codes.into(), scales: scales.into() })
             }
             _ => {
                 let mut blocks = filled(0, weight.blocks().len());
                 blocks.copy_from_slice(weight.blocks());
-                Form::Blocks { format, blocks: blocks.into() }
+                Weight::new(n, k, Blocks { format, blocks: blocks.into() })
             }
-        };
-        Weight { n, k, form: Arc::new(form) }
+        }
     }
 
     /// A matrix (out, in) of f32, bf16 or f16, any strides.
@@ -177,13 +147,20 @@ impl Weight {
         };
         // A mapped file need not lie in memory twice.
         let done = |rows| w.release_rows(rows);
-        let form = match w.dtype() {
-            Dtype::F32 => Form::F32(packed_in_bands(cpu, w.as_matrix::<f32>(), done).into()),
-            Dtype::BF16 => Form::Bf16(packed_in_bands(cpu, w.as_matrix::<u16>().as_bf16(), done).into()),
-            Dtype::F16 => Form::F16(packed_in_bands(cpu, w.as_matrix::<u16>().as_f16(), done).into()),
+        match w.dtype() {
+            Dtype::F32 => {
+                Weight::new(n, k, Panels::<f32>::from(packed_in_bands(cpu, w.as_matrix::<f32>(), done)))
+            }
+            Dtype::BF16 => {
+                let elements = w.as_matrix::<u16>().as_bf16();
+                Weight::new(n, k, Panels::<Bf16>::from(packed_in_bands(cpu, elements, done)))
+            }
+            Dtype::F16 => {
+                let elements = w.as_matrix::<u16>().as_f16();
+                Weight::new(n, k, Panels::<F16>::from(packed_in_bands(cpu, elements, done)))
+            }
             other => panic!("a weight of {other}"),
-        };
-        Weight { n, k, form: Arc::new(form) }
+        }
     }
 
     /// The same weight in NF4, each `blocksize` consecutive elements of its rows with one scale.
@@ -215,25 +192,25 @@ impl Weight {
             return Ok(self.clone());
         }
         assert!(own == Compute::F32, "a weight for {} made one for {}", own.name(), compute.name());
-        let class = match (&*self.form, compute) {
+        let class = match (self.form.view(), compute) {
             (_, Compute::Bf16) => Class::bf16(cpu, self),
-            (Form::Ggml8 { codes, scales }, _) => Class::of_q8_0((n, k), codes, scales),
-            (Form::Ggml4 { format: Format::Q4_0, codes, scales }, _) => Class::of_q4_0((n, k), codes, scales),
-            (Form::Nf4 { codes, scales, blocksize }, _)
+            (View::Ggml8 { codes, scales }, _) => Class::of_q8_0((n, k), codes, scales),
+            (View::Ggml4 { format: Format::Q4_0, codes, scales }, _) => Class::of_q4_0((n, k), codes, scales),
+            (View::Nf4 { codes, scales, blocksize }, _)
                 if k.is_multiple_of(BLOCK) && blocksize.is_multiple_of(BLOCK) =>
             {
-                Class::of_nf4(PackedNf4::new(n, k, *blocksize, codes, scales), (n, k), *blocksize)
+                Class::of_nf4(PackedNf4::new(n, k, blocksize, codes, scales), (n, k), blocksize)
             }
             _ => Class::eight(cpu, self)?,
         };
-        Ok(Weight { n, k, form: Arc::new(Form::Class(class)) })
+        Ok(Weight::new(n, k, class))
     }
 
     /// The class of its products.
     pub fn compute(&self) -> Compute {
-        match &*self.form {
-            Form::Class(Class::Bf16(_)) => Compute::Bf16,
-            Form::Class(_) => Compute::Int8,
+        match self.form.view() {
+            View::Class(Class::Bf16(_)) => Compute::Bf16,
+            View::Class(_) => Compute::Int8,
             _ => Compute::F32,
         }
     }
@@ -250,29 +227,29 @@ impl Weight {
 
     /// What it is stored as.
     pub fn stored(&self) -> Stored {
-        match *self.form {
-            Form::Class(ref class) => class.stored(),
-            Form::F32(_) | Form::Plain(_) => Stored::F32,
-            Form::Bf16(_) => Stored::Bf16,
-            Form::F16(_) => Stored::F16,
-            Form::Nf4 { .. } => Stored::Nf4,
-            Form::Ggml8 { .. } => Stored::Ggml(Format::Q8_0),
-            Form::Ggml4 { format, .. } | Form::Blocks { format, .. } => Stored::Ggml(format),
+        match self.form.view() {
+            View::Class(class) => class.stored(),
+            View::F32(_) | View::Plain(_) => Stored::F32,
+            View::Bf16(_) => Stored::Bf16,
+            View::F16(_) => Stored::F16,
+            View::Nf4 { .. } => Stored::Nf4,
+            View::Ggml8 { .. } => Stored::Ggml(Format::Q8_0),
+            View::Ggml4 { format, .. } | View::Blocks { format, .. } => Stored::Ggml(format),
         }
     }
 
     /// Bytes in memory: what a pass over it reads.
     pub fn bytes(&self) -> usize {
-        match &*self.form {
-            Form::Class(class) => class.bytes(),
-            Form::F32(groups) => size_of_val(&groups[..]),
-            Form::Plain(values) => size_of_val(&values[..]),
-            Form::Bf16(groups) => size_of_val(&groups[..]),
-            Form::F16(groups) => size_of_val(&groups[..]),
-            Form::Nf4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
-            Form::Ggml8 { codes, scales } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
-            Form::Ggml4 { codes, scales, .. } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
-            Form::Blocks { blocks, .. } => blocks.len(),
+        match self.form.view() {
+            View::Class(class) => class.bytes(),
+            View::F32(groups) => size_of_val(groups),
+            View::Plain(values) => size_of_val(&values[..]),
+            View::Bf16(groups) => size_of_val(groups),
+            View::F16(groups) => size_of_val(groups),
+            View::Nf4 { codes, scales, .. } => size_of_val(codes) + size_of_val(scales),
+            View::Ggml8 { codes, scales } => size_of_val(codes) + size_of_val(scales),
+            View::Ggml4 { codes, scales, .. } => size_of_val(codes) + size_of_val(scales),
+            View::Blocks { blocks, .. } => blocks.len(),
         }
     }
 
@@ -283,31 +260,7 @@ impl Weight {
     pub fn row(&self, cpu: Cpu, r: usize, out: &mut [f32]) {
         let (n, k) = (self.n, self.k);
         assert!(r < n && out.len() == k, "row {r} of ({n}, {k}) into {}", out.len());
-        let (first, lane) = (r / LANES * k.div_ceil(GROUP), r % LANES);
-        let element = |i: usize| (first + i / GROUP, i % GROUP);
-        match &*self.form {
-            Form::Plain(values) => out.copy_from_slice(&values[r * k..][..k]),
-            Form::F32(groups) => each(out, |i| groups[element(i).0][element(i).1][lane]),
-            Form::Class(class) => class.row((n, k), r, out),
-            Form::Bf16(groups) => bf16_row(groups, k, r, out),
-            Form::F16(groups) => each(out, |i| half::f16_to_f32(groups[element(i).0].0[element(i).1][lane])),
-            Form::Nf4 { codes, scales, blocksize } => {
-                let packed = PackedNf4::new(n, k, *blocksize, codes, scales);
-                each(out, |i| packed.get(r, i));
-            }
-            Form::Ggml8 { codes, scales } => {
-                let packed = Packed8::new(n, k, codes, scales);
-                each(out, |i| packed.get(r, i));
-            }
-            Form::Ggml4 { format, codes, scales } => {
-                let packed = Packed4::new(*format, (n, k), codes, scales);
-                each(out, |i| packed.get(r, i));
-            }
-            Form::Blocks { format, blocks } => {
-                let bytes = format.bytes(k);
-                ggml::dequantize(cpu, *format, &blocks[r * bytes..][..bytes], out);
-            }
-        }
+        self.form.row(cpu, (n, k), r, out);
     }
 
     /// All of it as floats, (out, in) row by row.
@@ -330,31 +283,26 @@ impl Weight {
         run_jobs(run, [Some((self, job))]);
     }
 
-    /// The product as pieces; see [`Gemm::pieces`]. A weight in codes multiplies the rows' `codes`.
-    pub(super) fn pieces<'a>(
-        &'a self,
-        job: Job<'a>,
-        codes: Option<Quantized<'a>>,
-        threads: usize,
-    ) -> Cut<'a> {
-        let (n, k) = (self.n, self.k);
-        match &*self.form {
-            Form::Class(class) => class.pieces((n, k), (job, codes), threads),
-            Form::Plain(w) => cut_strided(job, MatRef::new(w, n, k).t(), threads),
-            Form::F32(groups) => Cut::F32(job.cut(PackedMatrix::new(groups, k, n), threads)),
-            Form::Bf16(groups) => Cut::Bf16(job.cut(PackedMatrix::new(groups, k, n), threads)),
-            Form::F16(groups) => Cut::F16(job.cut(PackedMatrix::new(groups, k, n), threads)),
-            Form::Nf4 { codes, scales, blocksize } => {
-                Cut::Nf4(job.cut(PackedNf4::new(n, k, *blocksize, codes, scales), threads))
-            }
-            Form::Ggml8 { codes, scales } => Cut::Ggml8(job.cut(Packed8::new(n, k, codes, scales), threads)),
-            Form::Ggml4 { format, codes, scales } => {
-                Cut::Ggml4(job.cut(Packed4::new(*format, (n, k), codes, scales), threads))
-            }
-            Form::Blocks { format, blocks } => {
-                Cut::Blocks(job.cut(Rows::new(*format, n, k, blocks), threads))
-            }
-        }
+    /// What puts rows into the codes that it multiplies, where it does.
+    pub(super) fn coder(&self) -> Option<Coder> {
+        self.form.coder()
+    }
+
+    /// Fails where the shapes of a product disagree.
+    pub(super) fn check(&self, job: &Job<'_>) {
+        let ((n, k), (m, of)) = ((self.n, self.k), (job.x.rows(), job.x.cols()));
+        let out = (job.out.rows(), job.out.cols());
+        assert!(of == k && out == (m, n), "x ({m}, {of}) times a weight ({n}, {k}) into {out:?}");
+    }
+
+    /// Rows and columns of a piece of a product of `m` rows; see [`gemm::piece_shape`](crate::kernels::gemm::piece_shape).
+    pub(super) fn piece(&self, m: usize) -> (usize, usize) {
+        self.form.piece((self.n, self.k), m)
+    }
+
+    /// Computes a part of a product.
+    pub(super) fn run(&self, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch) {
+        self.form.run((self.n, self.k), part, cpu, scratch);
     }
 
     /// Computes the product with the transpose: rows (…, out) to rows (…, in).
@@ -362,31 +310,23 @@ impl Weight {
     /// # Panics
     /// Where the weight is of int8, which has no gradients.
     pub(super) fn multiply_turned<'a>(&'a self, run: &Run<'_>, job: Job<'a>) {
-        match &*self.form {
-            Form::Class(class) => class.multiply_turned(run, (self.n, self.k), job),
-            _ => run_all(run, [self.turned_pieces(job, run.threads())]),
-        }
-    }
-
-    /// Of a weight of f32, the product with the transpose as pieces.
-    pub(super) fn turned_pieces<'a>(&'a self, job: Job<'a>, threads: usize) -> Cut<'a> {
         let (n, k) = (self.n, self.k);
-        let turned = match &*self.form {
-            Form::Class(_) => unreachable!("a class turns its weights itself"),
-            Form::Plain(w) => return cut_strided(job, MatRef::new(w, n, k), threads),
-            Form::F32(groups) => Turned::F32(PackedMatrix::new(groups, k, n)),
-            Form::Bf16(groups) => Turned::Bf16(PackedMatrix::new(groups, k, n)),
-            Form::F16(groups) => Turned::F16(PackedMatrix::new(groups, k, n)),
-            Form::Nf4 { codes, scales, blocksize } => {
-                Turned::Nf4(PackedNf4::new(n, k, *blocksize, codes, scales))
+        let turned = match self.form.view() {
+            View::Class(class) => return class.multiply_turned(run, (n, k), job),
+            View::Plain(w) => return run_cut(run, job.gemm(Strided(MatRef::new(w, n, k)))),
+            View::F32(groups) => Turned::F32(PackedMatrix::new(groups, k, n)),
+            View::Bf16(groups) => Turned::Bf16(PackedMatrix::new(groups, k, n)),
+            View::F16(groups) => Turned::F16(PackedMatrix::new(groups, k, n)),
+            View::Nf4 { codes, scales, blocksize } => {
+                Turned::Nf4(PackedNf4::new(n, k, blocksize, codes, scales))
             }
-            Form::Ggml8 { codes, scales } => Turned::Ggml8(Packed8::new(n, k, codes, scales)),
-            Form::Ggml4 { format, codes, scales } => {
-                Turned::Ggml4(Packed4::new(*format, (n, k), codes, scales))
+            View::Ggml8 { codes, scales } => Turned::Ggml8(Packed8::new(n, k, codes, scales)),
+            View::Ggml4 { format, codes, scales } => {
+                Turned::Ggml4(Packed4::new(format, (n, k), codes, scales))
             }
-            Form::Blocks { format, blocks } => Turned::Blocks(Rows::new(*format, n, k, blocks)),
+            View::Blocks { format, blocks } => Turned::Blocks(Rows::new(format, n, k, blocks)),
         };
-        Cut::Turned(job.cut(Transposed::new(turned), threads))
+        run_cut(run, job.gemm(Transposed::new(turned)));
     }
 }
 
@@ -395,17 +335,6 @@ impl core::fmt::Debug for Weight {
         let class = self.compute().name();
         write!(f, "Weight(({}, {}) {:?} in {class})", self.n, self.k, self.stored())
     }
-}
-
-/// Element `i` of `out` is `of(i)`.
-fn each(out: &mut [f32], of: impl Fn(usize) -> f32) {
-    out.iter_mut().enumerate().for_each(|(i, x)| *x = of(i));
-}
-
-/// Row `r` of panels of bfloat16, k deep.
-fn bf16_row(groups: &[Bf16Group], k: usize, r: usize, out: &mut [f32]) {
-    let (first, lane) = (r / LANES * k.div_ceil(GROUP), r % LANES);
-    each(out, |i| half::bf16_to_f32(groups[first + i / GROUP].get(i % GROUP, lane).0));
 }
 
 /// `w` (out, in) in panels of 16 outputs.

@@ -19,7 +19,7 @@ mod ahead;
 mod scores;
 mod values;
 
-use super::class::{Bf16, Class, F32};
+use super::class::Class;
 use super::mask::{Kind, Visible};
 use super::rows::{Spare, carve, read};
 use super::softmax::{State, one_key, rescale};
@@ -49,26 +49,11 @@ pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
     Spare::len(qk_dim, v_dim) + MAX_ROWS * a_row
 }
 
-/// Runs `piece`: for values, rows × words as the registers hold.
-#[inline(always)]
-pub(super) fn decode<S: Simd>(s: S, piece: Piece<'_>, scratch: &mut [Line]) {
-    match (piece.options.products, S::TILE, piece.rows()) {
-        (Products::F32, (_, 2), 1) => s.outline(Work::<F32, 1, 8> { class: F32, piece, scratch }),
-        (Products::F32, (_, 2), _) => s.outline(Work::<F32, 4, 4> { class: F32, piece, scratch }),
-        (Products::F32, _, 1) => s.outline(Work::<F32, 1, 4> { class: F32, piece, scratch }),
-        (Products::F32, ..) => s.outline(Work::<F32, 4, 1> { class: F32, piece, scratch }),
-        (Products::Bf16, (_, 2), 1) => s.outline(Work::<Bf16, 1, 8> { class: Bf16, piece, scratch }),
-        (Products::Bf16, (_, 2), _) => s.outline(Work::<Bf16, 4, 2> { class: Bf16, piece, scratch }),
-        (Products::Bf16, _, 1) => s.outline(Work::<Bf16, 1, 2> { class: Bf16, piece, scratch }),
-        (Products::Bf16, ..) => s.outline(Work::<Bf16, 4, 1> { class: Bf16, piece, scratch }),
-    }
-}
-
 /// `R` rows; values by tiles of all rows × `NV` words.
-struct Work<'a, 's, C, const R: usize, const NV: usize> {
-    class: C,
-    piece: Piece<'a>,
-    scratch: &'s mut [Line],
+pub(super) struct Work<'a, 's, C, const R: usize, const NV: usize> {
+    pub class: C,
+    pub piece: Piece<'a>,
+    pub scratch: &'s mut [Line],
 }
 
 impl<C: Class, const R: usize, const NV: usize> Kernel for Work<'_, '_, C, R, NV> {

@@ -62,6 +62,7 @@ mod prefill;
 mod rows;
 mod softmax;
 mod stored;
+mod tiers;
 mod tile;
 
 pub use backward::{

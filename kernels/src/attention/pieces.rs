@@ -1,10 +1,12 @@
 //! The work of an attention, cut by shape: (sequence, heads of one group, queries), up to 48 rows.
 
+use super::class::{Bf16, F32};
 use super::stored::{Stored, StoredRows};
-use super::{Attention, Options, ROWS, Sequences, decode, prefill};
+use super::tiers::Run;
+use super::{Attention, Options, Products, ROWS, Sequences};
 use crate::simd::Simd;
 use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, TOKENS};
-use crate::{Cpu, Kernel, LANES, Line};
+use crate::{Cpu, LANES, Line};
 use core::ops::Range;
 
 /// Up to 48 rows, (query, head) in a group of heads that read the same keys, with their part of the output.
@@ -46,7 +48,7 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn take_front(&mut self, axis: usize, n: usize) -> Output<'a> {
+    pub(super) fn take_front(&mut self, axis: usize, n: usize) -> Output<'a> {
         let lse = self.lse.as_mut().map(|lse| lse.take_front(axis, n));
         Output { out: self.out.take_front(axis, n), lse }
     }
@@ -247,9 +249,47 @@ impl Piece<'_> {
     /// # Panics
     /// Where `scratch` is shorter than [`super::scratch_len`].
     pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
+        self.check(scratch);
+        match self.options.products {
+            Products::F32 => cpu.run(Run { class: F32, piece: self, scratch }),
+            Products::Bf16 => cpu.run(Run { class: Bf16, piece: self, scratch }),
+        }
+    }
+
+    /// [`Piece::run`] where products are of floats: a program that calls this alone has no kernels of the others.
+    ///
+    /// # Panics
+    /// Where they are not, and as [`Piece::run`].
+    pub fn run_f32(self, cpu: Cpu, scratch: &mut [Line]) {
+        self.check(scratch);
+        assert!(self.options.products == Products::F32, "attention: products of bfloat16");
+        cpu.run(Run { class: F32, piece: self, scratch });
+    }
+
+    fn check(&self, scratch: &[Line]) {
         let needed = super::scratch_len(self.k.cols(), self.v.cols());
         assert!(scratch.len() >= needed, "attention: {} lines of scratch, needed {needed}", scratch.len());
-        cpu.run(Run { piece: self, scratch });
+    }
+
+    /// Row (query, head) alone, with its part of the output.
+    pub(super) fn one<'p>(&'p self, query: usize, head: usize, output: Output<'p>) -> Piece<'p> {
+        let Place { sequence, token, key, .. } = self.place;
+        Piece {
+            q: self.q.part(HEADS, head, 1).part(TOKENS, query, 1),
+            k: self.k,
+            v: self.v,
+            output,
+            options: self.options,
+            place: Place {
+                sequence,
+                token: (token.0, token.1 + query),
+                head: self.place.head + head,
+                query: self.place.query + query,
+                key,
+                position: self.place.position + query as isize,
+                exist: if self.place.exist.contains(&query) { 0..1 } else { 0..0 },
+            },
+        }
     }
 
     /// (query, head) pairs. Row r is query r / group, head r % group: neighbours see nearly the same keys.
@@ -306,24 +346,6 @@ impl Piece<'_> {
         let (head, query) = (self.local_head(r), self.query(r));
         if let Some(out) = &mut self.output.lse {
             *out.head(0, head).at(query, 0) = lse;
-        }
-    }
-}
-
-struct Run<'a, 's> {
-    piece: Piece<'a>,
-    scratch: &'s mut [Line],
-}
-
-impl Kernel for Run<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        // A matter of speed: both give the same bits.
-        if self.piece.rows() <= decode::MAX_ROWS {
-            decode::decode(s, self.piece, self.scratch);
-        } else {
-            prefill::prefill(s, self.piece, self.scratch);
         }
     }
 }

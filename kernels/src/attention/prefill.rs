@@ -8,7 +8,7 @@
 
 #![allow(clippy::needless_range_loop)] // rows, words and lanes are indices into several arrays at once
 
-use super::class::{Bf16, Class, F32};
+use super::class::Class;
 use super::mask::{Kind, Live, Visible};
 use super::rows::{Rows, Spare, carve, read};
 use super::softmax::{State, columns, one_key};
@@ -24,31 +24,11 @@ pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
     Spare::len(qk_dim, v_dim) + PANELS * (SCORES + qk_dim + v_dim)
 }
 
-/// Runs `piece` with as many panels at a time as the tier's registers hold.
-#[inline(always)]
-pub(super) fn prefill<S: Simd>(s: S, piece: Piece<'_>, scratch: &mut [Line]) {
-    match (piece.options.products, S::TILE, piece.rows().div_ceil(LANES)) {
-        (Products::F32, (_, 2), PANELS) => {
-            s.outline(Work::<F32, 8, PANELS> { class: F32, piece, scratch });
-        }
-        (Products::F32, (_, 2), _) => s.outline(Work::<F32, 8, 1> { class: F32, piece, scratch }),
-        (Products::F32, (6.., _), _) => s.outline(Work::<F32, 5, 1> { class: F32, piece, scratch }),
-        (Products::F32, ..) => s.outline(Work::<F32, 2, 1> { class: F32, piece, scratch }),
-        // Two chains for each sum: half the keys.
-        (Products::Bf16, (_, 2), PANELS) => {
-            s.outline(Work::<Bf16, 4, PANELS> { class: Bf16, piece, scratch });
-        }
-        (Products::Bf16, (_, 2), _) => s.outline(Work::<Bf16, 8, 1> { class: Bf16, piece, scratch }),
-        (Products::Bf16, (6.., _), _) => s.outline(Work::<Bf16, 3, 1> { class: Bf16, piece, scratch }),
-        (Products::Bf16, ..) => s.outline(Work::<Bf16, 1, 1> { class: Bf16, piece, scratch }),
-    }
-}
-
 /// Tiles of `MR` keys or components × `NP` panels.
-struct Work<'a, 's, C, const MR: usize, const NP: usize> {
-    class: C,
-    piece: Piece<'a>,
-    scratch: &'s mut [Line],
+pub(super) struct Work<'a, 's, C, const MR: usize, const NP: usize> {
+    pub class: C,
+    pub piece: Piece<'a>,
+    pub scratch: &'s mut [Line],
 }
 
 impl<C: Class, const MR: usize, const NP: usize> Kernel for Work<'_, '_, C, MR, NP> {

@@ -44,7 +44,11 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    pub(crate) fn sub(&self, rows: Range<usize>, cols: Range<usize>) -> Epilogue<'a> {
+    /// Of the elements in `rows` and `cols`.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    pub fn sub(&self, rows: Range<usize>, cols: Range<usize>) -> Epilogue<'a> {
         Epilogue {
             bias: self.bias.map(|b| &b[cols.clone()]),
             activation: self.activation,

@@ -206,7 +206,9 @@ impl Way {
     /// The first that takes the product, on the tier of `S`.
     #[inline(always)]
     fn of<S: Simd, W: Weights>(job: &Gemm<'_, W>) -> Way {
-        if small::takes::<S, W>(job) {
+        if S::SMALL {
+            Way::of_panels::<W>(job.b.panels(), job.a.rows(), false)
+        } else if small::takes::<S, W>(job) {
             Way::Small
         } else if rows::takes(job) {
             Way::Rows
@@ -252,9 +254,9 @@ const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
     if !panels && m <= FEW && more < wide::SCRATCH { wide::SCRATCH } else { more }
 }
 
-/// Rows and columns of a piece: about as many pieces as give a handful of threads even shares, each large
+/// Rows and columns of a piece of a product of `m` rows with `b`: about as many pieces as give a handful of threads even shares, each large
 /// enough that packing its part of A and B is paid back.
-fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
+pub fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
     let (k, n) = b.shape();
     if b.panels() && m <= FEW || W::BY_ROWS && m == 1 {
         // One pass over the weights: cut them into parts of about half a MiB of f32.

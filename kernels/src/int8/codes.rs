@@ -284,7 +284,9 @@ impl<'a, C: Codes> PackedBlocks<'a, C> {
         integer as f32 * scale
     }
 
-    pub(super) fn columns(self, cols: Range<usize>) -> Self {
+    /// Rows `cols` of the weight, columns of the product; their start is a multiple of 16.
+    #[must_use]
+    pub fn columns(self, cols: Range<usize>) -> Self {
         let depth = self.k / BLOCK;
         let part = cols.start / LANES * depth..cols.end.div_ceil(LANES) * depth;
         PackedBlocks {

@@ -59,6 +59,15 @@ pub struct Quantized<'a> {
 }
 
 impl<'a> Quantized<'a> {
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// Where there are not so many.
+    #[must_use]
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        self.sub(rows, 0..self.codes.cols())
+    }
+
     /// Some rows, and some steps of them in whole blocks.
     pub(super) fn sub(&self, rows: Range<usize>, ks: Range<usize>) -> Self {
         let blocks = ks.start / BLOCK..ks.end / BLOCK;
@@ -150,10 +159,10 @@ impl<C: Codes> Cut for GemmQ8<'_, C> {
         (self.c.rows(), self.c.cols(), self.a.codes.cols())
     }
     fn split_rows(self, at: usize) -> (Self, Self) {
-        let (m, k, n) = (self.c.rows(), self.a.codes.cols(), self.c.cols());
+        let (m, n) = (self.c.rows(), self.c.cols());
         let (upper, lower) = self.c.split_rows(at);
         let part = |rows: Range<usize>, c| GemmQ8 {
-            a: self.a.sub(rows.clone(), 0..k),
+            a: self.a.rows(rows.clone()),
             w: self.w,
             c,
             accumulate: self.accumulate,

@@ -72,6 +72,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type Nibbles: Copy;
     /// Shape of the matrix tile that fits the registers: rows, and panels of 16 columns.
     const TILE: (usize, usize);
+    /// Whether code is to be small, not fast: of the ways that a kernel can go, all to the same bits, one is compiled.
+    const SMALL: bool = false;
 
     /// Runs `kernel` in a function of its own, compiled for this tier: where a body that is inlined whole
     /// would grow past what the register allocator (or a reader of the assembly) can follow.

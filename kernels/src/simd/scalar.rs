@@ -126,6 +126,7 @@ impl Simd for Scalar {
     type Mask = [bool; LANES];
     type Nibbles = [i32; LANES];
     const TILE: (usize, usize) = (2, 1);
+    const SMALL: bool = true;
 
     lanewise! {
         #[inline(always)]

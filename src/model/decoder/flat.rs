@@ -7,7 +7,7 @@ use crate::kernels::Cpu;
 use crate::model::config::DecoderConfig;
 use crate::nn::flat::BlockShape;
 use crate::nn::rotary::RotaryEmbedding;
-use crate::nn::{Embedding, Linear, Norm, Placement, TransformerBlock, Weight};
+use crate::nn::{Embedding, Forms, Linear, Norm, Placement, TransformerBlock, Weight};
 use crate::{Error, kernels::activation::Activation};
 
 impl Decoder {
@@ -31,29 +31,33 @@ impl Decoder {
     }
 
     /// The decoder of `config`, whose layers come next.
-    pub(in crate::model) fn read(from: &mut Reader<'_>, config: DecoderConfig) -> Result<Decoder> {
+    pub(in crate::model) fn read(
+        from: &mut Reader<'_>,
+        config: DecoderConfig,
+        forms: Forms,
+    ) -> Result<Decoder> {
         let c = &config;
-        let embedding = Embedding::new(Weight::read(from, [c.vocab, c.dim])?);
-        let table = |from: &mut Reader<'_>| Weight::read(from, [c.context, c.dim]).map(Embedding::new);
+        let embedding = Embedding::new(Weight::read(from, [c.vocab, c.dim], forms)?);
+        let table = |from: &mut Reader<'_>| Weight::read(from, [c.context, c.dim], forms).map(Embedding::new);
         let positions = from.maybe("whether positions are learned", table)?;
         let rotary = c.rope.as_ref().map(|rope| RotaryEmbedding::new(rope, c.length)).transpose()?;
         if positions.is_some() == rotary.is_some() {
             return Err(from.error("positions are either learned or turn"));
         }
-        let block = |i: usize| TransformerBlock::read(from, shape(c, i));
+        let block = |i: usize| TransformerBlock::read(from, shape(c, i, forms));
         let blocks = (0..c.windows.len()).map(block).collect::<Result<_>>()?;
         let norm = Norm::read(from, c.dim)?;
         let head = match c.tied {
             true => Linear::new(embedding.table.clone(), None),
-            false => Linear::read(from, [c.vocab, c.dim])?,
+            false => Linear::read(from, [c.vocab, c.dim], forms)?,
         };
         Ok(Decoder { embedding, positions, rotary, blocks, norm, head, config })
     }
 }
 
-fn shape(c: &DecoderConfig, i: usize) -> BlockShape {
+fn shape(c: &DecoderConfig, i: usize, forms: Forms) -> BlockShape {
     let DecoderConfig { dim, hidden, heads, kv_heads, head_dim, .. } = *c;
     let activation: Activation = c.activation;
     let (placement, mixing) = (Placement::Pre, build::mixing(c, i));
-    BlockShape { dim, hidden, heads, kv_heads, head_dim, placement, activation, mixing }
+    BlockShape { dim, hidden, heads, kv_heads, head_dim, placement, activation, mixing, forms }
 }

@@ -7,7 +7,7 @@ use crate::kernels::Cpu;
 use crate::kernels::attention::Pattern;
 use crate::model::config::EncoderConfig;
 use crate::nn::flat::BlockShape;
-use crate::nn::{Embedding, Mixing, Norm, Placement, TransformerBlock, Weight};
+use crate::nn::{Embedding, Forms, Mixing, Norm, Placement, TransformerBlock, Weight};
 
 impl Encoder {
     /// All but the configuration.
@@ -19,9 +19,13 @@ impl Encoder {
     }
 
     /// The encoder of `config`, whose layers come next.
-    pub(in crate::model) fn read(from: &mut Reader<'_>, config: EncoderConfig) -> Result<Encoder> {
+    pub(in crate::model) fn read(
+        from: &mut Reader<'_>,
+        config: EncoderConfig,
+        forms: Forms,
+    ) -> Result<Encoder> {
         let c = &config;
-        let mut table = |n: usize| Weight::read(from, [n, c.dim]).map(Embedding::new);
+        let mut table = |n: usize| Weight::read(from, [n, c.dim], forms).map(Embedding::new);
         let (words, positions, segments) = (table(c.vocab)?, table(c.positions)?, table(c.segments)?);
         let norm = Norm::read(from, c.dim)?;
         let head_dim = c.dim / c.heads;
@@ -34,6 +38,7 @@ impl Encoder {
             placement: Placement::Post,
             activation: c.activation,
             mixing: Mixing::new(head_dim, Pattern::Full),
+            forms,
         };
         let block = |_| TransformerBlock::read(from, shape());
         let blocks = (0..c.layers).map(block).collect::<Result<_>>()?;

@@ -1,6 +1,6 @@
 //! Attention's gradients, alone and as a layer, from what the forward pass kept.
 
-use super::{MultiHeadAttention, rotate, rotate_back, scaled_dot_product_attention};
+use super::{MultiHeadAttention, attend, rotate, rotate_back};
 use crate::kernels::attention::{Attention, AttentionBackward, Gradients, Sequences};
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
@@ -92,7 +92,7 @@ impl MultiHeadAttention {
             lse: Some(HeadsMut::new(lse, [1, self.heads, rows, 1])),
             options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
-        scaled_dot_product_attention(run, problem);
+        attend(run, problem);
         let (width, mixed) = (self.o.out_features(), MatRef::new(mixed, rows, wide));
         let residual = residual.map(|residual| MatRef::new(residual, rows, width));
         let product = self.o.product(mixed, MatMut::new(out, rows, width)).plus_any(residual);

@@ -1,17 +1,19 @@
 //! Weights of the classes that are not f32: what their products read.
 
+use super::form::{self, Form, Size, View};
 use super::{BAND, Stored, Weight};
 use crate::elements::{Elements, filled};
 use crate::kernels::bf16::{GemmBf16, PackedBf16};
 use crate::kernels::gemm::{Bf16, Bf16Group, Element, GROUP, packed_len};
 use crate::kernels::ggml::{self, Code8, Format, HalfLine};
-use crate::kernels::int8::{BLOCK, Codes, Eight, GemmQ8, Nf4, Nibbles, PackedBlocks, Quantized, blocks_len};
+use crate::kernels::int8::{BLOCK, Codes, Eight, GemmQ8, Nf4, Nibbles, PackedBlocks, blocks_len};
 use crate::kernels::nf4::{self, CodeLine, NotFinite, PackedNf4, RowNf4};
-use crate::kernels::pieces::Pieces;
+use crate::kernels::pieces;
 use crate::kernels::view::MatRef;
 use crate::kernels::{Cpu, LANES, half};
-use crate::nn::product::{Cut, Job, run_all};
-use crate::run::Run;
+use crate::nn::compute::{self, Coder};
+use crate::nn::product::{Job, Part, run_bf16, run_gemm_bf16};
+use crate::run::{Run, Scratch};
 use alloc::vec;
 use core::convert::Infallible;
 
@@ -45,17 +47,13 @@ impl<C: Codes> Blocks<C> {
         size_of_val(&self.blocks[..]) + size_of_val(&self.scales[..])
     }
 
-    /// Whole for one thread: a cut product prepares the same part of its input more than once.
-    fn pieces<'a>(
-        &'a self,
-        (n, k): (usize, usize),
-        (job, codes): (Job<'a>, Option<Quantized<'a>>),
-        threads: usize,
-    ) -> Pieces<GemmQ8<'a, C>> {
-        let Job { out: c, accumulate, epilogue, .. } = job;
-        let a = codes.expect("rows in codes for a weight in codes");
-        let product = GemmQ8 { a, w: self.packed(n, k), c, accumulate, epilogue };
-        if threads == 1 { product.whole() } else { product.pieces() }
+    /// Computes a part of a product with a weight (n, k).
+    fn run(&self, (n, k): Size, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch) {
+        let Job { out: c, accumulate, epilogue, .. } = part.job;
+        let a = part.codes.expect("rows in codes for a weight in codes");
+        let w = self.packed(n, k).columns(part.cols);
+        let need = GemmQ8::<C>::scratch_len(c.rows(), a.codes.cols());
+        GemmQ8 { a, w, c, accumulate, epilogue }.run(cpu, scratch.lines(need));
     }
 }
 
@@ -169,38 +167,47 @@ impl Class {
             Class::Nf4(of) => of.bytes(),
         }
     }
+}
 
-    /// Row `r` of a weight (n, k), as products see it.
-    pub(super) fn row(&self, (n, k): (usize, usize), r: usize, out: &mut [f32]) {
+impl Form for Class {
+    fn view(&self) -> View<'_> {
+        View::Class(self)
+    }
+
+    /// As products see it.
+    fn row(&self, _: Cpu, (n, k): Size, r: usize, out: &mut [f32]) {
         fn row<C: Codes>(of: &Blocks<C>, (n, k): (usize, usize), r: usize, out: &mut [f32]) {
             let packed = of.packed(n, k);
-            super::each(out, |i| packed.get(r, i));
+            form::each(out, |i| packed.get(r, i));
         }
         match self {
-            Class::Bf16(groups) => super::bf16_row(groups, k, r, out),
+            Class::Bf16(groups) => form::packed_row::<Bf16>(groups, k, r, out),
             Class::Eight(of) => row(of, (n, k), r, out),
             Class::Four(of) => row(of, (n, k), r, out),
             Class::Nf4(of) => row(of, (n, k), r, out),
         }
     }
 
-    /// The product as pieces; of a weight in codes, with the rows in codes.
-    pub(super) fn pieces<'a>(
-        &'a self,
-        (n, k): (usize, usize),
-        (job, codes): (Job<'a>, Option<Quantized<'a>>),
-        threads: usize,
-    ) -> Cut<'a> {
+    fn piece(&self, (n, k): Size, m: usize) -> Size {
+        pieces::shape((m, n, k))
+    }
+
+    fn run(&self, (n, k): Size, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch) {
         match self {
             Class::Bf16(groups) => {
-                let Job { x: a, out: c, accumulate, epilogue } = job;
-                let product = GemmBf16 { a, b: PackedBf16::new(groups, k, n), c, accumulate, epilogue };
-                Cut::in_bf16(product, threads)
+                let Job { x: a, out: c, accumulate, epilogue } = part.job;
+                let b = PackedBf16::new(groups, k, n).columns(part.cols);
+                run_gemm_bf16(GemmBf16 { a, b, c, accumulate, epilogue }, cpu, scratch);
             }
-            Class::Eight(of) => Cut::Eight(of.pieces((n, k), (job, codes), threads)),
-            Class::Four(of) => Cut::Four(of.pieces((n, k), (job, codes), threads)),
-            Class::Nf4(of) => Cut::Nf4Codes(of.pieces((n, k), (job, codes), threads)),
+            Class::Eight(of) => of.run((n, k), part, cpu, scratch),
+            Class::Four(of) => of.run((n, k), part, cpu, scratch),
+            Class::Nf4(of) => of.run((n, k), part, cpu, scratch),
         }
+    }
+
+    fn coder(&self) -> Option<Coder> {
+        let coder: Coder = compute::coded;
+        (!matches!(self, Class::Bf16(_))).then_some(coder)
     }
 }
 
@@ -217,8 +224,7 @@ impl Class {
         let packed = PackedBf16::new(groups, k, n);
         run.pieces(panels, |(p, panel), _| packed.transposed_panel(cpu, p, panel));
         let Job { x: a, out: c, accumulate, epilogue } = job;
-        let product = GemmBf16 { a, b: PackedBf16::new(&turned, n, k), c, accumulate, epilogue };
-        run_all(run, [Cut::in_bf16(product, run.threads())]);
+        run_bf16(run, GemmBf16 { a, b: PackedBf16::new(&turned, n, k), c, accumulate, epilogue });
     }
 }
 

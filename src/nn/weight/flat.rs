@@ -1,9 +1,11 @@
 //! A weight as [`io::flat`](crate::io::flat) keeps it: the very panels that products read.
 
-use super::{Form, Weight, packed};
+use super::form::{Blocks, Form, Ggml4, Ggml8, Nf4, Packed, Panels, View};
+use super::{Weight, packed};
 use crate::io::flat::{Reader, Writer};
-use crate::kernels::gemm::{Bf16, Element, F16, packed_len};
+use crate::kernels::gemm::{Bf16, F16, packed_len};
 use crate::kernels::ggml::{self, Code8, Format, HalfLine};
+use crate::kernels::line::Bits;
 use crate::kernels::nf4::{CodeLine, PackedNf4};
 use crate::kernels::view::MatRef;
 use crate::kernels::{Cpu, Line};
@@ -31,44 +33,44 @@ impl Weight {
             to.u32(GGML);
             to.u32(Format::ALL.iter().take_while(|&&f| f != format).count() as u32);
         };
-        match &*self.form {
-            Form::Plain(values) => {
+        match self.form.view() {
+            View::Plain(values) => {
                 to.u32(F32);
                 to.held(&packed::<f32>(cpu, MatRef::new(values, self.n, self.k)));
             }
-            Form::F32(groups) => {
+            View::F32(groups) => {
                 to.u32(F32);
                 to.held(groups);
             }
-            Form::Bf16(groups) => {
+            View::Bf16(groups) => {
                 to.u32(BF16);
                 to.held(groups);
             }
-            Form::F16(groups) => {
+            View::F16(groups) => {
                 to.u32(F16_);
                 to.held(groups);
             }
-            Form::Nf4 { codes, scales, blocksize } => {
+            View::Nf4 { codes, scales, blocksize } => {
                 to.u32(NF4);
-                to.count(*blocksize)?;
+                to.count(blocksize)?;
                 to.held(codes);
                 to.held(scales);
             }
-            Form::Ggml8 { codes, scales } => {
+            View::Ggml8 { codes, scales } => {
                 of_format(to, Format::Q8_0);
                 to.held(codes);
                 to.held(scales);
             }
-            Form::Ggml4 { format, codes, scales } => {
-                of_format(to, *format);
+            View::Ggml4 { format, codes, scales } => {
+                of_format(to, format);
                 to.held(codes);
                 to.held(scales);
             }
-            Form::Blocks { format, blocks } => {
-                of_format(to, *format);
+            View::Blocks { format, blocks } => {
+                of_format(to, format);
                 to.held(blocks);
             }
-            Form::Class(_) => {
+            View::Class(_) => {
                 return Err(Error::invalid(
                     "a flat model holds weights as they were stored, for products of f32",
                 ));
@@ -77,46 +79,106 @@ impl Weight {
         Ok(())
     }
 
-    /// The next weight of a file, which must be (out, in).
-    pub(crate) fn read(from: &mut Reader<'_>, [n, k]: [usize; 2]) -> Result<Weight> {
+    /// The next weight of a file, which must be (out, in), in one of `forms`.
+    pub(crate) fn read(from: &mut Reader<'_>, [n, k]: [usize; 2], forms: Forms) -> Result<Weight> {
         let found = [from.count("outputs", 0, MOST)?, from.count("inputs", 0, MOST)?];
         if found != [n, k] {
             return Err(from.error(format!("a weight {found:?}, expected [{n}, {k}]")));
         }
-        let form = match from.count("the form of a weight", 0, GGML as usize)? as u32 {
-            F32 => Form::F32(from.held(groups(from, n, k)?, f32::ZERO)?),
-            BF16 => Form::Bf16(from.held(groups(from, n, k)?, Bf16::ZERO)?),
-            F16_ => Form::F16(from.held(groups(from, n, k)?, F16::ZERO)?),
-            NF4 => {
-                let blocksize = from.count("elements with one scale", 1, MOST)?;
-                elements(from, n, k)?;
-                let codes = from.held(PackedNf4::code_lines(n, k), CodeLine::ZERO)?;
-                let scales = from.held(PackedNf4::scale_lines(n, k, blocksize), Line::ZERO)?;
-                Form::Nf4 { codes, scales, blocksize }
-            }
-            _ => ggml_form(from, n, k)?,
+        elements(from, n, k)?;
+        let number = from.count("the form of a weight", 0, GGML as usize)?;
+        let Some(read) = forms.0[number] else {
+            return Err(
+                from.error(format!("a weight in {}, which this program does not read", NAMES[number]))
+            );
         };
-        Ok(Weight { n, k, form: Arc::new(form) })
+        Ok(Weight { n, k, form: read(from, (n, k))? })
     }
 }
 
-fn ggml_form(from: &mut Reader<'_>, n: usize, k: usize) -> Result<Form> {
+const NAMES: [&str; 5] = ["f32", "bf16", "f16", "NF4", "blocks of ggml"];
+
+type Read = fn(&mut Reader<'_>, (usize, usize)) -> Result<Arc<dyn Form>>;
+
+/// The forms of weights that a program reads from flat models. What it does not name, it has no kernels of.
+///
+/// ```
+/// use samebits::model::flat::Forms;
+/// const FORMS: Forms = Forms::NONE.nf4().f32(); // for `Flat::model_of`
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Forms([Option<Read>; 5]);
+
+impl Forms {
+    /// None, to begin with.
+    pub const NONE: Forms = Forms([None; 5]);
+    /// Every one.
+    pub const ALL: Forms = Forms::NONE.f32().bf16().f16().nf4().ggml();
+
+    const fn with(mut self, number: u32, read: Read) -> Forms {
+        self.0[number as usize] = Some(read);
+        self
+    }
+
+    /// And 32-bit floats.
+    #[must_use]
+    pub const fn f32(self) -> Forms {
+        self.with(F32, panels::<f32>)
+    }
+
+    /// And bfloat16.
+    #[must_use]
+    pub const fn bf16(self) -> Forms {
+        self.with(BF16, panels::<Bf16>)
+    }
+
+    /// And halves.
+    #[must_use]
+    pub const fn f16(self) -> Forms {
+        self.with(F16_, panels::<F16>)
+    }
+
+    /// And NF4.
+    #[must_use]
+    pub const fn nf4(self) -> Forms {
+        self.with(NF4, nf4)
+    }
+
+    /// And the block formats of ggml.
+    #[must_use]
+    pub const fn ggml(self) -> Forms {
+        self.with(GGML, blocks)
+    }
+}
+
+fn panels<E: Packed<Group: Bits>>(from: &mut Reader<'_>, (n, k): (usize, usize)) -> Result<Arc<dyn Form>> {
+    Ok(Arc::new(Panels::<E>(from.held(packed_len(k, n), E::ZERO)?)))
+}
+
+fn nf4(from: &mut Reader<'_>, (n, k): (usize, usize)) -> Result<Arc<dyn Form>> {
+    let blocksize = from.count("elements with one scale", 1, MOST)?;
+    let codes = from.held(PackedNf4::code_lines(n, k), CodeLine::ZERO)?;
+    let scales = from.held(PackedNf4::scale_lines(n, k, blocksize), Line::ZERO)?;
+    Ok(Arc::new(Nf4 { codes, scales, blocksize }))
+}
+
+fn blocks(from: &mut Reader<'_>, (n, k): (usize, usize)) -> Result<Arc<dyn Form>> {
     let format = from.one_of("the format of blocks", &Format::ALL)?;
-    elements(from, n, k)?;
     if !k.is_multiple_of(format.block_len()) {
         return Err(from.error(format!("rows of {k} are no whole blocks of {format}")));
     }
     let (codes, scales) = (ggml::code_len(n, k), ggml::scale_len(n, k));
     Ok(match format {
-        Format::Q8_0 => {
-            Form::Ggml8 { codes: from.held(codes, Code8::ZERO)?, scales: from.held(scales, HalfLine::ZERO)? }
-        }
-        Format::Q4_0 | Format::Iq4Nl => Form::Ggml4 {
+        Format::Q8_0 => Arc::new(Ggml8 {
+            codes: from.held(codes, Code8::ZERO)?,
+            scales: from.held(scales, HalfLine::ZERO)?,
+        }),
+        Format::Q4_0 | Format::Iq4Nl => Arc::new(Ggml4 {
             format,
             codes: from.held(codes, CodeLine::ZERO)?,
             scales: from.held(scales, HalfLine::ZERO)?,
-        },
-        _ => Form::Blocks { format, blocks: from.held(format.bytes(k) * n, 0)? },
+        }),
+        _ => Arc::new(Blocks { format, blocks: from.held(format.bytes(k) * n, 0)? }),
     })
 }
 
@@ -124,10 +186,4 @@ fn ggml_form(from: &mut Reader<'_>, n: usize, k: usize) -> Result<Form> {
 fn elements(from: &Reader<'_>, n: usize, k: usize) -> Result<()> {
     let all = (n + 16).checked_mul(k + 256).and_then(|all| all.checked_mul(8));
     all.map(|_| ()).ok_or_else(|| from.error(format!("a weight ({n}, {k}) is larger than memory")))
-}
-
-/// Groups of a packed weight of elements.
-fn groups(from: &Reader<'_>, n: usize, k: usize) -> Result<usize> {
-    elements(from, n, k)?;
-    Ok(packed_len(k, n))
 }

@@ -8,7 +8,7 @@ use core::fmt::{Result as Written, Write};
 use samebits::arena::Arena;
 use samebits::io::tokenizer::EncodeOptions;
 use samebits::kernels::Line;
-use samebits::model::flat::{Flat, Shape};
+use samebits::model::flat::{Flat, Forms, Shape};
 use samebits::model::{Generator, Model, Sampler};
 use samebits::run::Run;
 use samebits::{Cpu, Error};
@@ -26,6 +26,8 @@ pub static MODEL: &[u8] = &FILE.0;
 pub const TOKENS: usize = 20;
 /// Tokens of the beginning that are computed at once, at most.
 pub const ROWS: usize = 8;
+/// What the weights of a model that is told are stored as.
+const FORMS: Forms = Forms::NONE.nf4().f32();
 const BEGINNING: &str = "Once upon a time";
 
 /// What the buffers of a story take, known when this is compiled.
@@ -43,7 +45,7 @@ pub const ARENA: usize = (BUFFERS + OTHERS) / 64;
 pub fn tell(cpu: Cpu, out: &mut dyn Write) -> Result<(), Error> {
     let said = |written: Written| written.map_err(|_| Error::invalid("nobody listens"));
     let (flat, run) = (Flat::in_place(MODEL)?, Run::here(cpu));
-    let Model::Decoder(model) = flat.model()? else { return Err(Error::invalid("not a model that tells")) };
+    let Model::Decoder(model) = flat.model_of(FORMS)? else { return Err(Error::invalid("not a model that tells")) };
     let tokenizer = flat.tokenizer()?.ok_or_else(|| Error::invalid("a model without a tokenizer"))?;
     let prompt = tokenizer.encode(BEGINNING, &EncodeOptions::default())?.ids;
     let (mut text, mut hash) = (tokenizer.decoder(true), 0xcbf2_9ce4_8422_2325u64);

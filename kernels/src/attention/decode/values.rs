@@ -35,7 +35,7 @@ impl<C: Class, T: Element, const R: usize, const NV: usize> Kernel for Values<'_
         if C::PRODUCTS == Products::Bf16 {
             return self.pairs(s);
         }
-        if R == 1 && (whole > NV || T::PER > 1) {
+        if R == 1 && (S::SMALL || whole > NV || T::PER > 1) {
             self.stream(s);
         } else {
             let mut w = 0;
