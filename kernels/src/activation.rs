@@ -27,11 +27,11 @@
 mod backward;
 pub use backward::{GatedInputs, backward, backward_in_place, gated_backward};
 
-use crate::Cpu;
 use crate::map::{self, Lanewise, Pairwise};
 use crate::math::exp::{exp, exp2_bounded};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
+use crate::{Cpu, Kernel, Line};
 
 /// Which activation; the three GELUs are three functions, and models name which one they mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,6 +65,17 @@ impl Activation {
     /// The activation of every lane, for the epilogues of other kernels.
     #[inline(always)]
     pub fn apply<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+        if !S::SMALL {
+            return self.of(s, x);
+        }
+        let mut line = Line::ZERO;
+        s.store(&mut line, x);
+        s.outline(Alone { f: self, x: &mut line });
+        s.load(&line)
+    }
+
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
         match self {
             Activation::Identity => x,
             Activation::Relu => relu(s, x),
@@ -73,6 +84,21 @@ impl Activation {
             Activation::GeluQuick => gelu_quick(s, x),
             Activation::Silu => silu(s, x),
         }
+    }
+}
+
+/// A line as a function of its own, of which all kernels of a small tier have one.
+struct Alone<'a> {
+    f: Activation,
+    x: &'a mut Line,
+}
+
+impl Kernel for Alone<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let y = self.f.of(s, s.load(self.x));
+        s.store(self.x, y);
     }
 }
 
@@ -140,7 +166,18 @@ struct Only<const I: usize>;
 impl<const I: usize> Lanewise for Only<I> {
     #[inline(always)]
     fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
-        const { Activation::ALL[I] }.apply(s, x)
+        const { Activation::ALL[I] }.of(s, x)
+    }
+}
+
+/// Any activation, chosen when the program runs: for a tier whose code is to be small.
+#[derive(Clone, Copy)]
+struct Any(Activation);
+
+impl Lanewise for Any {
+    #[inline(always)]
+    fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
+        self.0.apply(s, x)
     }
 }
 
@@ -161,7 +198,10 @@ trait Job {
 }
 
 impl Activation {
-    fn choose(self, job: impl Job) {
+    fn choose(self, cpu: Cpu, job: impl Job) {
+        if cpu.is_small() {
+            return job.with(Any(self));
+        }
         match self {
             Activation::Identity => job.with(Only::<0>),
             Activation::Relu => job.with(Only::<1>),
@@ -181,7 +221,7 @@ pub fn apply_in_place(cpu: Cpu, f: Activation, x: MatMut) {
             map::in_place(self.0, f, self.1);
         }
     }
-    f.choose(InPlace(cpu, x));
+    f.choose(cpu, InPlace(cpu, x));
 }
 
 /// `y = f(x)` for every element of a (rows, cols) matrix; any strides.
@@ -195,7 +235,7 @@ pub fn apply(cpu: Cpu, f: Activation, x: MatRef, y: MatMut) {
             map::apply(self.0, f, self.1, self.2);
         }
     }
-    f.choose(Apply(cpu, x, y));
+    f.choose(cpu, Apply(cpu, x, y));
 }
 
 /// `y = f(gate) · up` for every element of (rows, cols) matrices; any strides. SwiGLU with
@@ -210,7 +250,7 @@ pub fn gated(cpu: Cpu, f: Activation, gate: MatRef, up: MatRef, y: MatMut) {
             map::zip(self.0, Gated(f), self.1, self.2, self.3);
         }
     }
-    f.choose(Zip(cpu, gate, up, y));
+    f.choose(cpu, Zip(cpu, gate, up, y));
 }
 
 /// `gate = f(gate) · up`: [`gated`] where the gate lies.
@@ -224,5 +264,5 @@ pub fn gated_in_place(cpu: Cpu, f: Activation, gate: MatMut, up: MatRef) {
             map::zip_in_place(self.0, Gated(f), self.1, self.2);
         }
     }
-    f.choose(Zip(cpu, gate, up));
+    f.choose(cpu, Zip(cpu, gate, up));
 }

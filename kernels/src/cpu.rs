@@ -136,6 +136,11 @@ impl Cpu {
         self
     }
 
+    /// Whether its code is to be small, not fast: [`Simd::SMALL`].
+    pub(crate) const fn is_small(self) -> bool {
+        matches!(self.token, Token::Scalar(_))
+    }
+
     /// The tier that [`Cpu::run`] enters.
     pub const fn tier(self) -> Tier {
         match self.token {

@@ -242,6 +242,10 @@ impl Row for Strided<'_> {
 #[inline(never)]
 pub(crate) fn gather(x: &MatRef, r: usize, start: usize, fill: f32) -> Floats {
     let mut word = [fill; LANES];
+    if let Some(row) = x.row(r) {
+        word.iter_mut().zip(&row[start..]).for_each(|(w, &x)| *w = x);
+        return word;
+    }
     for (l, w) in word.iter_mut().take(x.cols() - start).enumerate() {
         *w = x.get(r, start + l);
     }
@@ -275,6 +279,9 @@ pub(crate) fn set_word_at<S: Simd>(s: S, out: &mut MatMut, r: usize, start: usiz
 /// Puts up to sixteen elements to row `r` from column `start` on.
 #[inline(never)]
 fn scatter(out: &mut MatMut, r: usize, start: usize, word: &Floats) {
+    if let Some(row) = out.row(r) {
+        return row[start..].iter_mut().zip(word).for_each(|(x, &w)| *x = w);
+    }
     for (l, &v) in word.iter().take(out.cols() - start).enumerate() {
         *out.at(r, start + l) = v;
     }

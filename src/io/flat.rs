@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    0  "samebits"             u32 · f32 · f64   little-endian, as they come
-//!    8  u32 version, 1         bytes             padded with zeros to a multiple of 4
+//!    8  u32 version, 2         bytes             padded with zeros to a multiple of 4
 //!   12  u32 0                  held              panels of a packed weight, at a multiple of 64, as kernels read them
 //!   16  u64 length of the file
 //!   24  u64 XXH64 of all bytes from 32 on
@@ -15,6 +15,7 @@ use super::checksum::xxh64;
 use crate::elements::{Elements, filled};
 use crate::kernels::line::{Bits, bytes, bytes_mut, numbers};
 use crate::{Error, Result};
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Deref;
@@ -25,7 +26,7 @@ pub(crate) const ALIGNMENT: usize = 64;
 pub(crate) const MAGIC: &[u8; 8] = b"samebits";
 /// Bytes before the model.
 pub(crate) const HEADER: usize = 64;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Where the bytes begin that the checksum is of.
 const SUMMED: usize = 32;
 
@@ -105,6 +106,16 @@ impl Writer {
         Ok(())
     }
 
+    /// A part of a file, to begin at a multiple of 4 in it.
+    pub const fn part() -> Writer {
+        Writer(Vec::new())
+    }
+
+    /// The bytes of a part.
+    pub fn into_part(self) -> Vec<u8> {
+        self.0
+    }
+
     /// The whole file.
     pub fn finish(mut self) -> Vec<u8> {
         let len = self.0.len() as u64;
@@ -126,6 +137,35 @@ impl Writer {
         let n =
             u32::try_from(n).map_err(|_| Error::invalid(format!("{n} is more than a flat file can say")))?;
         self.u32(n);
+        Ok(())
+    }
+
+    pub fn flag(&mut self, x: bool) {
+        self.u32(x.into());
+    }
+
+    /// One of a list, by its number there.
+    pub fn one_of<T: PartialEq>(&mut self, all: &[T], x: &T) {
+        self.u32(all.iter().take_while(|&y| y != x).count() as u32);
+    }
+
+    /// A length, then the text.
+    ///
+    /// # Errors
+    /// Where it has 2³² bytes or more.
+    pub fn text(&mut self, x: &str) -> Result<()> {
+        self.count(x.len())?;
+        self.bytes(x.as_bytes());
+        Ok(())
+    }
+
+    /// A number of them, then numbers.
+    ///
+    /// # Errors
+    /// Where there are 2³² or more.
+    pub fn table<T: Bits>(&mut self, x: &[T]) -> Result<()> {
+        self.count(x.len())?;
+        self.bytes(bytes(x));
         Ok(())
     }
 
@@ -252,6 +292,51 @@ impl<'a> Reader<'a> {
 
     pub fn floats(&mut self, n: usize) -> Result<Vec<f32>> {
         self.list(n, Reader::f32)
+    }
+
+    /// What [`Writer::text`] wrote.
+    pub fn text(&mut self) -> Result<&'a str> {
+        let n = self.u32()? as usize;
+        core::str::from_utf8(self.bytes(n)?).map_err(|_| self.error("a text that is not UTF-8"))
+    }
+
+    /// The same, where it lies if it stays there.
+    pub fn kept_text(&mut self) -> Result<Cow<'static, str>> {
+        let n = self.u32()? as usize;
+        let range = self.range(n)?;
+        self.pad(4)?;
+        let text = match self.there {
+            Some(there) => core::str::from_utf8(&there[range]).map(Cow::Borrowed),
+            None => core::str::from_utf8(&self.all[range]).map(|text| Cow::Owned(text.into())),
+        };
+        text.map_err(|_| self.error("a text that is not UTF-8"))
+    }
+
+    /// What [`Writer::table`] wrote, of numbers of at most 4 bytes: where it lies if it stays there. `zero` is one of them.
+    pub fn table<T: Bits>(&mut self, zero: T) -> Result<Cow<'static, [T]>> {
+        let n = self.u32()? as usize;
+        let len = n.checked_mul(size_of::<T>()).ok_or_else(|| self.error("a table larger than memory"))?;
+        let range = self.range(len)?;
+        self.pad(4)?;
+        if let Some(table) = self.there.and_then(|there| numbers(&there[range.clone()])) {
+            return Ok(Cow::Borrowed(table));
+        }
+        let mut own = alloc::vec![zero; n];
+        bytes_mut(&mut own).copy_from_slice(&self.all[range]);
+        Ok(Cow::Owned(own))
+    }
+
+    pub fn character(&mut self) -> Result<char> {
+        let c = char::from_u32(self.u32()?);
+        c.ok_or_else(|| self.error("a number that is no character"))
+    }
+
+    /// The next `n` bytes, a part of the file that begins at a multiple of 4.
+    pub fn part(&mut self, n: usize) -> Result<Reader<'a>> {
+        let range = self.range(n)?;
+        self.pad(4)?;
+        let (all, there) = (&self.all[..range.end], self.there.map(|there| &there[..range.end]));
+        Ok(Reader { all, there, at: range.start })
     }
 
     pub fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {

@@ -37,6 +37,7 @@ mod charsmap;
 mod config_json;
 mod decode;
 mod encoding;
+pub(crate) mod flat;
 mod gguf;
 mod huggingface;
 mod llama2c;
@@ -44,7 +45,7 @@ mod merge;
 mod normalize;
 #[cfg(feature = "std")]
 mod open;
-pub(crate) mod parse;
+mod parse;
 mod patterns;
 mod post;
 mod pretokenize;
@@ -63,37 +64,34 @@ mod wordpiece;
 pub use config_json::SpecialTokens;
 pub use decode::Decoder;
 pub use encoding::{Encoding, Padding, Side, Strategy, Truncation};
+pub use flat::{FlatTokenizer, Parts};
 pub use gguf::GgufVocabulary;
-pub use parse::FlatTokenizer;
 pub use to_gguf::OwnedVocabulary;
 pub use train::{TrainOptions, TrainedTokenizer, Trainer};
 
+use crate::io::flat::Writer;
 use crate::{Error, Result};
 use added::{Added, Part};
 use aligned::Aligned;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bpe::Bpe;
 use decode::Stage;
 use merge::Symbol;
 use normalize::Normalizer;
 use post::{Piece, Post};
 use pretokenize::{PreTokenizer, Words};
-use sentencepiece::SpmBpe;
-use unigram::Unigram;
 use vocab::Vocab;
-use wordpiece::{WordLevel, WordPiece};
 
 /// Text to ids and back.
-#[derive(Debug)]
 pub struct Tokenizer {
-    model: Model,
+    model: Box<dyn Model>,
     added: Added,
     normalizers: Vec<Normalizer>,
     splitters: Vec<PreTokenizer>,
     posts: Vec<Post>,
-    stages: Vec<Stage>,
+    stages: Vec<Box<dyn Stage>>,
     truncation: Option<Truncation>,
     padding: Option<Padding>,
     special: Special,
@@ -102,25 +100,18 @@ pub struct Tokenizer {
 }
 
 /// How words become tokens.
-#[derive(Debug)]
-enum Model {
-    Bpe(Bpe),
-    Unigram(Unigram),
-    WordPiece(WordPiece),
-    WordLevel(WordLevel),
-    SpmBpe(SpmBpe),
-}
-
-impl Model {
-    fn vocab(&self) -> &Vocab {
-        match self {
-            Model::Bpe(model) => &model.vocab,
-            Model::Unigram(model) => &model.vocab,
-            Model::WordPiece(model) => &model.vocab,
-            Model::WordLevel(model) => &model.vocab,
-            Model::SpmBpe(model) => &model.vocab,
-        }
-    }
+///
+/// A tokenizer holds its model and its steps behind tables of functions, not in lists of all there are: what no tokenizer
+/// of a program is made of, its linker leaves out.
+trait Model: Send + Sync {
+    /// Its tokens.
+    fn vocab(&self) -> &Vocab;
+    /// The tokens of a word; `symbols` is memory to work in.
+    fn tokenize(&self, word: &str, symbols: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) -> Result<()>;
+    /// Its number in a flat tokenizer.
+    fn number(&self) -> usize;
+    /// Writes what [`flat::Parts`] read behind that number.
+    fn write(&self, to: &mut Writer) -> Result<()>;
 }
 
 /// Ids with a part to play.
@@ -207,13 +198,19 @@ impl EncodeOptions<'_> {
     }
 }
 
+impl core::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Tokenizer of {} tokens", self.vocab_len())
+    }
+}
+
 /// Longer texts, in bytes, are refused.
 const LONGEST_TEXT: usize = 1 << 31;
 
 impl Tokenizer {
     /// A tokenizer that cuts and joins; without template, decoder or limits.
     fn assemble(
-        model: Model,
+        model: Box<dyn Model>,
         added: Added,
         normalizers: Vec<Normalizer>,
         splitters: Vec<PreTokenizer>,
@@ -330,20 +327,14 @@ impl Tokenizer {
 
     fn words(&self, text: Aligned, symbols: &mut Vec<Symbol>, encoding: &mut Encoding) -> Result<()> {
         let mut words = Words::whole(text);
-        self.splitters.iter().for_each(|step| words.apply(step));
+        self.splitters.iter().for_each(|step| step.apply(&mut words));
         for word in &words.words {
             let mut put = |symbol: Symbol| {
                 let range = word.start + symbol.start as usize..word.start + symbol.end as usize;
                 encoding.push(symbol.id, words.text.origin(range));
             };
             let word = &words.text.text[word.clone()];
-            match &self.model {
-                Model::Bpe(model) => model.tokenize(word, symbols, &mut put),
-                Model::Unigram(model) => model.tokenize(word, &mut put)?,
-                Model::WordPiece(model) => model.tokenize(word, &mut put),
-                Model::WordLevel(model) => model.tokenize(word, &mut put),
-                Model::SpmBpe(model) => model.tokenize(word, symbols, &mut put),
-            }
+            self.model.tokenize(word, symbols, &mut put)?;
         }
         Ok(())
     }

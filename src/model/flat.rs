@@ -1,7 +1,7 @@
 //! A model as one block of memory: what a device without files reads where it lies.
 //!
 //! ```text
-//!   header 64 bytes │ configuration │ tokenizer, as its own file │ layers: embeddings, blocks, norm, head
+//!   header 64 bytes │ configuration │ tokenizer, its parts ready │ layers: embeddings, blocks, norm, head
 //!    checksum                                                      └ weights in the panels that kernels read, each at a
 //!                                                                    multiple of 64 bytes, in the type they have
 //! ```
@@ -10,7 +10,7 @@
 //! [`Decoder`] and [`Encoder`], so the results have the bits that the model's own files
 //! give on the desk.
 //!
-//! Version 1 belongs to the kernels' packing: where that changes, the version does, and the file is made anew.
+//! Version 2 belongs to the kernels' packing and the tokenizers' tables: where that changes, the version does, and the file is made anew.
 
 mod arena;
 mod config;
@@ -22,8 +22,8 @@ use super::kinds::{Model, SentenceEncoder};
 use super::{Decoder, Encoder};
 use crate::Result;
 use crate::io::flat::{HEADER, Reader, Writer, check};
-use crate::io::tokenizer::parse::{parse, read_flat};
-use crate::io::tokenizer::{FlatTokenizer, Tokenizer};
+use crate::io::tokenizer::flat::part;
+use crate::io::tokenizer::{FlatTokenizer, Parts, Tokenizer};
 use crate::kernels::Cpu;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -70,12 +70,9 @@ impl<'a> Flat<'a> {
     /// # Errors
     /// Where what follows the header is no model, or a weight is in another form.
     pub fn model_of(&self, forms: Forms) -> Result<Model> {
-        let mut from = self.from.clone();
-        let shape = Shape::read(&mut from)?;
+        let (mut from, shape) = self.begin()?;
         let model = if shape.kind == config::DECODER {
-            let config = config::decoder(&mut from, &shape)?;
-            skip_tokenizer(&mut from)?;
-            Model::Decoder(Box::new(Decoder::read(&mut from, config, forms)?))
+            Model::Decoder(Box::new(decoder(&mut from, &shape, forms)?))
         } else {
             let config = config::encoder(&mut from, &shape)?;
             let (pooling, normalize) =
@@ -89,19 +86,53 @@ impl<'a> Flat<'a> {
         Ok(model)
     }
 
+    /// [`Flat::model_of`] for programs that generate: they have nothing of encoders.
+    ///
+    /// # Errors
+    /// Likewise, and where the model is an encoder.
+    pub fn decoder_of(&self, forms: Forms) -> Result<Decoder> {
+        let (mut from, shape) = self.begin()?;
+        if shape.kind != config::DECODER {
+            return Err(from.error("the model is an encoder, expected a decoder"));
+        }
+        let decoder = decoder(&mut from, &shape, forms)?;
+        from.finish()?;
+        Ok(decoder)
+    }
+
+    fn begin(&self) -> Result<(Reader<'a>, Shape)> {
+        let mut from = self.from.clone();
+        let shape = Shape::read(&mut from)?;
+        Ok((from, shape))
+    }
+
     /// Its tokenizer, where the file has one.
     ///
     /// # Errors
     /// Where what is there is none.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        self.tokenizer_of(Parts::ALL)
+    }
+
+    /// Its tokenizer, which is made of `parts`: a program that names few is small. In place ([`Flat::in_place`]) its tables
+    /// are searched where they lie.
+    ///
+    /// # Errors
+    /// Where what is there is none, or has a part of another kind.
+    pub fn tokenizer_of(&self, parts: Parts) -> Result<Option<Tokenizer>> {
         let Some(mut from) = self.tokenizer.clone() else { return Ok(None) };
-        let (bytes, beside) = read_flat(&mut from)?;
-        parse(bytes, beside).map(Some)
+        parts.read(&mut part(&mut from)?).map(Some)
     }
 }
 
+fn decoder(from: &mut Reader<'_>, shape: &Shape, forms: Forms) -> Result<Decoder> {
+    let config = config::decoder(from, shape)?;
+    skip_tokenizer(from)?;
+    Decoder::read(from, config, forms)
+}
+
 fn skip_tokenizer(from: &mut Reader<'_>) -> Result<()> {
-    from.maybe("whether there is a tokenizer", |from| read_flat(from).map(|_| ())).map(|_| ())
+    from.maybe("whether there is a tokenizer", part).map(|_| ())
 }
 
 /// The bytes of a flat model.

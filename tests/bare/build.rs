@@ -10,7 +10,7 @@ fn main() {
     let to = PathBuf::from(env::var("OUT_DIR").expect("cargo says")).join("model.flat");
     fs::copy(&model, to).expect("SAMEBITS_FLAT can be read");
     let here = env::var("CARGO_MANIFEST_DIR").expect("cargo says");
-    for program in ["cortex_m", "aarch64"] {
+    for program in ["cortex_m", "aarch64", "linux"] {
         println!("cargo::rerun-if-changed={here}/{program}.ld");
         println!("cargo::rustc-link-arg-bin={program}=-T{here}/{program}.ld");
     }

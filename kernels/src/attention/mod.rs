@@ -236,12 +236,12 @@ impl<'a> Attention<'a> {
             && (h == 0 || kv_heads != 0 && h.is_multiple_of(kv_heads));
         assert!(agree, "attention: q, k, v of shapes {shapes:?}");
         let scales = self.k.has_scales() && self.v.has_scales();
-        assert!(scales, "attention: one scale a row of codes: {:?}, {:?}", self.k, self.v);
+        assert!(scales, "attention: not one scale a row of codes");
         for one_a_head in [self.options.alibi, self.options.sinks].into_iter().flatten() {
             assert!(one_a_head.len() == h, "attention: {} slopes or sinks for {h} heads", one_a_head.len());
         }
         let cap = self.options.softcap.unwrap_or(1.0);
-        assert!(cap > 0.0, "attention: softcap {cap}");
+        assert!(cap > 0.0, "attention: a softcap that is not above 0");
         let (sequences, queries, keys) = self.options.sequences.check(b, lq, lk);
         let least = [sequences, h, queries, keys];
         let check_mask = |shape: [usize; 4]| {

@@ -37,6 +37,7 @@ pub(super) fn run<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Li
     let wide = S::TILE.0 == 12;
     match job.a.rows() {
         0 => {}
+        _ if S::SMALL => rows::<S, W, 1, 1>(s, job, scratch),
         // Where a group is decoded as a whole it fills the registers; its eight steps hide their latency
         // behind the decoding of the next.
         1 if !wide && W::FEW[1] < FEW => rows::<S, W, 1, 1>(s, job, scratch),

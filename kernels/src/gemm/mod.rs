@@ -254,8 +254,8 @@ const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
     if !panels && m <= FEW && more < wide::SCRATCH { wide::SCRATCH } else { more }
 }
 
-/// Rows and columns of a piece of a product of `m` rows with `b`: about as many pieces as give a handful of threads even shares, each large
-/// enough that packing its part of A and B is paid back.
+/// Rows and columns of a piece of a product of `m` rows with `b`: about as many pieces as give a handful of threads
+/// even shares, each large enough that packing its part of A and B is paid back.
 pub fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
     let (k, n) = b.shape();
     if b.panels() && m <= FEW || W::BY_ROWS && m == 1 {

@@ -3,7 +3,7 @@
 use super::aligned::Aligned;
 use super::normalize::Normalizer;
 use super::trie::Trie;
-use super::unicode::{is_space, is_word};
+use super::unicode::is_space;
 use crate::{Error, Result};
 use alloc::format;
 use alloc::string::String;
@@ -14,8 +14,8 @@ use alloc::vec::Vec;
 pub(crate) struct AddedToken {
     pub id: u32,
     pub content: String,
-    /// Only where no word character touches it.
-    pub single_word: bool,
+    /// Only where nothing of this kind, a word's characters, touches it.
+    pub alone: Option<fn(char) -> bool>,
     /// White space before it belongs to it.
     pub lstrip: bool,
     /// White space after it belongs to it.
@@ -27,7 +27,6 @@ pub(crate) struct AddedToken {
 }
 
 /// All added tokens of a tokenizer.
-#[derive(Debug)]
 pub(crate) struct Added {
     /// By ascending id.
     tokens: Vec<AddedToken>,
@@ -138,8 +137,8 @@ impl Added {
             let (mut start, mut end) = (at, at + len);
             at = end;
             let (before, after) = (&text[..start], &text[end..]);
-            let inside = before.ends_with(is_word) || after.starts_with(is_word);
-            if token.special && !special || token.single_word && inside {
+            let inside = token.alone.is_some_and(|word| before.ends_with(word) || after.starts_with(word));
+            if token.special && !special || inside {
                 continue;
             }
             if token.lstrip {

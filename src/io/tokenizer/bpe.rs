@@ -1,16 +1,19 @@
 //! Byte-pair encoding with ranked merges, as `tokenizers` runs it.
 
+use super::Model;
 use super::merge::{Merges, Symbol, byte_tokens, join_all};
 use super::vocab::{NONE, Vocab};
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// How a model deviates from plain merging.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct BpeOptions {
     /// The token for characters without one; they are dropped where there is none.
     pub unk: Option<String>,
@@ -27,7 +30,6 @@ pub(crate) struct BpeOptions {
 }
 
 /// Byte-pair encoding.
-#[derive(Debug)]
 pub(crate) struct Bpe {
     pub vocab: Vocab,
     merges: Merges,
@@ -86,6 +88,10 @@ impl Bpe {
             merges.insert(id(&left)?, id(&right)?, rank as u32, id(&joined)?);
             cut &= !space_inside(&joined);
         }
+        Bpe::with(vocab, merges, options, cut)
+    }
+
+    fn with(vocab: Vocab, merges: Merges, options: BpeOptions, cut: bool) -> Result<Bpe> {
         let unk = match &options.unk {
             Some(token) => vocab
                 .id(token)
@@ -100,21 +106,7 @@ impl Bpe {
         Ok(Bpe { vocab, merges, options, unk, bytes, small, cut })
     }
 
-    /// The tokens of a word.
-    pub fn tokenize(&self, word: &str, symbols: &mut Vec<Symbol>, put: &mut impl FnMut(Symbol)) {
-        let whole = self.options.ignore_merges.then(|| self.vocab.id(word)).flatten();
-        if let Some(id) = whole {
-            return put(Symbol { id, start: 0, end: word.len() as u32 });
-        }
-        if !self.cut {
-            return self.part(word, 0, symbols, put);
-        }
-        for (start, part) in cut_at_spaces(word) {
-            self.part(part, start as u32, symbols, put);
-        }
-    }
-
-    fn part(&self, word: &str, base: u32, symbols: &mut Vec<Symbol>, put: &mut impl FnMut(Symbol)) {
+    fn part(&self, word: &str, base: u32, symbols: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) {
         symbols.clear();
         for (at, c) in word.char_indices() {
             let (start, end) = (base + at as u32, base + (at + c.len_utf8()) as u32);
@@ -153,5 +145,61 @@ impl Bpe {
             Some(last) if self.options.fuse_unk && last.id == self.unk && last.end == start => last.end = end,
             _ => symbols.push(Symbol { id: self.unk, start, end }),
         }
+    }
+}
+
+impl Model for Bpe {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    fn tokenize(&self, word: &str, symbols: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) -> Result<()> {
+        let whole = self.options.ignore_merges.then(|| self.vocab.id(word)).flatten();
+        if let Some(id) = whole {
+            put(Symbol { id, start: 0, end: word.len() as u32 });
+        } else if self.cut {
+            for (start, part) in cut_at_spaces(word) {
+                self.part(part, start as u32, symbols, put);
+            }
+        } else {
+            self.part(word, 0, symbols, put);
+        }
+        Ok(())
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.vocab.write(to)?;
+        self.merges.write(to)?;
+        let BpeOptions { unk, fuse_unk, byte_fallback, ignore_merges, prefix, suffix } = &self.options;
+        for text in [unk.as_deref().unwrap_or_default(), prefix, suffix] {
+            to.text(text)?;
+        }
+        [*fuse_unk, *byte_fallback, *ignore_merges, self.cut].into_iter().for_each(|flag| to.flag(flag));
+        Ok(())
+    }
+}
+
+impl Bpe {
+    pub const NUMBER: usize = 0;
+
+    /// What `write` wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Box<dyn Model>> {
+        let (vocab, merges) = (Vocab::read(from)?, Merges::read(from)?);
+        let mut text = || from.text().map(String::from);
+        let (unk, prefix, suffix) = (text()?, text()?, text()?);
+        let mut flag = || from.flag("how pairs are joined");
+        let options = BpeOptions {
+            unk: Some(unk).filter(|unk| !unk.is_empty()),
+            fuse_unk: flag()?,
+            byte_fallback: flag()?,
+            ignore_merges: flag()?,
+            prefix,
+            suffix,
+        };
+        Ok(Box::new(Bpe::with(vocab, merges, options, flag()?)?))
     }
 }

@@ -2,16 +2,17 @@
 
 use super::aligned::Aligned;
 use super::unicode;
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
-use alloc::string::String;
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 /// The table. Without entries it replaces nothing.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Charsmap {
-    units: Vec<u32>,
+    units: Cow<'static, [u32]>,
     /// The replacements, each ended by a NUL.
-    texts: String,
+    texts: Cow<'static, str>,
 }
 
 impl Charsmap {
@@ -26,8 +27,19 @@ impl Charsmap {
         let (trie, texts) = rest.split_at_checked(length).ok_or_else(bad)?;
         let texts = core::str::from_utf8(texts)
             .map_err(|_| Error::invalid("precompiled_charsmap: a replacement is not UTF-8"))?;
-        let units = trie.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
-        Ok(Charsmap { units, texts: texts.into() })
+        let units: Vec<u32> = trie.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
+        Ok(Charsmap { units: units.into(), texts: Cow::Owned(texts.into()) })
+    }
+
+    /// Writes the table as it is read in place.
+    pub fn write(&self, to: &mut Writer) -> Result<()> {
+        to.table(&self.units)?;
+        to.text(&self.texts)
+    }
+
+    /// What [`Charsmap::write`] wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Charsmap> {
+        Ok(Charsmap { units: from.table(0)?, texts: from.kept_text()? })
     }
 
     /// Whether it replaces nothing.

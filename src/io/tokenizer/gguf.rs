@@ -13,17 +13,18 @@
 use super::added::{Added, AddedToken};
 use super::bpe::{Bpe, BpeOptions};
 use super::charsmap::Charsmap;
-use super::decode::Stage;
+use super::decode;
 use super::normalize::Normalizer;
 use super::patterns::{CL100K_REGEX, GPT2_REGEX, O200K_REGEX, Pattern, QWEN2_REGEX};
-use super::pretokenize::{Behavior, PreTokenizer};
+use super::pretokenize::{Behavior, ByteLevel, Digits, PreTokenizer, Punctuation, Split};
 use super::sentencepiece::{self, Algorithm, Kind, Piece, Spec, SpmNormalizer};
 use super::unicode::Form;
 use super::vocab::Vocab;
-use super::{Model, Special, Tokenizer};
+use super::{Special, Tokenizer};
 use crate::io::gguf::{Gguf, ValueType};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -179,7 +180,7 @@ impl<'a> GgufVocabulary<'a> {
             let parts = at.map(|at| (Cow::Borrowed(&merge[..at]), Cow::Borrowed(&merge[at + 1..])));
             parts.ok_or_else(|| Error::invalid(format!("the merge {merge:?} is not two tokens")))
         };
-        let model = Model::Bpe(Bpe::new(vocab, self.merges.iter().map(parts), options)?);
+        let model = Box::new(Bpe::new(vocab, self.merges.iter().map(parts), options)?);
         let mut tokens = Vec::new();
         for (id, &content) in self.tokens.iter().enumerate() {
             let kind = self.kind(id)?;
@@ -189,13 +190,13 @@ impl<'a> GgufVocabulary<'a> {
             }
         }
         // Qwen's texts are composed first, which llama.cpp leaves out; those that borrow its pattern are not.
-        let normalizers = match self.pre {
-            "qwen2" => vec![Normalizer::Form(Form::Nfc)],
+        let normalizers: Vec<Normalizer> = match self.pre {
+            "qwen2" => vec![Box::new(Form::Nfc)],
             _ => Vec::new(),
         };
         let added = Added::new(tokens, &normalizers)?;
         let mut tokenizer = Tokenizer::assemble(model, added, normalizers, splitters(self.pre)?);
-        tokenizer.stages = vec![Stage::ByteLevel];
+        tokenizer.stages = vec![Box::new(decode::ByteLevel)];
         tokenizer.special = Special { bos: self.bos, eos: self.eos, unk: None, pad: self.pad };
         let begin = self.bos.filter(|_| self.add_bos.unwrap_or(llama3));
         let end = self.eos.filter(|_| self.add_eos.unwrap_or(false));
@@ -234,21 +235,26 @@ pub(super) fn expression(pre: &str) -> Option<&'static str> {
 }
 
 fn splitters(pre: &str) -> Result<Vec<PreTokenizer>> {
-    let split =
-        |pattern: Pattern| PreTokenizer::Split { pattern, behavior: Behavior::Isolated, invert: false };
-    let bytes = |cut| PreTokenizer::ByteLevel { prefix_space: false, cut };
+    let split = |expression| -> Result<PreTokenizer> {
+        Ok(Box::new(Split {
+            pattern: Pattern::regex(expression)?,
+            behavior: Behavior::Isolated,
+            invert: false,
+        }))
+    };
+    let bytes = |cut| Box::new(ByteLevel { prefix_space: false, cut });
     if let Some(expression) = expression(pre) {
-        return Ok(vec![split(Pattern::regex(expression)?), bytes(false)]);
+        return Ok(vec![split(expression)?, bytes(false)]);
     }
     Ok(match pre {
         "falcon" => vec![
-            PreTokenizer::Punctuation(Behavior::Contiguous),
+            Box::new(Punctuation(Behavior::Contiguous)),
             bytes(true),
-            PreTokenizer::Digits { individually: false },
-            split(Pattern::regex("[0-9][0-9][0-9]")?),
+            Box::new(Digits { individually: false }),
+            split("[0-9][0-9][0-9]")?,
         ],
         "starcoder" | "refact" | "command-r" | "smollm" | "codeshell" | "exaone" => {
-            vec![PreTokenizer::Digits { individually: true }, bytes(true)]
+            vec![Box::new(Digits { individually: true }), bytes(true)]
         }
         other => return Err(Error::invalid(format!("tokenizer.ggml.pre {other:?} is not known"))),
     })

@@ -9,6 +9,7 @@ mod steps;
 
 use super::added::{Added, AddedToken};
 use super::encoding::{Padding, Side, Strategy, Truncation};
+use super::unicode::is_word;
 use super::{Special, Tokenizer};
 use crate::io::json::{self, Value};
 use crate::{Error, Result};
@@ -26,7 +27,7 @@ impl Tokenizer {
         let normalizers = steps::normalizers(root.optional("normalizer"))?;
         let splitters = steps::pre_tokenizers(root.optional("pre_tokenizer"))?;
         let model = model::model(root.required("model")?)?;
-        let tokens = added_tokens(root.optional("added_tokens"), &model)?;
+        let tokens = added_tokens(root.optional("added_tokens"), &*model)?;
         let added = Added::new(tokens, &normalizers)?;
         let mut tokenizer = Tokenizer::assemble(model, added, normalizers, splitters);
         tokenizer.posts = steps::post_processors(root.optional("post_processor"))?;
@@ -41,7 +42,7 @@ impl Tokenizer {
 }
 
 /// The added tokens; their ids must be the model's where the model has them.
-fn added_tokens(list: Option<Value<'_>>, model: &super::Model) -> Result<Vec<AddedToken>> {
+fn added_tokens(list: Option<Value<'_>>, model: &dyn super::Model) -> Result<Vec<AddedToken>> {
     let Some(list) = list else { return Ok(Vec::new()) };
     let mut tokens = Vec::new();
     for value in list.elements().ok_or_else(|| list.expected("an array of added tokens"))? {
@@ -58,7 +59,7 @@ fn added_tokens(list: Option<Value<'_>>, model: &super::Model) -> Result<Vec<Add
         let flag = |name| fields.flag(name, false);
         tokens.push(AddedToken {
             id: id.try_into().map_err(|_| value.expected("an id of 32 bits"))?,
-            single_word: flag("single_word")?,
+            alone: flag("single_word")?.then_some(is_word as fn(char) -> bool),
             lstrip: flag("lstrip")?,
             rstrip: flag("rstrip")?,
             normalized: fields.flag("normalized", !flag("special")?)?,

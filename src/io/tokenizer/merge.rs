@@ -8,7 +8,10 @@
 //!
 //! **Cost**: n log n steps at most, n in the cases that occur.
 
-use super::vocab::{NONE, Table, pair};
+use super::vocab::{NONE, Table, few_slots, mix};
+use crate::Result;
+use crate::io::flat::{Reader, Writer};
+use alloc::borrow::Cow;
 use alloc::collections::BinaryHeap;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,27 +32,62 @@ pub(crate) trait Joins {
 }
 
 /// Pairs of ids that may be joined.
-#[derive(Debug)]
 pub(crate) struct Merges {
-    pairs: Table<(u32, u32)>,
+    /// Open addressing: left, right, rank and result; left is [`NONE`] where a slot is free.
+    slots: Cow<'static, [[u32; 4]]>,
+}
+
+/// A slot that is free.
+const FREE: [u32; 4] = [NONE; 4];
+
+/// The slot of a pair, or the free one where it belongs.
+#[inline]
+fn slot(slots: &[[u32; 4]], left: u32, right: u32) -> usize {
+    let mask = slots.len() - 1;
+    let key = u64::from(left) << 32 | u64::from(right);
+    let mut at = mix(key ^ 0x9e37_79b9_7f4a_7c15, 0xa076_1d64_78bd_642f) as usize & mask;
+    while slots[at][..2] != [left, right] && slots[at][0] != NONE {
+        at = (at + 1) & mask;
+    }
+    at
 }
 
 impl Merges {
     /// No pair yet, room for `count`.
     pub fn with_capacity(count: usize) -> Merges {
-        Merges { pairs: Table::with_capacity(count) }
+        Merges { slots: vec![FREE; (2 * count).next_power_of_two().max(4)].into() }
     }
 
     /// Lets `left` and `right` be joined to `id`.
     pub fn insert(&mut self, left: u32, right: u32, rank: u32, id: u32) {
-        self.pairs.insert(pair(left, right), (rank, id));
+        let slots = self.slots.to_mut();
+        let slot = slot(slots, left, right);
+        slots[slot] = [left, right, rank, id];
+    }
+
+    /// Writes the table as it is read in place, with fewer free slots.
+    pub fn write(&self, to: &mut Writer) -> Result<()> {
+        let taken = || self.slots.iter().filter(|slot| slot[0] != NONE);
+        let mut few = Merges { slots: vec![FREE; few_slots(taken().count())].into() };
+        taken().for_each(|&[left, right, rank, id]| few.insert(left, right, rank, id));
+        to.table(&few.slots)
+    }
+
+    /// What [`Merges::write`] wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Merges> {
+        let slots = from.table([0; 4])?;
+        if !slots.len().is_power_of_two() || !slots.iter().any(|slot| slot[0] == NONE) {
+            return Err(from.error("a table of merges that cannot be searched"));
+        }
+        Ok(Merges { slots })
     }
 }
 
 impl Joins for Merges {
     #[inline]
     fn joined(&self, left: Symbol, right: Symbol) -> Option<(u32, u32)> {
-        self.pairs.get(pair(left.id, right.id))
+        let [found, _, rank, id] = self.slots[slot(&self.slots, left.id, right.id)];
+        (found != NONE).then_some((rank, id))
     }
 }
 

@@ -3,40 +3,28 @@
 use super::aligned::Aligned;
 use super::charsmap::Charsmap;
 use super::patterns::Pattern;
-use super::sentencepiece::SpmNormalizer;
 use super::unicode::{self, Form, Set};
+use crate::Result;
+use crate::io::flat::{Reader, Writer};
+use alloc::boxed::Box;
 use alloc::string::String;
 
 /// One step of normalisation.
-#[derive(Debug)]
-pub(crate) enum Normalizer {
-    /// BERT's.
-    Bert(Bert),
-    /// A Unicode normal form.
-    Form(Form),
-    /// Lower case, character by character.
-    Lowercase,
-    /// Without marks.
-    StripAccents,
-    /// Without white space at the ends.
-    Strip {
-        /// At the beginning.
-        left: bool,
-        /// At the end.
-        right: bool,
-    },
-    /// Every match replaced.
-    Replace(Pattern, String),
-    /// A text put in front of every text that is not empty.
-    Prepend(String),
-    /// SentencePiece's table of replacements, as `tokenizers` applies it.
-    Precompiled(Charsmap),
-    /// SentencePiece's own.
-    SentencePiece(SpmNormalizer),
+pub(crate) trait Normalize: Send + Sync {
+    /// Applies the step.
+    fn apply(&self, text: &mut Aligned);
+    /// Its number in a flat tokenizer.
+    fn number(&self) -> usize;
+    /// Writes what [`super::flat::Parts`] read behind that number.
+    fn write(&self, _: &mut Writer) -> Result<()> {
+        Ok(())
+    }
 }
 
+/// A step.
+pub(crate) type Normalizer = Box<dyn Normalize>;
+
 /// What BERT's normaliser does, in this order.
-#[derive(Debug)]
 pub(crate) struct Bert {
     /// Control characters go, white space becomes a space.
     pub clean_text: bool,
@@ -48,20 +36,207 @@ pub(crate) struct Bert {
     pub lowercase: bool,
 }
 
-impl Normalizer {
-    /// Applies the step.
-    pub fn apply(&self, text: &mut Aligned) {
-        match self {
-            Normalizer::Bert(bert) => bert.apply(text),
-            Normalizer::Form(form) => text.normalize(*form),
-            Normalizer::Lowercase => text.map(|c, put| unicode::lower(c, put)),
-            Normalizer::StripAccents => keep(text, |c| !Set::MARK.has(c)),
-            Normalizer::Strip { left, right } => strip(text, *left, *right),
-            Normalizer::Replace(pattern, with) => replace(text, pattern, with),
-            Normalizer::Prepend(front) => prepend(text, front),
-            Normalizer::Precompiled(map) => map.apply(text),
-            Normalizer::SentencePiece(spm) => spm.apply(text),
+/// Lower case, character by character.
+pub(crate) struct Lowercase;
+
+/// Without marks.
+pub(crate) struct StripAccents;
+
+/// Without white space at the ends.
+pub(crate) struct Strip {
+    /// At the beginning.
+    pub left: bool,
+    /// At the end.
+    pub right: bool,
+}
+
+/// Every match replaced.
+pub(crate) struct Replace(pub Pattern, pub String);
+
+/// A text put in front of every text that is not empty.
+pub(crate) struct Prepend(pub String);
+
+/// SentencePiece's table of replacements, as `tokenizers` applies it.
+pub(crate) struct Precompiled(pub Charsmap);
+
+impl Normalize for Bert {
+    fn apply(&self, text: &mut Aligned) {
+        if self.clean_text || self.chinese_chars {
+            text.map(|c, put| self.clean(c, put));
         }
+        if self.strip_accents && !text.text.is_ascii() {
+            text.normalize(Form::Nfd);
+            keep(text, |c| !Set::MN.has(c));
+        }
+        if self.lowercase {
+            text.map(|c, put| unicode::lower(c, put));
+        }
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        let flags = [self.clean_text, self.chinese_chars, self.strip_accents, self.lowercase];
+        flags.iter().for_each(|&flag| to.flag(flag));
+        Ok(())
+    }
+}
+
+impl Normalize for Form {
+    fn apply(&self, text: &mut Aligned) {
+        text.normalize(*self);
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        to.one_of(&Form::ALL, self);
+        Ok(())
+    }
+}
+
+impl Form {
+    pub const NUMBER: usize = 1;
+
+    pub fn read(from: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(from.one_of("a normal form", &Form::ALL)?))
+    }
+}
+
+impl Normalize for Lowercase {
+    fn apply(&self, text: &mut Aligned) {
+        text.map(|c, put| unicode::lower(c, put));
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+}
+
+impl Lowercase {
+    pub const NUMBER: usize = 2;
+
+    pub fn read(_: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(Lowercase))
+    }
+}
+
+impl Normalize for StripAccents {
+    fn apply(&self, text: &mut Aligned) {
+        keep(text, |c| !Set::MARK.has(c));
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+}
+
+impl StripAccents {
+    pub const NUMBER: usize = 3;
+
+    pub fn read(_: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(StripAccents))
+    }
+}
+
+impl Normalize for Strip {
+    fn apply(&self, text: &mut Aligned) {
+        strip(text, self.left, self.right);
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        to.flag(self.left);
+        to.flag(self.right);
+        Ok(())
+    }
+}
+
+impl Strip {
+    pub const NUMBER: usize = 4;
+
+    pub fn read(from: &mut Reader<'_>) -> Result<Normalizer> {
+        let mut flag = || from.flag("whether an end is stripped");
+        Ok(Box::new(Strip { left: flag()?, right: flag()? }))
+    }
+}
+
+impl Normalize for Replace {
+    fn apply(&self, text: &mut Aligned) {
+        replace(text, &self.0, &self.1);
+    }
+
+    fn number(&self) -> usize {
+        if self.0.is_literal() { Self::LITERAL } else { Self::KNOWN }
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.0.write(to)?;
+        to.text(&self.1)
+    }
+}
+
+impl Replace {
+    pub const LITERAL: usize = 5;
+    pub const KNOWN: usize = 6;
+
+    pub fn read_literal(from: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(Replace(Pattern::read_literal(from)?, from.text()?.into())))
+    }
+
+    pub fn read_known(from: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(Replace(Pattern::read_known(from)?, from.text()?.into())))
+    }
+}
+
+impl Normalize for Prepend {
+    fn apply(&self, text: &mut Aligned) {
+        prepend(text, &self.0);
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        to.text(&self.0)
+    }
+}
+
+impl Prepend {
+    pub const NUMBER: usize = 7;
+
+    pub fn read(from: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(Prepend(from.text()?.into())))
+    }
+}
+
+impl Normalize for Precompiled {
+    fn apply(&self, text: &mut Aligned) {
+        self.0.apply(text);
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.0.write(to)
+    }
+}
+
+impl Precompiled {
+    pub const NUMBER: usize = 8;
+
+    pub fn read(from: &mut Reader<'_>) -> Result<Normalizer> {
+        Ok(Box::new(Precompiled(Charsmap::read(from)?)))
     }
 }
 
@@ -122,17 +297,12 @@ fn is_chinese(c: char) -> bool {
 }
 
 impl Bert {
-    fn apply(&self, text: &mut Aligned) {
-        if self.clean_text || self.chinese_chars {
-            text.map(|c, put| self.clean(c, put));
-        }
-        if self.strip_accents && !text.text.is_ascii() {
-            text.normalize(Form::Nfd);
-            keep(text, |c| !Set::MN.has(c));
-        }
-        if self.lowercase {
-            text.map(|c, put| unicode::lower(c, put));
-        }
+    pub const NUMBER: usize = 0;
+
+    pub fn read(from: &mut Reader<'_>) -> Result<Normalizer> {
+        let mut flag = || from.flag("what BERT's normaliser does");
+        let (clean_text, chinese_chars) = (flag()?, flag()?);
+        Ok(Box::new(Bert { clean_text, chinese_chars, strip_accents: flag()?, lowercase: flag()? }))
     }
 
     /// Cleans one character and sets it apart where it is an ideograph.

@@ -1,10 +1,11 @@
 //! Opening whatever holds a tokenizer.
 
 use super::Tokenizer;
-use super::parse::{Beside, FlatTokenizer, parse, read_flat};
+use super::flat::{FlatTokenizer, Parts, part};
+use super::parse::{Beside, parse};
 use crate::io::bytes::{self, Access};
-use crate::io::flat;
-use crate::io::gguf::{self, Gguf};
+use crate::io::flat::{self, Reader};
+use crate::io::gguf::Gguf;
 use crate::io::json;
 use crate::{Error, Result};
 use std::fs;
@@ -30,25 +31,7 @@ impl FlatTokenizer {
     /// As [`Tokenizer::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<FlatTokenizer> {
         let path = found(path.as_ref())?;
-        let in_file = |e: Error| e.in_file(path.display());
-        let made = if flat::is_at(&path) {
-            let data = bytes::open(&path, Access::Map)?;
-            let (bytes, beside) = in_flat(data.elements()).map_err(in_file)?;
-            FlatTokenizer { bytes: bytes.into(), beside }
-        } else if Gguf::is_at(&path) {
-            // The metadata that say how texts become ids, without the weights.
-            let file = Gguf::open(&path, Access::Map)?;
-            let pairs: Vec<_> = file.metadata().filter(|pair| pair.key.starts_with("tokenizer.")).collect();
-            let pairs: Vec<_> = pairs.iter().map(|pair| (pair.key, pair.value)).collect();
-            let bytes = gguf::to_bytes(&pairs, &[]).map_err(in_file)?;
-            file.data().check()?;
-            FlatTokenizer { bytes, beside: Beside::default() }
-        } else {
-            let bytes = bytes::open(&path, Access::Read)?.elements().to_vec();
-            FlatTokenizer { bytes, beside: Beside::read(&path)? }
-        };
-        parse(&made.bytes, made.beside).map_err(in_file)?;
-        Ok(made)
+        FlatTokenizer::of(&open_file(&path)?).map_err(|e| e.in_file(path.display()))
     }
 }
 
@@ -73,7 +56,7 @@ fn open_file(path: &Path) -> Result<Tokenizer> {
     }
     if flat::is_at(path) {
         let data = bytes::open(path, Access::Map)?;
-        let found = in_flat(data.elements()).and_then(|(bytes, beside)| parse(bytes, beside));
+        let found = in_flat(data.elements()).and_then(|mut from| Parts::ALL.read(&mut from));
         return found.map_err(|e| e.in_file(path.display()));
     }
     let data = bytes::open(path, Access::Read)?;
@@ -81,9 +64,9 @@ fn open_file(path: &Path) -> Result<Tokenizer> {
 }
 
 /// The tokenizer of a flat model.
-fn in_flat(all: &[u8]) -> Result<(&[u8], Beside)> {
+fn in_flat(all: &[u8]) -> Result<Reader<'_>> {
     let at = flat::check(all)?.ok_or_else(|| Error::invalid("this flat model has no tokenizer"))?;
-    read_flat(&mut flat::Reader::of(all, at))
+    part(&mut Reader::of(all, at))
 }
 
 impl Beside {

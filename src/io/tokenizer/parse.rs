@@ -3,11 +3,9 @@
 use super::Tokenizer;
 use super::sentencepiece::template;
 use super::vocab_txt::lines;
-use crate::io::flat::{Reader, Writer};
 use crate::io::gguf::Gguf;
 use crate::io::kind::other_kind;
 use crate::{Error, Result};
-use alloc::vec::Vec;
 
 /// What a `tokenizer_config.json` beside a tokenizer says that the tokenizer does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,35 +13,6 @@ pub(crate) struct Beside {
     pub lower_case: Option<bool>,
     pub add_bos: Option<bool>,
     pub add_eos: Option<bool>,
-}
-
-/// A tokenizer as a flat file keeps it: the bytes of its own file, and what stood beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlatTokenizer {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) beside: Beside,
-}
-
-/// The three answers of a file beside a tokenizer.
-const ANSWERS: [Option<bool>; 3] = [None, Some(false), Some(true)];
-
-impl FlatTokenizer {
-    pub(crate) fn write(&self, to: &mut Writer) -> Result<()> {
-        for answer in [self.beside.lower_case, self.beside.add_bos, self.beside.add_eos] {
-            to.u32(ANSWERS.iter().take_while(|&&a| a != answer).count() as u32);
-        }
-        to.count(self.bytes.len())?;
-        to.bytes(&self.bytes);
-        Ok(())
-    }
-}
-
-/// What [`FlatTokenizer::write`] wrote.
-pub(crate) fn read_flat<'a>(from: &mut Reader<'a>) -> Result<(&'a [u8], Beside)> {
-    let mut answer = || from.one_of("an answer about the tokenizer", &ANSWERS);
-    let beside = Beside { lower_case: answer()?, add_bos: answer()?, add_eos: answer()? };
-    let n = from.count("the bytes of the tokenizer", 1, usize::MAX)?;
-    Ok((from.bytes(n)?, beside))
 }
 
 /// Reads a file by what it begins with.

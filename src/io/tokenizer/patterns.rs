@@ -5,6 +5,7 @@
 //! refused with its text.
 
 use super::unicode::{Set, is_space};
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
 use alloc::format;
 use alloc::string::String;
@@ -15,8 +16,8 @@ use core::ops::Range;
 pub(crate) enum Pattern {
     /// A text; an empty one is never found.
     Literal(String),
-    /// What a function finds at a place: one past the end of the match.
-    Known(Matcher),
+    /// What a function finds at a place: one past the end of the match. Its number among those known.
+    Known(Matcher, usize),
 }
 
 /// The end of the match at byte `at` of a text, if there is one.
@@ -25,8 +26,8 @@ pub(crate) type Matcher = fn(text: &str, at: usize) -> Option<usize>;
 impl Pattern {
     /// The pattern of a regular expression.
     pub fn regex(expression: &str) -> Result<Pattern> {
-        if let Some((_, matcher)) = KNOWN.iter().find(|(known, _)| *known == expression) {
-            return Ok(Pattern::Known(*matcher));
+        if let Some(number) = KNOWN.iter().position(|(known, _)| *known == expression) {
+            return Ok(Pattern::Known(KNOWN[number].1, number));
         }
         let plain = !expression.is_empty() && !expression.contains(|c| "\\^$.|?*+()[]{}".contains(c));
         if plain {
@@ -43,16 +44,42 @@ impl Pattern {
                 let start = at + text[at..].find(literal.as_str())?;
                 Some(start..start + literal.len())
             }
-            Pattern::Known(matcher) => {
-                let mut places = text[at..].char_indices().map(|(i, _)| at + i);
-                places.find_map(|start| matcher(text, start).map(|end| start..end))
-            }
+            Pattern::Known(matcher, _) => find(*matcher, text, at),
         }
+    }
+
+    /// Whether it is a text, and no expression.
+    pub fn is_literal(&self) -> bool {
+        matches!(self, Pattern::Literal(_))
+    }
+
+    /// Writes it for [`super::flat`]: the text, or the expression's number. Numbers stay what they are: new expressions
+    /// come last.
+    pub fn write(&self, to: &mut Writer) -> Result<()> {
+        match self {
+            Pattern::Literal(literal) => to.text(literal),
+            Pattern::Known(_, number) => to.count(*number),
+        }
+    }
+
+    /// A text that was written.
+    pub fn read_literal(from: &mut Reader<'_>) -> Result<Pattern> {
+        Ok(Pattern::Literal(from.text()?.into()))
+    }
+
+    /// An expression that was written: whoever calls this has the matchers of all.
+    pub fn read_known(from: &mut Reader<'_>) -> Result<Pattern> {
+        let number = from.count("the number of an expression", 0, KNOWN.len() - 1)?;
+        Ok(Pattern::Known(KNOWN[number].1, number))
     }
 }
 
-/// The pattern that ByteLevel uses without naming it.
-pub(crate) const GPT2: Pattern = Pattern::Known(gpt2);
+/// The first match of `matcher` that begins at `at` or later.
+pub(crate) fn find(matcher: Matcher, text: &str, at: usize) -> Option<Range<usize>> {
+    let mut places = text[at..].char_indices().map(|(i, _)| at + i);
+    places.find_map(|start| matcher(text, start).map(|end| start..end))
+}
+
 /// The expressions of GPT-2, of GPT-4 and Llama 3, of Qwen 2, of GPT-4o.
 pub(crate) const GPT2_REGEX: &str =
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -192,7 +219,8 @@ fn signs(text: &str, at: usize, tail: fn(char) -> bool) -> Option<usize> {
     Some(run(text, end, tail).unwrap_or(end))
 }
 
-fn gpt2(text: &str, at: usize) -> Option<usize> {
+/// GPT-2's, which ByteLevel uses without naming it.
+pub(crate) fn gpt2(text: &str, at: usize) -> Option<usize> {
     let body = skip_space(text, at);
     contraction(text, at, Case::Small)
         .or_else(|| run(text, body, letter))

@@ -1,53 +1,74 @@
 //! Pre-tokenizers: how a text is cut into the words that the model then sees one by one.
 
+mod steps;
+
 use super::aligned::Aligned;
-use super::patterns::{GPT2, Pattern};
-use super::unicode::{Set, is_punctuation, is_space, is_word};
+use super::patterns::Pattern;
+use crate::Result;
+use crate::io::flat::{Reader, Writer};
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// One step of cutting.
-#[derive(Debug)]
-pub(crate) enum PreTokenizer {
-    /// Bytes become characters that are visible; by default cut by GPT-2's pattern before.
-    ByteLevel {
-        /// Each word gets a space in front unless it begins with one.
-        prefix_space: bool,
-        /// Whether to cut.
-        cut: bool,
-    },
-    /// Spaces become `▁` and words are cut before them.
-    Metaspace {
-        /// What a space becomes.
-        replacement: char,
-        /// Where one is put in front.
-        prepend: Prepend,
-        /// Whether to cut.
-        cut: bool,
-    },
-    /// `\w+|[^\w\s]+`
-    Whitespace,
-    /// What stands between white space.
-    WhitespaceSplit,
-    /// What stands between white space, punctuation characters by themselves.
-    Bert,
-    /// Numbers apart from the rest.
-    Digits {
-        /// Digit by digit.
-        individually: bool,
-    },
-    /// Punctuation apart from the rest.
-    Punctuation(Behavior),
-    /// A pattern apart from the rest.
-    Split {
-        /// The pattern.
-        pattern: Pattern,
-        /// What becomes of its matches.
-        behavior: Behavior,
-        /// Whether the matches are what stands between the pattern's.
-        invert: bool,
-    },
+pub(crate) trait PreTokenize: Send + Sync {
+    /// Applies the step.
+    fn apply(&self, words: &mut Words);
+    /// Its number in a flat tokenizer.
+    fn number(&self) -> usize;
+    /// Writes what [`super::flat::Parts`] read behind that number.
+    fn write(&self, _: &mut Writer) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A step.
+pub(crate) type PreTokenizer = Box<dyn PreTokenize>;
+
+/// Bytes become characters that are visible; by default cut by GPT-2's pattern before.
+pub(crate) struct ByteLevel {
+    /// Each word gets a space in front unless it begins with one.
+    pub prefix_space: bool,
+    /// Whether to cut.
+    pub cut: bool,
+}
+
+/// Spaces become `▁` and words are cut before them.
+pub(crate) struct Metaspace {
+    /// What a space becomes.
+    pub replacement: char,
+    /// Where one is put in front.
+    pub prepend: Prepend,
+    /// Whether to cut.
+    pub cut: bool,
+}
+
+/// `\w+|[^\w\s]+`
+pub(crate) struct Whitespace;
+
+/// What stands between white space.
+pub(crate) struct WhitespaceSplit;
+
+/// What stands between white space, punctuation characters by themselves.
+pub(crate) struct Bert;
+
+/// Numbers apart from the rest.
+pub(crate) struct Digits {
+    /// Digit by digit.
+    pub individually: bool,
+}
+
+/// Punctuation apart from the rest.
+pub(crate) struct Punctuation(pub Behavior);
+
+/// A pattern apart from the rest.
+pub(crate) struct Split {
+    pub pattern: Pattern,
+    /// What becomes of its matches.
+    pub behavior: Behavior,
+    /// Whether the matches are what stands between the pattern's.
+    pub invert: bool,
 }
 
 /// Where Metaspace puts its `▁` in front.
@@ -59,6 +80,10 @@ pub(crate) enum Prepend {
     First,
     /// None.
     Never,
+}
+
+impl Prepend {
+    const ALL: [Prepend; 3] = [Prepend::Always, Prepend::First, Prepend::Never];
 }
 
 /// What becomes of the matches by which a text is cut.
@@ -74,6 +99,20 @@ pub(crate) enum Behavior {
     MergedWithNext,
     /// Neighbouring ones are one word.
     Contiguous,
+}
+
+impl Behavior {
+    const ALL: [Behavior; 5] = [
+        Behavior::Removed,
+        Behavior::Isolated,
+        Behavior::MergedWithPrevious,
+        Behavior::MergedWithNext,
+        Behavior::Contiguous,
+    ];
+
+    fn read(from: &mut Reader<'_>) -> Result<Behavior> {
+        from.one_of("what becomes of matches", &Behavior::ALL)
+    }
 }
 
 /// A text and its words: ranges in ascending order, none empty.
@@ -115,60 +154,6 @@ impl Words {
             let c = text[start..].chars().next()?;
             Some(start..start + c.len_utf8())
         });
-    }
-
-    /// Applies a step.
-    pub fn apply(&mut self, step: &PreTokenizer) {
-        match step {
-            PreTokenizer::ByteLevel { prefix_space, cut } => self.byte_level(*prefix_space, *cut),
-            PreTokenizer::Metaspace { replacement, prepend, cut } => {
-                self.metaspace(*replacement, *prepend, *cut);
-            }
-            PreTokenizer::Whitespace => self.cut(Behavior::Removed, true, |text, at| {
-                let start = at + text[at..].find(|c| !is_space(c))?;
-                let word = text[start..].starts_with(is_word);
-                let len = text[start..].find(|c| is_space(c) || is_word(c) != word);
-                Some(start..len.map_or(text.len(), |len| start + len))
-            }),
-            PreTokenizer::WhitespaceSplit => self.cut_by(Behavior::Removed, is_space),
-            PreTokenizer::Bert => {
-                self.cut_by(Behavior::Removed, is_space);
-                self.cut_by(Behavior::Isolated, is_punctuation);
-            }
-            PreTokenizer::Digits { individually } => {
-                let behavior = if *individually { Behavior::Isolated } else { Behavior::Contiguous };
-                self.cut_by(behavior, |c| Set::NUMBER.has(c));
-            }
-            PreTokenizer::Punctuation(behavior) => self.cut_by(*behavior, is_punctuation),
-            PreTokenizer::Split { pattern, behavior, invert } => {
-                self.cut(*behavior, *invert, |text, at| pattern.find(text, at));
-            }
-        }
-    }
-
-    fn byte_level(&mut self, prefix_space: bool, cut: bool) {
-        if prefix_space {
-            self.prepend(' ', |text, _| !text.starts_with(' '));
-        }
-        if cut {
-            self.cut(Behavior::Isolated, false, |text, at| GPT2.find(text, at));
-        }
-        self.rewrite(|c, put| {
-            let mut bytes = [0; 4];
-            c.encode_utf8(&mut bytes).bytes().for_each(|b| put(byte_char(b)));
-        });
-    }
-
-    fn metaspace(&mut self, replacement: char, prepend: Prepend, cut: bool) {
-        self.rewrite(|c, put| put(if c == ' ' { replacement } else { c }));
-        if prepend != Prepend::Never {
-            self.prepend(replacement, |text, first| {
-                !text.starts_with(replacement) && (first || prepend == Prepend::Always)
-            });
-        }
-        if cut {
-            self.cut_by(Behavior::MergedWithNext, |c| c == replacement);
-        }
     }
 
     /// Puts `c` in front of the words that `wanted` says, given their text and whether the original begins

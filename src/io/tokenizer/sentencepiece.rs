@@ -5,24 +5,28 @@
 //!
 //! **Reference**: github.com/google/sentencepiece, `normalizer.cc`, `bpe_model.cc`.
 
+mod normalizer;
+
+pub(crate) use normalizer::SpmNormalizer;
+
 use super::added::{Added, AddedToken};
-use super::aligned::{Aligned, Place};
 use super::bpe::{SPACE, cut_at_spaces, space_inside};
-use super::charsmap::Charsmap;
-use super::decode::Stage;
+use super::decode;
 use super::merge::{Joins, Symbol, byte_tokens, join_all};
 use super::normalize::Normalizer;
 use super::patterns::Pattern;
 use super::post::{Piece as Part, Post};
-use super::trie::Trie;
 use super::unigram::{self, BytePlace, Sums, Unigram};
 use super::vocab::{NONE, Vocab};
 use super::{Model, Special, Tokenizer};
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use normalizer::UserDefined;
 
 /// What a piece is. The numbers are those of `sentencepiece_model.proto`, and of GGUF's `token_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +71,6 @@ pub(crate) enum Algorithm {
 }
 
 /// What a file says besides its pieces.
-#[derive(Debug)]
 pub(crate) struct Spec {
     pub algorithm: Algorithm,
     pub normalizer: SpmNormalizer,
@@ -83,103 +86,12 @@ pub(crate) struct Spec {
     pub parses_special: bool,
 }
 
-/// SentencePiece's normalisation.
-#[derive(Debug)]
-pub(crate) struct SpmNormalizer {
-    pub charsmap: Charsmap,
-    /// Texts that stay as they are.
-    pub user_defined: Option<Trie>,
-    /// A space is put in front of the text, or behind.
-    pub dummy_space: bool,
-    pub space_behind: bool,
-    /// Spaces at the ends go, several become one.
-    pub remove_extra: bool,
-    /// A space becomes `▁`.
-    pub escape: bool,
-}
-
-impl Default for SpmNormalizer {
-    fn default() -> Self {
-        SpmNormalizer {
-            charsmap: Charsmap::default(),
-            user_defined: None,
-            dummy_space: true,
-            space_behind: false,
-            remove_extra: false,
-            escape: true,
-        }
-    }
-}
-
-impl SpmNormalizer {
-    /// What the beginning of `rest` becomes, and its length.
-    fn prefix<'a>(&'a self, rest: &'a str) -> (&'a str, usize) {
-        if let Some((len, _)) = self.user_defined.as_ref().and_then(|t| t.longest(rest.as_bytes())) {
-            return (&rest[..len], len);
-        }
-        if let Some((len, with)) = self.charsmap.longest(rest) {
-            return (with, len);
-        }
-        let len = rest.chars().next().map_or(0, char::len_utf8);
-        (&rest[..len], len)
-    }
-
-    /// Applies it.
-    pub fn apply(&self, text: &mut Aligned) {
-        if text.text.is_empty() {
-            return;
-        }
-        let space = if self.escape { SPACE } else { ' ' };
-        let (mut out, mut places): (String, Vec<Place>) = (String::new(), Vec::new());
-        let mut push = |out: &mut String, c: char, place: Place| {
-            out.push(c);
-            places.resize(out.len(), place);
-        };
-        let mut at = 0;
-        while self.remove_extra && at < text.text.len() {
-            let (with, len) = self.prefix(&text.text[at..]);
-            if with != " " {
-                break;
-            }
-            at += len;
-        }
-        if at == text.text.len() {
-            return text.set((out, Vec::new()));
-        }
-        if self.dummy_space && !self.space_behind {
-            push(&mut out, space, text.origin(at..at));
-        }
-        let mut after_space = self.remove_extra;
-        while at < text.text.len() {
-            let (with, len) = self.prefix(&text.text[at..]);
-            let kept = if after_space { with.trim_start_matches(' ') } else { with };
-            let place = text.origin(at..at + len);
-            for c in kept.chars() {
-                push(&mut out, if c == ' ' { space } else { c }, place);
-            }
-            if !kept.is_empty() {
-                after_space = self.remove_extra && kept.ends_with(' ');
-            }
-            at += len;
-        }
-        if self.remove_extra {
-            out.truncate(out.trim_end_matches(space).len());
-        }
-        if self.dummy_space && self.space_behind {
-            push(&mut out, space, text.origin(at..at));
-        }
-        places.truncate(out.len());
-        text.set((out, places));
-    }
-}
-
 /// SentencePiece's byte-pair encoding.
-#[derive(Debug)]
 pub(crate) struct SpmBpe {
-    pub vocab: Vocab,
+    vocab: Vocab,
     /// By id: the rank of its score among all; [`NONE`] where no text contains the piece.
-    ranks: Vec<u32>,
-    user_defined: Option<Trie>,
+    ranks: Cow<'static, [u32]>,
+    user_defined: Option<UserDefined>,
     unk: u32,
     bytes: Option<Vec<u32>>,
     /// The length of the longest piece, in bytes.
@@ -224,8 +136,8 @@ impl SpmBpe {
         };
         let texts = || pieces.iter().filter(|p| inside(p.kind)).map(|p| p.text);
         Ok(SpmBpe {
-            ranks: pieces.iter().map(rank).collect(),
-            user_defined: user_defined(pieces),
+            ranks: pieces.iter().map(rank).collect::<Vec<u32>>().into(),
+            user_defined: UserDefined::of(pieces),
             unk,
             bytes: byte_fallback.then(|| byte_tokens(|token| vocab.id(token))),
             longest: texts().map(str::len).max().unwrap_or(0),
@@ -235,11 +147,13 @@ impl SpmBpe {
     }
 
     /// The pieces of a text.
-    pub fn tokenize(&self, text: &str, symbols: &mut Vec<Symbol>, put: &mut impl FnMut(Symbol)) {
+    fn pieces(&self, text: &str, symbols: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) {
         let mut out = Out { model: self, text, unknown: None, put };
         let mut at = 0;
         let mut from = 0;
-        let Some(trie) = &self.user_defined else { return self.part(text, 0, symbols, &mut out) };
+        let Some(UserDefined { trie, .. }) = &self.user_defined else {
+            return self.part(text, 0, symbols, &mut out);
+        };
         while at < text.len() {
             if let Some((len, id)) = trie.longest(&text.as_bytes()[at..]) {
                 self.part(&text[from..at], from, symbols, &mut out);
@@ -255,13 +169,7 @@ impl SpmBpe {
     }
 
     /// The pieces of a part without user-defined ones, which begins at byte `base`.
-    fn part(
-        &self,
-        part: &str,
-        base: usize,
-        symbols: &mut Vec<Symbol>,
-        out: &mut Out<'_, impl FnMut(Symbol)>,
-    ) {
+    fn part(&self, part: &str, base: usize, symbols: &mut Vec<Symbol>, out: &mut Out<'_>) {
         if !self.cut {
             self.run(part, base, symbols, out);
         } else {
@@ -274,7 +182,7 @@ impl SpmBpe {
         }
     }
 
-    fn run(&self, word: &str, base: usize, symbols: &mut Vec<Symbol>, out: &mut Out<'_, impl FnMut(Symbol)>) {
+    fn run(&self, word: &str, base: usize, symbols: &mut Vec<Symbol>, out: &mut Out<'_>) {
         symbols.clear();
         for (at, c) in word.char_indices() {
             let end = at + c.len_utf8();
@@ -290,14 +198,58 @@ impl SpmBpe {
 }
 
 /// Where pieces go: unknown ones become bytes, or one unknown piece a run.
-struct Out<'a, F> {
+struct Out<'a> {
     model: &'a SpmBpe,
     text: &'a str,
     unknown: Option<Symbol>,
-    put: &'a mut F,
+    put: &'a mut dyn FnMut(Symbol),
 }
 
-impl<F: FnMut(Symbol)> Out<'_, F> {
+impl Model for SpmBpe {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    fn tokenize(&self, word: &str, symbols: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) -> Result<()> {
+        self.pieces(word, symbols, put);
+        Ok(())
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.vocab.write(to)?;
+        to.table(&self.ranks)?;
+        UserDefined::write(self.user_defined.as_ref(), to)?;
+        to.u32(self.unk);
+        to.count(self.longest)?;
+        to.flag(self.bytes.is_some());
+        to.flag(self.cut);
+        Ok(())
+    }
+}
+
+impl SpmBpe {
+    pub const NUMBER: usize = 4;
+
+    /// What `write` wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Box<dyn Model>> {
+        let (vocab, ranks) = (Vocab::read(from)?, from.table(0)?);
+        if ranks.len() != vocab.len() {
+            return Err(from.error("not one rank a piece"));
+        }
+        let (user_defined, unk) = (UserDefined::read(from)?, from.u32()?);
+        let longest = from.u32()? as usize;
+        let bytes = from.flag("whether characters become bytes")?;
+        let bytes = bytes.then(|| byte_tokens(|token| vocab.id(token)));
+        let cut = from.flag("whether texts are cut at spaces")?;
+        Ok(Box::new(SpmBpe { vocab, ranks, user_defined, unk, bytes, longest, cut }))
+    }
+}
+
+impl Out<'_> {
     fn push(&mut self, symbol: Symbol) {
         if symbol.id != UNKNOWN {
             self.flush();
@@ -322,14 +274,6 @@ impl<F: FnMut(Symbol)> Out<'_, F> {
     }
 }
 
-fn user_defined(pieces: &[Piece<'_>]) -> Option<Trie> {
-    let found = || (0..).zip(pieces).filter(|(_, p)| p.kind == Kind::UserDefined && !p.text.is_empty());
-    let bytes = found().map(|(_, p)| p.text.len()).sum();
-    let mut trie = Trie::with_capacity(bytes);
-    found().for_each(|(id, piece)| trie.insert(piece.text.as_bytes(), id));
-    (bytes > 0).then_some(trie)
-}
-
 impl Tokenizer {
     /// A tokenizer as SentencePiece runs it.
     pub(super) fn sentencepiece(pieces: &[Piece<'_>], mut spec: Spec) -> Result<Tokenizer> {
@@ -351,26 +295,28 @@ impl Tokenizer {
             _ => 0,
         };
         let added = added(pieces, spec.parses_special)?;
-        let model = match spec.algorithm {
-            Algorithm::Bpe => Model::SpmBpe(SpmBpe::new(vocab, pieces, unk, spec.byte_fallback)?),
+        let model: Box<dyn Model> = match spec.algorithm {
+            Algorithm::Bpe => Box::new(SpmBpe::new(vocab, pieces, unk, spec.byte_fallback)?),
             Algorithm::Unigram => {
                 let model = Unigram::new(vocab, unigram_pieces(pieces), Some(unk), Sums::Single)?;
-                Model::Unigram(if spec.byte_fallback {
+                Box::new(if spec.byte_fallback {
                     model.with_byte_fallback(BytePlace::Character)
                 } else {
                     model
                 })
             }
         };
-        spec.normalizer.user_defined = user_defined(pieces);
-        let normalizers = vec![Normalizer::SentencePiece(spec.normalizer)];
+        spec.normalizer.user_defined = UserDefined::of(pieces);
+        let normalizers: Vec<Normalizer> = vec![Box::new(spec.normalizer)];
         let mut tokenizer = Tokenizer::assemble(model, added, normalizers, Vec::new());
         tokenizer.special = Special { bos: spec.bos, eos: spec.eos, unk: Some(unk), pad: spec.pad };
         tokenizer.posts = template(spec.begin, spec.end);
         tokenizer.parses_special = spec.parses_special;
-        let space = Stage::Replace(Pattern::Literal(SPACE.into()), " ".into());
-        tokenizer.stages = vec![space, Stage::ByteFallback];
-        tokenizer.stages.push(Stage::Strip { content: ' ', start: strip, stop: 0, whole: true });
+        tokenizer.stages = vec![
+            Box::new(decode::Replace(Pattern::Literal(SPACE.into()), " ".into())),
+            Box::new(decode::ByteFallback),
+            Box::new(decode::Strip { content: ' ', start: strip, stop: 0, whole: true }),
+        ];
         Ok(tokenizer)
     }
 }

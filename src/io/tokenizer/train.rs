@@ -11,7 +11,7 @@
 //!
 //! Reference: `BpeTrainer` of huggingface/tokenizers 0.23, whose `tokenizer.json` comes out byte for byte.
 
-use super::patterns::GPT2;
+use super::patterns::{find, gpt2};
 use super::pretokenize::byte_char;
 use crate::io::json::Writer;
 use crate::{Error, Result};
@@ -95,7 +95,7 @@ impl Trainer {
     pub fn feed(&mut self, text: &str) {
         for line in text.split_inclusive('\n') {
             let mut at = 0;
-            while let Some(found) = GPT2.find(line, at) {
+            while let Some(found) = find(gpt2, line, at) {
                 // What the pattern leaves between its matches is a word too.
                 for word in [&line[at..found.start], &line[found.clone()]] {
                     self.count(word);

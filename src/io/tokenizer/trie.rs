@@ -6,7 +6,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Texts with a number each. Edges lie in one table, keyed by node and byte.
-#[derive(Debug)]
 pub(crate) struct Trie {
     edges: Table<u32>,
     /// By node: the number of the text that ends there, plus one; 0 for none.

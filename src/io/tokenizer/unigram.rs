@@ -5,10 +5,13 @@
 //! in `f64`. In a text of megabytes the two choose otherwise where ways differ by less than 0.008, so each kind of file
 //! gets the arithmetic of its own tool.
 
+use super::Model;
 use super::merge::{Symbol, byte_tokens};
 use super::trie::Trie;
 use super::vocab::{NONE, Vocab};
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -58,9 +61,8 @@ pub(crate) enum BytePlace {
 }
 
 /// Unigram.
-#[derive(Debug)]
 pub(crate) struct Unigram {
-    pub vocab: Vocab,
+    vocab: Vocab,
     trie: Trie,
     /// By id.
     pieces: Vec<Piece>,
@@ -129,10 +131,7 @@ impl Unigram {
     }
 
     /// The tokens of a word.
-    ///
-    /// # Errors
-    /// Where a character has no token and the model has none for the unknown.
-    pub fn tokenize(&self, word: &str, put: &mut impl FnMut(Symbol)) -> Result<()> {
+    fn cut(&self, word: &str, put: &mut dyn FnMut(Symbol)) -> Result<()> {
         let path = self.path(word);
         let mut at = 0;
         while at < path.len() {
@@ -152,7 +151,7 @@ impl Unigram {
     }
 
     /// A run of characters without tokens.
-    fn unknown(&self, word: &str, run: Symbol, put: &mut impl FnMut(Symbol)) -> Result<()> {
+    fn unknown(&self, word: &str, run: Symbol, put: &mut dyn FnMut(Symbol)) -> Result<()> {
         let text = &word[run.start as usize..run.end as usize];
         if let Some((bytes, place)) = &self.bytes
             && text.bytes().all(|b| bytes[usize::from(b)] != NONE)
@@ -222,5 +221,68 @@ impl Unigram {
             (_, Sums::Single) => self.sums.round(0.1 * (bytes as f64 - 1.0)),
             (_, Sums::Double) => bytes as f64 * self.best_score - 0.1,
         }
+    }
+}
+
+impl Model for Unigram {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    /// # Errors
+    /// Where a character has no token and the model has none for the unknown.
+    fn tokenize(&self, word: &str, _: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) -> Result<()> {
+        self.cut(word, put)
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.vocab.write(to)?;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Scored(score) => {
+                    to.u32(0);
+                    to.f64(*score);
+                }
+                Piece::UserDefined => to.u32(1),
+                Piece::Never => to.u32(2),
+            }
+        }
+        to.u32(self.unk);
+        to.flag(self.sums == Sums::Double);
+        to.u32(match self.bytes {
+            None => 0,
+            Some((_, BytePlace::Character)) => 1,
+            Some((_, BytePlace::Run)) => 2,
+        });
+        Ok(())
+    }
+}
+
+impl Unigram {
+    pub const NUMBER: usize = 1;
+
+    /// What `write` wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Box<dyn Model>> {
+        let vocab = Vocab::read(from)?;
+        let pieces = from.list(vocab.len(), |from| {
+            Ok(match from.count("the kind of a piece", 0, 2)? {
+                0 => Piece::Scored(from.f64()?),
+                1 => Piece::UserDefined,
+                _ => Piece::Never,
+            })
+        })?;
+        let unk = Some(from.u32()?).filter(|&id| id != NONE);
+        let sums = from.one_of("how scores are added up", &[Sums::Single, Sums::Double])?;
+        let places = [None, Some(BytePlace::Character), Some(BytePlace::Run)];
+        let place = from.one_of("where bytes come from", &places)?;
+        let model = Unigram::new(vocab, pieces, unk, sums)?;
+        Ok(Box::new(match place {
+            Some(place) => model.with_byte_fallback(place),
+            None => model,
+        }))
     }
 }

@@ -1,8 +1,9 @@
 //! Tables by text and by number: open addressing on slices, for builds without a hash map.
 
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
+use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -10,7 +11,7 @@ use alloc::vec::Vec;
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// Mixes two words: the halves of their product, folded.
-fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
@@ -28,22 +29,21 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// The tokens of a model: text by id, id by text.
-#[derive(Debug, Default)]
 pub(crate) struct Vocab {
     /// All texts, one after the other.
-    texts: String,
-    /// By id: where its text stands in `texts`; `(NONE, 0)` where no token has the id.
-    spans: Vec<(u32, u32)>,
+    texts: Cow<'static, str>,
+    /// By id: where its text stands in `texts`; `[NONE, 0]` where no token has the id.
+    spans: Cow<'static, [[u32; 2]]>,
     /// Open addressing: an id, or [`NONE`].
-    slots: Vec<u32>,
+    slots: Cow<'static, [u32]>,
     count: usize,
 }
 
 impl Vocab {
     /// Room for `count` tokens.
     pub fn with_capacity(count: usize) -> Vocab {
-        let slots = vec![NONE; (2 * count).next_power_of_two().max(4)];
-        Vocab { texts: String::new(), spans: Vec::with_capacity(count), slots, count: 0 }
+        let slots = vec![NONE; (2 * count).next_power_of_two().max(4)].into();
+        Vocab { texts: Cow::default(), spans: Vec::with_capacity(count).into(), slots, count: 0 }
     }
 
     /// Tokens with the ids 0, 1, 2, ….
@@ -72,15 +72,15 @@ impl Vocab {
         }
         let index = id as usize;
         if index >= self.spans.len() {
-            self.spans.resize(index + 1, (NONE, 0));
+            self.spans.to_mut().resize(index + 1, [NONE, 0]);
         }
         if let Some(other) = self.text(id as u32) {
             return Err(Error::invalid(format!("tokens {other:?} and {text:?} share the id {id}")));
         }
         let start = self.texts.len() as u32;
-        self.texts.push_str(text);
-        self.spans[index] = (start, self.texts.len() as u32);
-        self.slots[slot] = id as u32;
+        self.texts.to_mut().push_str(text);
+        self.spans.to_mut()[index] = [start, self.texts.len() as u32];
+        self.slots.to_mut()[slot] = id as u32;
         self.count += 1;
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Vocab {
 
     /// The text of a token.
     pub fn text(&self, id: u32) -> Option<&str> {
-        let &(start, end) = self.spans.get(id as usize)?;
+        let &[start, end] = self.spans.get(id as usize)?;
         (start != NONE).then(|| &self.texts[start as usize..end as usize])
     }
 
@@ -122,10 +122,45 @@ impl Vocab {
         self.count
     }
 
+    /// Writes its tables as they are read in place, with fewer free slots.
+    pub fn write(&self, to: &mut Writer) -> Result<()> {
+        to.text(&self.texts)?;
+        to.table(&self.spans)?;
+        let slots = vec![NONE; few_slots(self.count)].into();
+        let mut few = Vocab { texts: self.texts.clone(), spans: self.spans.clone(), slots, count: 0 };
+        for (id, text) in self.iter() {
+            let slot = few.slot(text);
+            few.slots.to_mut()[slot] = id;
+        }
+        to.table(&few.slots)
+    }
+
+    /// What [`Vocab::write`] wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Vocab> {
+        let (texts, spans, slots) = (from.kept_text()?, from.table([0; 2])?, from.table(0)?);
+        let (mut count, edge) = (0, |at: u32| texts.is_char_boundary(at as usize));
+        for &[start, end] in spans.iter().filter(|span| span[0] != NONE) {
+            if start > end || !edge(start) || !edge(end) {
+                return Err(from.error("a token outside of the texts"));
+            }
+            count += 1;
+        }
+        let known = |&id: &u32| id == NONE || (id as usize) < spans.len();
+        if !slots.len().is_power_of_two() || !slots.contains(&NONE) || !slots.iter().all(known) {
+            return Err(from.error("a table of tokens that cannot be searched"));
+        }
+        Ok(Vocab { texts, spans, slots, count })
+    }
+
     /// All tokens by ascending id.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
         (0..self.len() as u32).filter_map(|id| Some((id, self.text(id)?)))
     }
+}
+
+/// Slots of a table of `count` that is not going to grow, in memory that is scarce: a power of two, a fifth of it free.
+pub(crate) fn few_slots(count: usize) -> usize {
+    (count + count / 4 + 1).next_power_of_two()
 }
 
 /// A table from 64-bit keys to values; no key is `u64::MAX`.
@@ -173,10 +208,4 @@ impl<V: Copy + Default> Table<V> {
         let (found, value) = self.slots[self.slot(key)];
         (found == key).then_some(value)
     }
-}
-
-/// The key of a pair of ids.
-#[inline]
-pub(crate) fn pair(left: u32, right: u32) -> u64 {
-    u64::from(left) << 32 | u64::from(right)
 }

@@ -1,14 +1,15 @@
 //! `vocab.txt`: BERT's vocabulary, a token a line; the line number is the id.
 
 use super::added::{Added, AddedToken};
-use super::decode::Stage;
-use super::normalize::{Bert, Normalizer};
+use super::decode;
+use super::normalize::Bert;
 use super::post::{Piece, Post};
-use super::pretokenize::PreTokenizer;
+use super::pretokenize;
 use super::vocab::Vocab;
 use super::wordpiece::WordPiece;
-use super::{Model, Special, Tokenizer};
+use super::{Special, Tokenizer};
 use crate::{Error, Result};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -45,14 +46,14 @@ impl Tokenizer {
         });
         let added = Added::new(added.collect(), &[])?;
         let normalizer = Bert { clean_text: true, chinese_chars: true, strip_accents: lowercase, lowercase };
-        let model = Model::WordPiece(WordPiece::new(vocab, "##", "[UNK]", LONGEST_WORD)?);
+        let model = Box::new(WordPiece::new(vocab, "##", "[UNK]", LONGEST_WORD)?);
         let mut tokenizer =
-            Tokenizer::assemble(model, added, vec![Normalizer::Bert(normalizer)], vec![PreTokenizer::Bert]);
+            Tokenizer::assemble(model, added, vec![Box::new(normalizer)], vec![Box::new(pretokenize::Bert)]);
         let single = vec![Piece::Token(cls, 0), Piece::First(0), Piece::Token(sep, 0)];
         let mut pair = single.clone();
         pair.extend([Piece::Second(1), Piece::Token(sep, 1)]);
         tokenizer.posts = vec![Post::Template { single, pair }];
-        tokenizer.stages = vec![Stage::WordPiece { prefix: "##".into(), cleanup: true }];
+        tokenizer.stages = vec![Box::new(decode::WordPiece { prefix: "##".into(), cleanup: true })];
         tokenizer.special = Special { bos: Some(cls), eos: Some(sep), unk: Some(unk), pad };
         Ok(tokenizer)
     }

@@ -1,16 +1,20 @@
 //! WordPiece: the longest token that a word begins with, then the longest continuation, and so on.
 
+use super::Model;
 use super::merge::Symbol;
 use super::trie::Trie;
 use super::vocab::Vocab;
+use crate::io::flat::{Reader, Writer};
 use crate::{Error, Result};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// WordPiece.
-#[derive(Debug)]
 pub(crate) struct WordPiece {
-    pub vocab: Vocab,
+    vocab: Vocab,
+    prefix: String,
     /// Tokens that begin a word, and those that continue one, without their prefix.
     first: Trie,
     later: Trie,
@@ -32,11 +36,11 @@ impl WordPiece {
                 later.insert(rest.as_bytes(), id);
             }
         }
-        Ok(WordPiece { vocab, first, later, unk: id, longest })
+        Ok(WordPiece { vocab, prefix: prefix.into(), first, later, unk: id, longest })
     }
 
     /// The tokens of a word: all of it, or the unknown token.
-    pub fn tokenize(&self, word: &str, put: &mut impl FnMut(Symbol)) {
+    fn cut(&self, word: &str, put: &mut dyn FnMut(Symbol)) {
         let unknown = Symbol { id: self.unk, start: 0, end: word.len() as u32 };
         // Bytes are at least as many as characters: most words need not be counted.
         if word.len() > self.longest && word.chars().count() > self.longest {
@@ -44,7 +48,7 @@ impl WordPiece {
         }
         let mut found = [Symbol { id: 0, start: 0, end: 0 }; 16];
         let (mut count, mut at) = (0, 0);
-        let mut rest = alloc::vec::Vec::new();
+        let mut rest = Vec::new();
         while at < word.len() {
             let trie = if at == 0 { &self.first } else { &self.later };
             let Some((len, id)) = trie.longest(&word.as_bytes()[at..]) else { return put(unknown) };
@@ -60,20 +64,75 @@ impl WordPiece {
     }
 }
 
+impl Model for WordPiece {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    fn tokenize(&self, word: &str, _: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) -> Result<()> {
+        self.cut(word, put);
+        Ok(())
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.vocab.write(to)?;
+        to.text(&self.prefix)?;
+        to.text(self.vocab.text(self.unk).unwrap_or_default())?;
+        to.u32(self.longest.try_into().unwrap_or(u32::MAX));
+        Ok(())
+    }
+}
+
+impl WordPiece {
+    pub const NUMBER: usize = 2;
+
+    /// What `write` wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Box<dyn Model>> {
+        let (vocab, prefix, unk) = (Vocab::read(from)?, from.text()?, from.text()?);
+        Ok(Box::new(WordPiece::new(vocab, prefix, unk, from.u32()? as usize)?))
+    }
+}
+
 /// Whole words, or the unknown token.
-#[derive(Debug)]
 pub(crate) struct WordLevel {
     pub vocab: Vocab,
     /// The token of words that are none.
     pub unk: String,
 }
 
-impl WordLevel {
+impl Model for WordLevel {
+    fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
     /// The one token of a word; none where neither it nor the unknown token is in the vocabulary.
-    pub fn tokenize(&self, word: &str, put: &mut impl FnMut(Symbol)) {
+    fn tokenize(&self, word: &str, _: &mut Vec<Symbol>, put: &mut dyn FnMut(Symbol)) -> Result<()> {
         let id = self.vocab.id(word).or_else(|| self.vocab.id(&self.unk));
         if let Some(id) = id {
             put(Symbol { id, start: 0, end: word.len() as u32 });
         }
+        Ok(())
+    }
+
+    fn number(&self) -> usize {
+        Self::NUMBER
+    }
+
+    fn write(&self, to: &mut Writer) -> Result<()> {
+        self.vocab.write(to)?;
+        to.text(&self.unk)
+    }
+}
+
+impl WordLevel {
+    pub const NUMBER: usize = 3;
+
+    /// What `write` wrote.
+    pub fn read(from: &mut Reader<'_>) -> Result<Box<dyn Model>> {
+        Ok(Box::new(WordLevel { vocab: Vocab::read(from)?, unk: from.text()?.into() }))
     }
 }

@@ -6,10 +6,10 @@ extern crate alloc;
 
 use core::fmt::{Result as Written, Write};
 use samebits::arena::Arena;
-use samebits::io::tokenizer::EncodeOptions;
+use samebits::io::tokenizer::{EncodeOptions, Parts};
 use samebits::kernels::Line;
 use samebits::model::flat::{Flat, Forms, Shape};
-use samebits::model::{Generator, Model, Sampler};
+use samebits::model::{Generator, Sampler};
 use samebits::run::Run;
 use samebits::{Cpu, Error};
 
@@ -28,6 +28,8 @@ pub const TOKENS: usize = 20;
 pub const ROWS: usize = 8;
 /// What the weights of a model that is told are stored as.
 const FORMS: Forms = Forms::NONE.nf4().f32();
+/// What its tokenizer is made of.
+const PARTS: Parts = Parts::NONE.byte_level();
 const BEGINNING: &str = "Once upon a time";
 
 /// What the buffers of a story take, known when this is compiled.
@@ -45,8 +47,8 @@ pub const ARENA: usize = (BUFFERS + OTHERS) / 64;
 pub fn tell(cpu: Cpu, out: &mut dyn Write) -> Result<(), Error> {
     let said = |written: Written| written.map_err(|_| Error::invalid("nobody listens"));
     let (flat, run) = (Flat::in_place(MODEL)?, Run::here(cpu));
-    let Model::Decoder(model) = flat.model_of(FORMS)? else { return Err(Error::invalid("not a model that tells")) };
-    let tokenizer = flat.tokenizer()?.ok_or_else(|| Error::invalid("a model without a tokenizer"))?;
+    let model = flat.decoder_of(FORMS)?;
+    let tokenizer = flat.tokenizer_of(PARTS)?.ok_or_else(|| Error::invalid("a model without a tokenizer"))?;
     let prompt = tokenizer.encode(BEGINNING, &EncodeOptions::default())?.ids;
     let (mut text, mut hash) = (tokenizer.decoder(true), 0xcbf2_9ce4_8422_2325u64);
     let mut generator = Generator::new(&model, Sampler::greedy(), TOKENS);

@@ -9,10 +9,11 @@ use crate::io::tokenizer::vocab::Vocab;
 use crate::io::tokenizer::wordpiece::{WordLevel, WordPiece};
 use crate::{Error, Result};
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-pub(super) fn model(value: Value<'_>) -> Result<Model> {
+pub(super) fn model(value: Value<'_>) -> Result<Box<dyn Model>> {
     let fields = Fields::of(value, "a model")?;
     // Old files do not say which model it is.
     let guess = || match fields.optional("vocab").map(|v| v.elements().is_some()) {
@@ -34,11 +35,11 @@ pub(super) fn model(value: Value<'_>) -> Result<Model> {
                 None => 100,
             };
             let unk = fields.text_or("unk_token", "[UNK]")?;
-            Ok(Model::WordPiece(WordPiece::new(vocab(&fields)?, &prefix, &unk, longest)?))
+            Ok(Box::new(WordPiece::new(vocab(&fields)?, &prefix, &unk, longest)?))
         }
         "WordLevel" => {
             let unk = fields.text_or("unk_token", "<unk>")?.into_owned();
-            Ok(Model::WordLevel(WordLevel { vocab: vocab(&fields)?, unk }))
+            Ok(Box::new(WordLevel { vocab: vocab(&fields)?, unk }))
         }
         "Unigram" => unigram(&fields),
         other => Err(fields.unknown("model", other)),
@@ -67,7 +68,7 @@ fn at(error: Error, value: Value<'_>) -> Error {
     }
 }
 
-fn bpe(fields: &Fields<'_>) -> Result<Model> {
+fn bpe(fields: &Fields<'_>) -> Result<Box<dyn Model>> {
     if fields.optional("dropout").and_then(|d| d.as_f64()).is_some_and(|d| d != 0.0) {
         return Err(fields.error("a model with dropout gives a text other ids every time"));
     }
@@ -81,7 +82,7 @@ fn bpe(fields: &Fields<'_>) -> Result<Model> {
         suffix: text("end_of_word_suffix")?,
     };
     let merges = fields.list("merges")?;
-    Bpe::new(vocab(fields)?, merges.into_iter().map(merge), options).map(Model::Bpe)
+    Ok(Box::new(Bpe::new(vocab(fields)?, merges.into_iter().map(merge), options)?))
 }
 
 /// `"left right"` or `["left", "right"]`
@@ -107,7 +108,7 @@ fn merge<'a>(value: Value<'a>) -> Result<(Cow<'a, str>, Cow<'a, str>)> {
 }
 
 /// `[["token", score], …]`
-fn unigram(fields: &Fields<'_>) -> Result<Model> {
+fn unigram(fields: &Fields<'_>) -> Result<Box<dyn Model>> {
     let list = fields.list("vocab")?;
     let mut vocab = Vocab::with_capacity(list.len());
     let mut pieces = Vec::with_capacity(list.len());
@@ -124,7 +125,7 @@ fn unigram(fields: &Fields<'_>) -> Result<Model> {
         return Err(fields.error(format!("\"unk_id\" is {unk}, but there are {} tokens", list.len())));
     }
     let model = Unigram::new(vocab, pieces, unk, Sums::Double)?;
-    Ok(Model::Unigram(if fields.flag("byte_fallback", false)? {
+    Ok(Box::new(if fields.flag("byte_fallback", false)? {
         model.with_byte_fallback(BytePlace::Run)
     } else {
         model

@@ -4,12 +4,13 @@ use super::fields::Fields;
 use crate::Result;
 use crate::io::json::Value;
 use crate::io::tokenizer::charsmap::Charsmap;
-use crate::io::tokenizer::decode::Stage;
-use crate::io::tokenizer::normalize::{Bert, Normalizer};
+use crate::io::tokenizer::decode::{self, Stage};
+use crate::io::tokenizer::normalize::{self, Normalizer};
 use crate::io::tokenizer::patterns::Pattern;
 use crate::io::tokenizer::post::{Piece, Post};
-use crate::io::tokenizer::pretokenize::{Behavior, PreTokenizer, Prepend};
+use crate::io::tokenizer::pretokenize::{self, Behavior, PreTokenizer, Prepend};
 use crate::io::tokenizer::unicode::Form;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -35,34 +36,34 @@ fn each<'a, T>(
 }
 
 pub(super) fn normalizers(value: Option<Value<'_>>) -> Result<Vec<Normalizer>> {
-    each(value, ("normalizer", "normalizers"), &mut |fields, kind| {
+    each(value, ("normalizer", "normalizers"), &mut |fields, kind| -> Result<Normalizer> {
         Ok(match kind {
             "BertNormalizer" => {
                 let lowercase = fields.flag("lowercase", true)?;
-                Normalizer::Bert(Bert {
+                Box::new(normalize::Bert {
                     clean_text: fields.flag("clean_text", true)?,
                     chinese_chars: fields.flag("handle_chinese_chars", true)?,
                     strip_accents: fields.flag("strip_accents", lowercase)?,
                     lowercase,
                 })
             }
-            "NFC" => Normalizer::Form(Form::Nfc),
-            "NFD" => Normalizer::Form(Form::Nfd),
-            "NFKC" => Normalizer::Form(Form::Nfkc),
-            "NFKD" => Normalizer::Form(Form::Nfkd),
-            "Lowercase" => Normalizer::Lowercase,
-            "StripAccents" => Normalizer::StripAccents,
-            "Strip" => Normalizer::Strip {
+            "NFC" => Box::new(Form::Nfc),
+            "NFD" => Box::new(Form::Nfd),
+            "NFKC" => Box::new(Form::Nfkc),
+            "NFKD" => Box::new(Form::Nfkd),
+            "Lowercase" => Box::new(normalize::Lowercase),
+            "StripAccents" => Box::new(normalize::StripAccents),
+            "Strip" => Box::new(normalize::Strip {
                 left: fields.flag("strip_left", true)?,
                 right: fields.flag("strip_right", true)?,
-            },
-            "Replace" => Normalizer::Replace(pattern(fields)?, fields.text("content")?.into_owned()),
-            "Prepend" => Normalizer::Prepend(fields.text("prepend")?.into_owned()),
+            }),
+            "Replace" => Box::new(normalize::Replace(pattern(fields)?, fields.text("content")?.into_owned())),
+            "Prepend" => Box::new(normalize::Prepend(fields.text("prepend")?.into_owned())),
             "Precompiled" => {
                 let coded = fields.text_or("precompiled_charsmap", "")?;
                 let table =
                     base64(&coded).ok_or_else(|| fields.error("precompiled_charsmap is not base64"))?;
-                Normalizer::Precompiled(Charsmap::parse(&table)?)
+                Box::new(normalize::Precompiled(Charsmap::parse(&table)?))
             }
             other => return Err(fields.unknown("normalizer", other)),
         })
@@ -131,32 +132,34 @@ fn prepend(fields: &Fields<'_>) -> Result<Prepend> {
 }
 
 pub(super) fn pre_tokenizers(value: Option<Value<'_>>) -> Result<Vec<PreTokenizer>> {
-    each(value, ("pre-tokenizer", "pretokenizers"), &mut |fields, kind| {
+    each(value, ("pre-tokenizer", "pretokenizers"), &mut |fields, kind| -> Result<PreTokenizer> {
         Ok(match kind {
-            "ByteLevel" => PreTokenizer::ByteLevel {
+            "ByteLevel" => Box::new(pretokenize::ByteLevel {
                 prefix_space: fields.flag("add_prefix_space", true)?,
                 cut: fields.flag("use_regex", true)?,
-            },
-            "Metaspace" => PreTokenizer::Metaspace {
+            }),
+            "Metaspace" => Box::new(pretokenize::Metaspace {
                 replacement: fields.character("replacement")?,
                 prepend: prepend(fields)?,
                 cut: fields.flag("split", true)?,
-            },
-            "Whitespace" => PreTokenizer::Whitespace,
-            "WhitespaceSplit" => PreTokenizer::WhitespaceSplit,
-            "BertPreTokenizer" => PreTokenizer::Bert,
-            "Digits" => PreTokenizer::Digits { individually: fields.flag("individual_digits", false)? },
-            "Punctuation" => PreTokenizer::Punctuation(behavior(fields, "Isolated")?),
-            "CharDelimiterSplit" => PreTokenizer::Split {
+            }),
+            "Whitespace" => Box::new(pretokenize::Whitespace),
+            "WhitespaceSplit" => Box::new(pretokenize::WhitespaceSplit),
+            "BertPreTokenizer" => Box::new(pretokenize::Bert),
+            "Digits" => {
+                Box::new(pretokenize::Digits { individually: fields.flag("individual_digits", false)? })
+            }
+            "Punctuation" => Box::new(pretokenize::Punctuation(behavior(fields, "Isolated")?)),
+            "CharDelimiterSplit" => Box::new(pretokenize::Split {
                 pattern: Pattern::Literal(fields.text("delimiter")?.into_owned()),
                 behavior: Behavior::Removed,
                 invert: false,
-            },
-            "Split" => PreTokenizer::Split {
+            }),
+            "Split" => Box::new(pretokenize::Split {
                 pattern: pattern(fields)?,
                 behavior: behavior(fields, "")?,
                 invert: fields.flag("invert", false)?,
-            },
+            }),
             other => return Err(fields.unknown("pre-tokenizer", other)),
         })
     })
@@ -231,47 +234,48 @@ fn template(fields: &Fields<'_>, name: &str) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-pub(super) fn decoders(value: Option<Value<'_>>) -> Result<Vec<Stage>> {
+pub(super) fn decoders(value: Option<Value<'_>>) -> Result<Vec<Box<dyn Stage>>> {
     let mut whole = false; // whether what follows sees all of the text as one token
     if value.is_none() {
-        return Ok(vec![Stage::Spaces]);
+        return Ok(vec![Box::new(decode::Spaces)]);
     }
-    let steps = each(value, ("decoder", "decoders"), &mut |fields, kind| {
-        Ok(Some(match kind {
-            "ByteLevel" => {
-                whole = true;
-                Stage::ByteLevel
-            }
-            "Fuse" => {
-                whole = true;
-                return Ok(None);
-            }
-            "ByteFallback" => Stage::ByteFallback,
-            "WordPiece" => Stage::WordPiece {
-                prefix: fields.text_or("prefix", "##")?.into_owned(),
-                cleanup: fields.flag("cleanup", true)?,
-            },
-            "Metaspace" => Stage::Metaspace {
-                replacement: fields.character("replacement")?,
-                drop_first: prepend(fields)? != Prepend::Never,
-            },
-            "Strip" => Stage::Strip {
-                content: fields.character("content")?,
-                start: fields.size("start")?,
-                stop: fields.size("stop")?,
-                whole,
-            },
-            "Replace" => {
-                let pattern = pattern(fields)?;
-                let single = matches!(&pattern, Pattern::Literal(text) if text.chars().count() == 1);
-                if whole && !single {
-                    return Err(fields.error("a decoder that replaces more than a character after Fuse"));
+    let steps =
+        each(value, ("decoder", "decoders"), &mut |fields, kind| -> Result<Option<Box<dyn Stage>>> {
+            Ok(Some(match kind {
+                "ByteLevel" => {
+                    whole = true;
+                    Box::new(decode::ByteLevel)
                 }
-                Stage::Replace(pattern, fields.text_or("content", "")?.into_owned())
-            }
-            "BPEDecoder" => Stage::Suffix(fields.text_or("suffix", "</w>")?.into_owned()),
-            other => return Err(fields.unknown("decoder", other)),
-        }))
-    })?;
+                "Fuse" => {
+                    whole = true;
+                    return Ok(None);
+                }
+                "ByteFallback" => Box::new(decode::ByteFallback),
+                "WordPiece" => Box::new(decode::WordPiece {
+                    prefix: fields.text_or("prefix", "##")?.into_owned(),
+                    cleanup: fields.flag("cleanup", true)?,
+                }),
+                "Metaspace" => Box::new(decode::Metaspace {
+                    replacement: fields.character("replacement")?,
+                    drop_first: prepend(fields)? != Prepend::Never,
+                }),
+                "Strip" => Box::new(decode::Strip {
+                    content: fields.character("content")?,
+                    start: fields.size("start")?,
+                    stop: fields.size("stop")?,
+                    whole,
+                }),
+                "Replace" => {
+                    let pattern = pattern(fields)?;
+                    let single = matches!(&pattern, Pattern::Literal(text) if text.chars().count() == 1);
+                    if whole && !single {
+                        return Err(fields.error("a decoder that replaces more than a character after Fuse"));
+                    }
+                    Box::new(decode::Replace(pattern, fields.text_or("content", "")?.into_owned()))
+                }
+                "BPEDecoder" => Box::new(decode::Suffix(fields.text_or("suffix", "</w>")?.into_owned())),
+                other => return Err(fields.unknown("decoder", other)),
+            }))
+        })?;
     Ok(steps.into_iter().flatten().collect())
 }

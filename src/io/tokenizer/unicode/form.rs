@@ -20,6 +20,9 @@ pub(crate) enum Form {
 }
 
 impl Form {
+    /// Every form.
+    pub const ALL: [Form; 4] = [Form::Nfd, Form::Nfkd, Form::Nfc, Form::Nfkc];
+
     const fn compatible(self) -> bool {
         matches!(self, Form::Nfkd | Form::Nfkc)
     }
