@@ -144,7 +144,7 @@ fn a_layer_obeys_the_law_whatever_its_weight_was_stored_as() {
             for (name, weight, codes) in forms(cpu, &w, n, k) {
                 let values = weight.to_rows(cpu);
                 for class in CLASSES {
-                    let layer = Linear::new(weight.in_class(cpu, class).unwrap(), Some(bias.clone()));
+                    let layer = Linear::new(weight.in_class(cpu, class).unwrap(), Some(bias.clone().into()));
                     assert_eq!(layer.weight.compute(), class);
                     let mut y = vec![0.0; rows * n];
                     let out = MatMut::new(&mut y, rows, n);

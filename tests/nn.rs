@@ -65,7 +65,7 @@ fn a_stored_weight_multiplies_as_its_decoded_values_do() {
                     let x = random.normal(rows * k);
                     let product = |weight: &Weight| {
                         let mut y = vec![0.0; rows * n];
-                        let layer = Linear::new(weight.clone(), Some(vec![0.5; n]));
+                        let layer = Linear::new(weight.clone(), Some(vec![0.5; n].into()));
                         layer.forward(&run, MatRef::new(&x, rows, k), MatMut::new(&mut y, rows, n));
                         y
                     };
@@ -97,7 +97,7 @@ fn an_embedding_gives_the_decoded_rows() {
 
 fn linear(cpu: Cpu, random: &mut Random, n: usize, k: usize) -> Linear {
     let w: Vec<f32> = random.normal(n * k).iter().map(|x| 0.3 * x).collect();
-    Linear::new(Weight::from_f32(cpu, MatRef::new(&w, n, k)), Some(random.normal(n)))
+    Linear::new(Weight::from_f32(cpu, MatRef::new(&w, n, k)), Some(random.normal(n).into()))
 }
 
 fn block(cpu: Cpu, placement: Placement) -> TransformerBlock {
@@ -122,12 +122,20 @@ fn block(cpu: Cpu, placement: Placement) -> TransformerBlock {
         down: l(dim, hidden),
         activation: Activation::Silu,
     };
-    let norm = Norm::Layer(LayerNorm { weight: vec![1.1; dim], bias: Some(vec![0.1; dim]), eps: 1e-5 });
+    let norm = Norm::Layer(LayerNorm {
+        weight: vec![1.1; dim].into(),
+        bias: Some(vec![0.1; dim].into()),
+        eps: 1e-5,
+    });
     TransformerBlock {
         placement,
         attention_norm: norm.clone(),
         attention,
-        attention_after: Some(Norm::Rms(RmsNorm { weight: vec![0.9; dim], one_plus: true, eps: 1e-6 })),
+        attention_after: Some(Norm::Rms(RmsNorm {
+            weight: vec![0.9; dim].into(),
+            one_plus: true,
+            eps: 1e-6,
+        })),
         cross: None,
         network_norm: Some(norm),
         network,

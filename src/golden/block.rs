@@ -26,7 +26,7 @@ fn linear(cpu: Cpu, random: &mut Random, [n, k]: [usize; 2], kind: usize) -> Lin
     let w: Vec<f32> = random.normal(n * k).iter().map(|x| 0.25 * x).collect();
     let plain = Weight::from_f32(cpu, MatRef::new(&w, n, k));
     let weight = if kind == 1 { plain.to_nf4(cpu, 64).expect("finite weights") } else { plain };
-    Linear::new(weight, (kind == 2).then(|| random.normal(n)))
+    Linear::new(weight, (kind == 2).then(|| random.normal(n).into()))
 }
 
 /// A block whose layers are all of one kind: a gated Llama's before a norm, else a BERT's.
@@ -68,7 +68,7 @@ fn block(cpu: Cpu, norm: Norm, placement: Placement, kind: usize) -> Transformer
 
 /// 80 tokens, two thirds at once and the others one by one, NF4 weights, a window of 50.
 fn llama(cpu: Cpu) -> u64 {
-    let norm = Norm::Rms(RmsNorm { weight: vec![0.75; DIM], one_plus: false, eps: 1e-5 });
+    let norm = Norm::Rms(RmsNorm { weight: vec![0.75; DIM].into(), one_plus: false, eps: 1e-5 });
     let block = block(cpu, norm, Placement::Pre, 1);
     let rotary = RotaryEmbedding::new(&RotaryConfig::new(10, 10_000.0, Pairing::Half), 80).expect("sound");
     let mut table = RotaryTable::new();
@@ -91,7 +91,11 @@ fn llama(cpu: Cpu) -> u64 {
 
 /// Three texts of 1, 17 and 45 tokens.
 fn bert(cpu: Cpu) -> u64 {
-    let norm = Norm::Layer(LayerNorm { weight: vec![1.25; DIM], bias: Some(vec![0.5; DIM]), eps: 1e-12 });
+    let norm = Norm::Layer(LayerNorm {
+        weight: vec![1.25; DIM].into(),
+        bias: Some(vec![0.5; DIM].into()),
+        eps: 1e-12,
+    });
     let block = block(cpu, norm, Placement::Post, 2);
     let mut x = Random::new(23).normal(63 * DIM);
     let mut room = vec![Line::ZERO; block.room_len(63)];

@@ -290,8 +290,9 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
-    pub fn floats(&mut self, n: usize) -> Result<Vec<f32>> {
-        self.list(n, Reader::f32)
+    /// `n` floats, where they lie if they stay there.
+    pub fn floats(&mut self, n: usize) -> Result<Cow<'static, [f32]>> {
+        self.numbers(n, 0.0)
     }
 
     /// What [`Writer::text`] wrote.
@@ -315,6 +316,10 @@ impl<'a> Reader<'a> {
     /// What [`Writer::table`] wrote, of numbers of at most 4 bytes: where it lies if it stays there. `zero` is one of them.
     pub fn table<T: Bits>(&mut self, zero: T) -> Result<Cow<'static, [T]>> {
         let n = self.u32()? as usize;
+        self.numbers(n, zero)
+    }
+
+    fn numbers<T: Bits>(&mut self, n: usize, zero: T) -> Result<Cow<'static, [T]>> {
         let len = n.checked_mul(size_of::<T>()).ok_or_else(|| self.error("a table larger than memory"))?;
         let range = self.range(len)?;
         self.pad(4)?;

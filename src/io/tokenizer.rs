@@ -45,6 +45,7 @@ mod merge;
 mod normalize;
 #[cfg(feature = "std")]
 mod open;
+#[cfg(feature = "std")]
 mod parse;
 mod patterns;
 mod post;

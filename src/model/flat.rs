@@ -6,7 +6,7 @@
 //!                                                                    multiple of 64 bytes, in the type they have
 //! ```
 //! Written by `samebits convert --flat`; `io/flat.rs` has the header. Weights of a `&'static [u8]` ([`Flat::in_place`])
-//! are multiplied where they lie, in flash; copied are vectors alone (norms, biases). The layers are those of
+//! are multiplied where they lie, in flash, and norms, biases and the tokenizer's tables are read there. The layers are those of
 //! [`Decoder`] and [`Encoder`], so the results have the bits that the model's own files
 //! give on the desk.
 //!

@@ -2,7 +2,7 @@
 
 use super::config::{DecoderConfig, NormKind};
 use crate::kernels::Cpu;
-use crate::nn::{LayerNorm, Linear, Norm, RmsNorm, Weight};
+use crate::nn::{LayerNorm, Linear, Norm, RmsNorm, Vector, Weight};
 use crate::tensor::{Dtype, Tensor};
 use crate::{Error, Result};
 use alloc::collections::BTreeSet;
@@ -139,7 +139,8 @@ impl<'s> Loader<'s> {
     /// As [`Loader::tensor`].
     pub fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
         let weight = self.weight(&format!("{name}.weight"), shape)?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"), shape[0])).transpose()?;
+        let bias =
+            bias.then(|| self.vector(&format!("{name}.bias"), shape[0]).map(Vector::from)).transpose()?;
         Ok(Linear::new(weight, bias))
     }
 
@@ -170,7 +171,7 @@ impl<'s> Loader<'s> {
             return self.columns(name, [k, n])?.linear(self, 0..n);
         };
         let bias = format!("{name}.bias");
-        let bias = if self.contains(&bias) { Some(self.vector(&bias, n)?) } else { None };
+        let bias = if self.contains(&bias) { Some(self.vector(&bias, n)?.into()) } else { None };
         Ok(Linear::new(weight, bias))
     }
 
@@ -201,7 +202,7 @@ impl<'s> Loader<'s> {
             NormKind::Layer => self.layer_norm(name, n, eps),
             kind => {
                 let weight = self.vector(&format!("{name}.weight"), n)?;
-                Ok(Norm::Rms(RmsNorm { weight, one_plus: kind == NormKind::RmsOnePlus, eps }))
+                Ok(Norm::Rms(RmsNorm { weight: weight.into(), one_plus: kind == NormKind::RmsOnePlus, eps }))
             }
         }
     }
@@ -212,8 +213,8 @@ impl<'s> Loader<'s> {
     /// As [`Loader::tensor`].
     pub fn layer_norm(&mut self, name: &str, n: usize, eps: f32) -> Result<Norm> {
         let weight = self.vector(&format!("{name}.weight"), n)?;
-        let bias = Some(self.vector(&format!("{name}.bias"), n)?);
-        Ok(Norm::Layer(LayerNorm { weight, bias, eps }))
+        let bias = Some(self.vector(&format!("{name}.bias"), n)?.into());
+        Ok(Norm::Layer(LayerNorm { weight: weight.into(), bias, eps }))
     }
 }
 
@@ -231,6 +232,6 @@ impl Joined {
     /// None yet: the shape was looked at before.
     pub fn linear(&self, loader: &Loader<'_>, rows: Range<usize>) -> Result<Linear> {
         let weight = Weight::from_tensor(loader.cpu, &self.weight.slice(0, rows.clone()));
-        Ok(Linear::new(weight, self.bias.as_ref().map(|b| b[rows].to_vec())))
+        Ok(Linear::new(weight, self.bias.as_ref().map(|b| b[rows].to_vec().into())))
     }
 }

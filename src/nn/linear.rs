@@ -3,6 +3,7 @@
 use super::adapter::Adapter;
 use super::add::add;
 use super::compute::Compute;
+use super::norm::Vector;
 use super::product::{Job, run_jobs};
 use super::weight::Weight;
 use crate::kernels::Cpu;
@@ -12,7 +13,6 @@ use crate::kernels::nf4::NotFinite;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 mod backward;
 
@@ -24,7 +24,7 @@ pub(crate) use backward::products_train;
 /// use samebits::{Cpu, kernels::view::{MatMut, MatRef}, nn::{Linear, Weight}, run::Run};
 /// let run = Run::here(Cpu::detect());
 /// let w = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // (out, in) = (2, 3)
-/// let layer = Linear::new(Weight::from_f32(run.cpu(), MatRef::new(&w, 2, 3)), Some(vec![0.5, -0.5]));
+/// let layer = Linear::new(Weight::from_f32(run.cpu(), MatRef::new(&w, 2, 3)), Some(vec![0.5, -0.5].into()));
 /// let mut y = [0.0; 2];
 /// layer.forward(&run, MatRef::new(&[1.0, 1.0, 1.0], 1, 3), MatMut::new(&mut y, 1, 2));
 /// assert_eq!(y, [6.5, 14.5]);
@@ -34,7 +34,7 @@ pub struct Linear {
     /// W, (out, in).
     pub weight: Weight,
     /// b, (out).
-    pub bias: Option<Vec<f32>>,
+    pub bias: Option<Vector>,
     /// What changes the layer from beside it.
     pub adapter: Option<Box<dyn Adapter>>,
 }
@@ -44,7 +44,7 @@ impl Linear {
     ///
     /// # Panics
     /// Where the bias is not (out).
-    pub fn new(weight: Weight, bias: Option<Vec<f32>>) -> Linear {
+    pub fn new(weight: Weight, bias: Option<Vector>) -> Linear {
         if let Some(bias) = &bias {
             assert!(bias.len() == weight.out_features(), "bias of {} for {weight:?}", bias.len());
         }

@@ -49,7 +49,7 @@ pub use gradients::{
 };
 pub(crate) use linear::products_train;
 pub use linear::{Linear, Product, products};
-pub use norm::{LayerNorm, Norm, RmsNorm};
+pub use norm::{LayerNorm, Norm, RmsNorm, Vector};
 pub use position::sinusoidal_positional_encoding;
 pub use room::Room;
 pub use rotary::{RopeScaling, RotaryConfig, RotaryEmbedding, RotaryTable, rotary_positional_embedding};

@@ -3,15 +3,18 @@
 use crate::kernels::norm::{self as kernel, Gain};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::run::Run;
-use alloc::vec::Vec;
+use alloc::borrow::Cow;
 
 mod backward;
+
+/// A few numbers that a layer has: its own, or where a flat model holds them. `vec![…].into()` makes one.
+pub type Vector = Cow<'static, [f32]>;
 
 /// LayerNorm: y = (x − μ) / √(σ² + ε) · w + b over each row (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
 ///
 /// ```
 /// use samebits::{Cpu, nn::LayerNorm, run::Run};
-/// let norm = LayerNorm { weight: vec![1.0; 2], bias: Some(vec![0.0; 2]), eps: 0.0 };
+/// let norm = LayerNorm { weight: vec![1.0; 2].into(), bias: Some(vec![0.0; 2].into()), eps: 0.0 };
 /// let mut y = [0.0; 2];
 /// norm.forward(&Run::here(Cpu::detect()), &[1.0, 3.0], &mut y);
 /// assert_eq!(y, [-1.0, 1.0]);
@@ -19,9 +22,9 @@ mod backward;
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     /// w, (features).
-    pub weight: Vec<f32>,
+    pub weight: Vector,
     /// b, (features); `None`: nothing is added.
-    pub bias: Option<Vec<f32>>,
+    pub bias: Option<Vector>,
     /// ε.
     pub eps: f32,
 }
@@ -30,7 +33,7 @@ pub struct LayerNorm {
 ///
 /// ```
 /// use samebits::{Cpu, nn::RmsNorm, run::Run};
-/// let norm = RmsNorm { weight: vec![2.0; 2], one_plus: false, eps: 0.0 };
+/// let norm = RmsNorm { weight: vec![2.0; 2].into(), one_plus: false, eps: 0.0 };
 /// let mut y = [0.0; 2];
 /// norm.forward(&Run::here(Cpu::detect()), &[3.0, -3.0], &mut y);
 /// assert_eq!(y, [2.0, -2.0]);
@@ -38,7 +41,7 @@ pub struct LayerNorm {
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     /// w, (features).
-    pub weight: Vec<f32>,
+    pub weight: Vector,
     /// Whether g is 1 + w, as Gemma stores it, and not w.
     pub one_plus: bool,
     /// ε.

@@ -110,10 +110,14 @@ impl Parts {
         self
     }
 
-    /// And byte-pair encoding as SentencePiece runs it: Llama 2's.
+    /// And byte-pair encoding as SentencePiece runs it, or `tokenizers` in its place: Llama 2's, Gemma's.
     #[must_use]
     pub const fn sentencepiece(mut self) -> Parts {
         self.models[SpmBpe::NUMBER] = Some(SpmBpe::read);
+        self.models[Bpe::NUMBER] = Some(Bpe::read);
+        self.normalizers[normalize::Prepend::NUMBER] = Some(normalize::Prepend::read);
+        self.normalizers[normalize::Replace::LITERAL] = Some(normalize::Replace::read_literal);
+        self.splitters[pretokenize::Split::LITERAL] = Some(pretokenize::Split::read_literal);
         self.spaces()
     }
 
@@ -147,13 +151,10 @@ impl Parts {
     #[must_use]
     pub const fn others(mut self) -> Parts {
         self.models[WordLevel::NUMBER] = Some(WordLevel::read);
-        self.models[Bpe::NUMBER] = Some(Bpe::read);
         self.normalizers[normalize::Lowercase::NUMBER] = Some(normalize::Lowercase::read);
         self.normalizers[normalize::StripAccents::NUMBER] = Some(normalize::StripAccents::read);
         self.normalizers[normalize::Strip::NUMBER] = Some(normalize::Strip::read);
-        self.normalizers[normalize::Replace::LITERAL] = Some(normalize::Replace::read_literal);
         self.normalizers[normalize::Replace::KNOWN] = Some(normalize::Replace::read_known);
-        self.normalizers[normalize::Prepend::NUMBER] = Some(normalize::Prepend::read);
         self.normalizers[normalize::Precompiled::NUMBER] = Some(normalize::Precompiled::read);
         self.splitters[pretokenize::Metaspace::NUMBER] = Some(pretokenize::Metaspace::read);
         self.splitters[pretokenize::Whitespace::NUMBER] = Some(pretokenize::Whitespace::read);
@@ -163,7 +164,7 @@ impl Parts {
         self.stages[decode::Suffix::NUMBER] = Some(decode::Suffix::read);
         self.stages[decode::Spaces::NUMBER] = Some(decode::Spaces::read);
         self.word = Some(is_word);
-        self.spaces()
+        self
     }
 
     /// What [`Tokenizer::write`] wrote, to the end.

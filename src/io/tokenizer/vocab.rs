@@ -138,9 +138,12 @@ impl Vocab {
     /// What [`Vocab::write`] wrote.
     pub fn read(from: &mut Reader<'_>) -> Result<Vocab> {
         let (texts, spans, slots) = (from.kept_text()?, from.table([0; 2])?, from.table(0)?);
-        let (mut count, edge) = (0, |at: u32| texts.is_char_boundary(at as usize));
+        let (mut count, mut bytes, edge) = (0, 0, |at: u32| texts.is_char_boundary(at as usize));
         for &[start, end] in spans.iter().filter(|span| span[0] != NONE) {
-            if start > end || !edge(start) || !edge(end) {
+            let inside = start <= end && edge(start) && edge(end);
+            bytes += if inside { (end - start) as usize } else { 0 };
+            // Nor do tokens share their bytes: what is made of them takes memory in proportion to the file.
+            if !inside || bytes > texts.len() {
                 return Err(from.error("a token outside of the texts"));
             }
             count += 1;

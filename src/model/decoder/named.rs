@@ -6,7 +6,6 @@ use crate::nn::{Linear, Norm};
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
 use alloc::format;
-use alloc::vec::Vec;
 
 impl Decoder {
     /// The tensor `name` of a folder as floats: what [`Decoder::load`] would take it from.
@@ -79,7 +78,7 @@ fn matrix(weight: &crate::nn::Weight, cpu: Cpu) -> Tensor {
 }
 
 fn vector(norm: &Norm, what: &str) -> Option<Tensor> {
-    let (weight, bias): (&Vec<f32>, _) = match norm {
+    let (weight, bias) = match norm {
         Norm::Layer(norm) => (&norm.weight, norm.bias.as_ref()),
         Norm::Rms(norm) => (&norm.weight, None),
     };

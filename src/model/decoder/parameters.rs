@@ -86,10 +86,11 @@ impl Decoder {
     /// Numbers that the model is made of, without adapters; a table that is the head too counts once.
     pub fn parameters(&self) -> usize {
         let norm = |norm: &Norm| match norm {
-            Norm::Layer(norm) => norm.weight.len() + norm.bias.as_ref().map_or(0, Vec::len),
+            Norm::Layer(norm) => norm.weight.len() + norm.bias.as_deref().map_or(0, <[f32]>::len),
             Norm::Rms(norm) => norm.weight.len(),
         };
-        let layer = |l: &Linear| l.in_features() * l.out_features() + l.bias.as_ref().map_or(0, Vec::len);
+        let layer =
+            |l: &Linear| l.in_features() * l.out_features() + l.bias.as_deref().map_or(0, <[f32]>::len);
         let blocks = self.blocks.iter().map(|block| {
             let after = block.attention_after.iter().chain(&block.network_norm).chain(&block.network_after);
             let of_heads = block.attention.qk_norm.iter().map(|(q, k)| norm(q) + norm(k)).sum::<usize>();
@@ -195,7 +196,7 @@ fn vector<'a>(all: &mut Vec<ParameterMut<'a>>, name: String, values: &'a mut [f3
 fn linear<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, layer: &'a mut Linear) {
     weight(all, name, &mut layer.weight);
     if let Some(bias) = &mut layer.bias {
-        vector(all, format!("{name}.bias"), bias);
+        vector(all, format!("{name}.bias"), bias.to_mut());
     }
     if let Some(adapter) = &mut layer.adapter {
         own(all, name, adapter.parameters_mut());
@@ -211,11 +212,11 @@ fn own<'a>(all: &mut Vec<ParameterMut<'a>>, place: &str, own: Vec<(String, [usiz
 fn norm<'a>(all: &mut Vec<ParameterMut<'a>>, name: &str, norm: &'a mut Norm) {
     match norm {
         Norm::Layer(norm) => {
-            vector(all, format!("{name}.weight"), &mut norm.weight);
+            vector(all, format!("{name}.weight"), norm.weight.to_mut());
             if let Some(bias) = &mut norm.bias {
-                vector(all, format!("{name}.bias"), bias);
+                vector(all, format!("{name}.bias"), bias.to_mut());
             }
         }
-        Norm::Rms(norm) => vector(all, format!("{name}.weight"), &mut norm.weight),
+        Norm::Rms(norm) => vector(all, format!("{name}.weight"), norm.weight.to_mut()),
     }
 }

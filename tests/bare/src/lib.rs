@@ -36,7 +36,7 @@ const BEGINNING: &str = "Once upon a time";
 const BUFFERS: usize =
     Shape::of(include_bytes!(concat!(env!("OUT_DIR"), "/model.flat"))).arena_len(TOKENS, ROWS);
 /// What the tokenizer, the layers' descriptions and vectors, and products' scratch take beside them, at most.
-const OTHERS: usize = 768 << 10;
+const OTHERS: usize = 320 << 10;
 /// Lines of an arena that is enough.
 pub const ARENA: usize = (BUFFERS + OTHERS) / 64;
 
