@@ -90,13 +90,13 @@ fn every_tokenizer_gives_what_its_file_gives() {
     for path in files() {
         let (what, desk) = (path.display().to_string(), Tokenizer::open(&path).expect("a tokenizer"));
         let parts = FlatTokenizer::open(&path).expect("a tokenizer");
-        assert_eq!(FlatTokenizer::of(&desk).expect("small enough"), parts, "{what}");
+        assert!(FlatTokenizer::of(&desk).expect("small enough") == parts, "{what}");
         let file = in_flash(&model(cpu, &parts));
         for flat in [Flat::in_place(file), Flat::of(file)] {
             let read = flat.expect("undamaged").tokenizer().expect("sound").expect("there");
             assert_same(&read, &desk, &texts, &what);
             // And once more: the parts of what was read are the parts.
-            assert_eq!(FlatTokenizer::of(&read).expect("small enough"), parts, "{what}");
+            assert!(FlatTokenizer::of(&read).expect("small enough") == parts, "{what}");
         }
     }
 }

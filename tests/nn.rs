@@ -193,7 +193,7 @@ fn fused_and_unfused_networks_have_the_same_bits() {
             let mut y = vec![0.0; rows * n];
             bare.forward(&run, MatRef::new(x, rows, k), MatMut::new(&mut y, rows, n));
             let bias = layer.bias.as_ref().unwrap();
-            y.chunks_mut(n).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+            y.chunks_mut(n).for_each(|y| y.iter_mut().zip(bias.iter()).for_each(|(y, b)| *y += b));
             y
         };
         let mut gate = product(network.gate.as_ref().unwrap(), &x, dim, hidden);

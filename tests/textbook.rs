@@ -28,7 +28,7 @@ fn attention() {
     let (mut y, mut room) = ([0.0; 2], vec![Line::ZERO; ffn.room_len(2)]);
     ffn.forward(&run, &[1.0, -1.0], None, &mut y, Room::new(&mut room));
     assert_eq!(y, [6.0, 0.0]);
-    let norm = LayerNorm { weight: vec![1.0; 2], bias: Some(vec![0.0; 2]), eps: 0.0 };
+    let norm = LayerNorm { weight: vec![1.0; 2].into(), bias: Some(vec![0.0; 2].into()), eps: 0.0 };
     norm.forward(&run, &[1.0, 3.0], &mut y);
     assert_eq!(y, [-1.0, 1.0]);
 }

@@ -46,7 +46,7 @@ fn truth(layer: &LinearWithLora, x: &[f32], active: &[(&str, f32)]) -> Vec<f64> 
             }
         }
     }
-    let bias = layer.base().bias.as_ref().unwrap();
+    let bias = layer.base().bias.as_deref().unwrap();
     x.chunks(k)
         .flat_map(|x| {
             let full = &full;

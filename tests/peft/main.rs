@@ -35,14 +35,14 @@ fn weight(cpu: Cpu, file: &SafeTensors, name: &str) -> Weight {
 /// A module of the small model.
 fn linear(cpu: Cpu, file: &SafeTensors, module: &str) -> Linear {
     let bias = format!("base/{module}.bias");
-    let bias = file.tensor(&bias).is_ok().then(|| floats(file, &bias));
+    let bias = file.tensor(&bias).is_ok().then(|| floats(file, &bias).into());
     Linear::new(weight(cpu, file, &format!("base/{module}.weight")), bias)
 }
 
 /// A base of drawn numbers.
 fn drawn_linear(cpu: Cpu, seed: u64, [n, k]: [usize; 2]) -> Linear {
     let w = Random::new(seed).normal(n * k);
-    Linear::new(Weight::from_f32(cpu, MatRef::new(&w, n, k)), Some(Random::new(seed + 1).normal(n)))
+    Linear::new(Weight::from_f32(cpu, MatRef::new(&w, n, k)), Some(Random::new(seed + 1).normal(n).into()))
 }
 
 /// An adapter of drawn numbers.

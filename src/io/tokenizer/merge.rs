@@ -65,11 +65,17 @@ impl Merges {
         slots[slot] = [left, right, rank, id];
     }
 
-    /// Writes the table as it is read in place, with fewer free slots.
+    /// Writes the table as it is read in place, with fewer free slots; filled by rank, so that it is the same table
+    /// whatever the one before looked like.
     pub fn write(&self, to: &mut Writer) -> Result<()> {
-        let taken = || self.slots.iter().filter(|slot| slot[0] != NONE);
-        let mut few = Merges { slots: vec![FREE; few_slots(taken().count())].into() };
-        taken().for_each(|&[left, right, rank, id]| few.insert(left, right, rank, id));
+        let taken = (0..).zip(self.slots.iter()).filter(|(_, slot)| slot[0] != NONE);
+        let mut by_rank: Vec<u64> = taken.map(|(i, slot)| u64::from(slot[2]) << 32 | i).collect();
+        by_rank.sort_unstable();
+        let mut few = Merges { slots: vec![FREE; few_slots(by_rank.len())].into() };
+        for place in by_rank {
+            let [left, right, rank, id] = self.slots[(place & 0xffff_ffff) as usize];
+            few.insert(left, right, rank, id);
+        }
         to.table(&few.slots)
     }
 
