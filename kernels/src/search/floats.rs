@@ -81,6 +81,9 @@ pub(super) struct Rows<'a, T> {
 
 /// A number that a row may hold.
 pub(super) trait Stored: Copy {
+    /// Bytes between what one query reads and what is asked for into the second cache; 0: nothing is, as conversion takes
+    /// so long that the processor asks by itself in time.
+    const NEAR: usize;
     /// Sixteen of them.
     fn load<S: Simd>(s: S, x: &[Self; LANES]) -> S::F32;
     /// At most sixteen, −0 behind them.
@@ -88,6 +91,7 @@ pub(super) trait Stored: Copy {
 }
 
 impl Stored for f32 {
+    const NEAR: usize = 24 * 64;
     #[inline(always)]
     fn load<S: Simd>(s: S, x: &Word) -> S::F32 {
         s.load(x)
@@ -99,6 +103,7 @@ impl Stored for f32 {
 }
 
 impl Stored for u16 {
+    const NEAR: usize = 0;
     #[inline(always)]
     fn load<S: Simd>(s: S, x: &[u16; LANES]) -> S::F32 {
         s.load_f16(x)
@@ -256,7 +261,14 @@ fn one<S: Simd, T: Stored>(s: S, rows: Rows<T>, query: &[f32], out: &mut [f32]) 
         let mut lanes = [s.splat(0.0); LANES];
         if let Which::From(..) = rows.which {
             for r in 0..out.len() {
-                [[lanes[r]]] = pairs(s, [rows.row(b * LANES + r)], [query]);
+                let row = rows.row(b * LANES + r);
+                if T::NEAR > 0 {
+                    let near = row.as_ptr().cast::<u8>().wrapping_add(T::NEAR);
+                    for line in (0..size_of_val(row)).step_by(64) {
+                        s.prefetch_far(near.wrapping_add(line)); // past the last row nobody reads it
+                    }
+                }
+                [[lanes[r]]] = pairs(s, [row], [query]);
             }
         } else {
             for r in (0..out.len()).step_by(SIDE) {
