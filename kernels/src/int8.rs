@@ -23,16 +23,23 @@
 
 mod codes;
 mod exact;
+mod forms;
+mod k_forms;
 mod left;
 mod scaled;
+mod scaling;
 mod tile;
 mod tiles;
 
 pub use codes::{
-    BLOCK, Block4, Block8, Codes, Eight, Nf4, Nibbles, PackedBlocks, PackedI8, Quad, blocks_len,
+    BLOCK, Block4, Block5, Block6, Block8, Codes, OfFile, PackedBlocks, PackedI8, Quad, blocks_len,
+    scales_len,
 };
 pub use exact::GemmI8;
+pub use forms::{Eight, Iq4Nl, Nf4, Nibbles, Q41, Q50, Q51};
+pub use k_forms::{Q4K, Q5K, Q6K};
 pub use scaled::{GemmQ8, Quantized};
+pub use scaling::{Affine, Scaling, Sixteenths, Super};
 
 use crate::simd::Simd;
 use crate::{Cpu, Kernel, LANES};

@@ -36,7 +36,9 @@
 //!     q, k, p and v for inputs, of p · v the keys for k, counted in their block of 64; all else by clause 8, its l of
 //!     p before it is rounded. *Scaled int8*: k in
 //!     blocks of 32: exact sums of products of codes, each as `f32` joined with the product of the two scales
-//!     (rounded once) in one FMA chain over the eight blocks of 256; then as in clause 1.
+//!     (rounded once) in one FMA chain over the eight blocks of 256; then as in clause 1. Where a weight has a scale
+//!     each 16, a block is two links of that chain, one for each half. Where it has minima, each is a link too, right
+//!     behind the sum of its block: joined with the row's scale × Σ of the block's codes (exact, then rounded once).
 //!
 //! Tests pin the law by hash: a change of bits is a major version.
 #![no_std]

@@ -3,7 +3,7 @@
 //! A case takes its slices from [`Guarded`] and calls one kernel over rows of `n` elements. It allocates nothing
 //! itself; results are finite, for NaN payloads may differ.
 
-use super::guard::Guarded;
+use super::guard::{Guarded, Plain};
 use samebits::Cpu;
 use samebits::kernels::Line;
 use samebits::kernels::activation::{self, Activation, GatedInputs};
@@ -19,7 +19,8 @@ use samebits::kernels::gemm::{
 };
 use samebits::kernels::ggml::{self, Format, Packed4, Packed8, Rows};
 use samebits::kernels::int8::{
-    Codes as Coded, Eight, GemmI8, GemmQ8, Nf4, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
+    Codes as Coded, Eight, GemmI8, GemmQ8, Nf4, Nibbles, OfFile, PackedBlocks, PackedI8, Q4K, Q6K, Q51,
+    Quantized, blocks_len, scales_len,
 };
 use samebits::kernels::nf4::{PackedNf4, RowNf4};
 use samebits::kernels::optim::{AdamW, AdamWOptions, Direction, Lion, Momentum, Sgd, eight, sum_of_squares};
@@ -157,8 +158,11 @@ pub const CASES: &[Case] = &[
     ("gemm_i8/columns", |cpu, n, at| integers(cpu, (3, n, 9), at)),
     ("gemm_i8/tall", |cpu, n, at| integers(cpu, (n, 9, 35), at)),
     ("gemm_i8/vector", |cpu, n, at| integers(cpu, (1, n, 32), at)),
-    ("gemm_q8/8 bits", |cpu, n, at| scaled(cpu, (3, n, 32), at)),
-    ("gemm_q8/4 bits", |cpu, n, at| scaled_nibbles(cpu, (1, 33, n / 32 * 32), at)),
+    ("gemm_q8/8 bits", |cpu, n, at| scaled::<Eight>(cpu, (3, n, 32), at)),
+    ("gemm_q8/4 bits", |cpu, n, at| scaled::<Nibbles>(cpu, (1, 33, n / 32 * 32), at)),
+    ("gemm_q8/5 bits", |cpu, n, at| scaled::<Q51>(cpu, (2, 17, n / 32 * 32), at)),
+    ("gemm_q8/4 bits of 256", |cpu, n, at| scaled::<Q4K>(cpu, (1, 17, n % 3 * 256), at)),
+    ("gemm_q8/6 bits of 256", |cpu, n, at| scaled::<Q6K>(cpu, (3, n % 35, 256), at)),
     ("gemm_q8/NF4", |cpu, n, at| scaled_nf4(cpu, (2, 17, n / 32 * 32), at)),
     ("gemm_bf16/rows", |cpu, n, at| bf16_product(cpu, (5, 19, n), at)),
     ("gemm_bf16/columns", |cpu, n, at| bf16_product(cpu, (1, n, 8), at)),
@@ -316,15 +320,13 @@ fn with_scales<C: Coded>(cpu: Cpu, m: usize, w: PackedBlocks<'static, C>, at: &m
     job.run(cpu, at.scratch(GemmQ8::<C>::scratch_len(m, k)));
 }
 
-fn scaled(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
-    let rows = Rows::new(Format::Q8_0, n, k, blocks(Format::Q8_0, n * k / 32, at));
-    let w = PackedBlocks::<Eight>::pack(rows, at.out(blocks_len(n, k)), at.out(blocks_len(n, k)));
-    with_scales(cpu, m, w, at);
-}
-
-fn scaled_nibbles(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
-    let rows = Rows::new(Format::Q4_0, n, k, blocks(Format::Q4_0, n * k / 32, at));
-    let w = PackedBlocks::<Nibbles>::pack(rows, at.out(blocks_len(n, k)), at.out(blocks_len(n, k)));
+fn scaled<C: OfFile<Block: Plain, Scales: Plain>>(
+    cpu: Cpu,
+    (m, n, k): (usize, usize, usize),
+    at: &mut Guarded,
+) {
+    let rows = Rows::new(C::FORMAT, n, k, blocks(C::FORMAT, n * k / C::FORMAT.block_len(), at));
+    let w = PackedBlocks::<C>::pack(rows, at.out(blocks_len(n, k)), at.out(scales_len::<C>(n, k)));
     with_scales(cpu, m, w, at);
 }
 

@@ -72,7 +72,12 @@ impl Plain for i32 {}
 impl Plain for samebits::kernels::Line {}
 impl Plain for samebits::kernels::gemm::Bf16Group {}
 impl Plain for samebits::kernels::int8::Block8 {}
+impl Plain for samebits::kernels::int8::Block6 {}
+impl Plain for samebits::kernels::int8::Block5 {}
 impl Plain for samebits::kernels::int8::Block4 {}
+impl Plain for samebits::kernels::int8::Affine {}
+impl Plain for samebits::kernels::int8::Super {}
+impl Plain for samebits::kernels::int8::Sixteenths {}
 impl Plain for [samebits::kernels::Line; 8] {}
 impl Plain for samebits::kernels::nf4::CodeLine {}
 impl Plain for samebits::kernels::norm::Stats {}

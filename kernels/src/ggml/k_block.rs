@@ -80,7 +80,7 @@ fn six_bits(packed: &[u8; 12]) -> [i8; 16] {
 
 /// Eight scales and eight minima of Q4_K and Q5_K: six bits each.
 #[inline(always)]
-fn scales_and_minima(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
+pub(crate) fn scales_and_minima(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut minima) = ([0; 8], [0; 8]);
     for i in 0..4 {
         let (a, b, c) = (packed[i], packed[4 + i], packed[8 + i]);

@@ -36,6 +36,7 @@ mod rows;
 
 pub use block::IQ4_NL_LEVELS;
 pub use dequantize::dequantize;
+pub(crate) use k_block::scales_and_minima;
 pub use panel::{Code8, Group4, Group8, HalfLine, Packed4, Packed8, Panel4, Panel8, code_len, scale_len};
 pub use quantize::{quantize_q4_0, quantize_q8_0};
 pub use rows::Rows;

@@ -28,8 +28,9 @@
 
 #![allow(clippy::needless_range_loop)] // rows, panels and lanes are indices into several arrays at once
 
-use super::codes::{BLOCK, Block8, Codes, Eight, PackedI8, Quad};
-use super::left::{Left, Prepare, ROWS, depth, scratch_len};
+use super::codes::{BLOCK, Block8, Codes, PackedI8, Quad};
+use super::forms::Eight;
+use super::left::{Left, More, Prepare, ROWS, depth, scratch_len};
 use super::{tile, tiles};
 use crate::gemm::Accumulate;
 use crate::pieces::{self, Cut, Pieces, strips};
@@ -54,7 +55,7 @@ pub struct GemmI8<'a> {
 impl GemmI8<'_> {
     /// Lines of scratch that [`GemmI8::run`] needs, for the whole or for any piece of it.
     pub const fn scratch_len(m: usize, k: usize) -> usize {
-        scratch_len(m, k)
+        scratch_len(m, k, More::Nothing)
     }
 
     /// Computes the product on this thread.
@@ -91,7 +92,7 @@ impl GemmI8<'_> {
 
     fn check_with(&self, scratch: &[Line], rows: usize) {
         self.check();
-        let need = scratch_len(rows, self.a.cols());
+        let need = GemmI8::scratch_len(rows, self.a.cols());
         assert!(scratch.len() >= need, "gemm_i8: {} lines of scratch, {need} needed", scratch.len());
     }
 
@@ -134,7 +135,8 @@ impl QuadKernel for Whole<'_, '_> {
         let (m, k, n) = (a.rows(), a.cols(), c.cols());
         for (rows, ks) in strips((m, ROWS), (k, depth(m))) {
             let a = a.sub(rows.clone(), ks.clone());
-            q.outline(s, Prepare { a, scales: None, zero: Eight::ZERO, room: scratch });
+            let more = More::Nothing;
+            q.outline(s, Prepare { a, scales: None, zero: Eight::ZERO, more, room: scratch });
             let left = Left::new(scratch, rows.len(), ks.len());
             let (c, base) = (c.reborrow().sub(rows, 0..n), accumulate.after(ks.start));
             q.outline(s, Passes { left, b: &b, first: ks.start / BLOCK, c, base });
@@ -200,7 +202,7 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
     #[inline(always)]
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
         let Tile { left, panels, mut c, at: (row, col), base } = self;
-        let rows = tile::rows_of::<MR>(&left, row);
+        let rows = tile::rows_of::<MR>(&left, row, More::Nothing);
         let mut sums = [[q.start(s, 0); NP]; MR];
         for r in 0..MR {
             sums[r] = [q.start(s, rows[r].starts.iter().fold(0, |sum: i32, &x| sum.wrapping_add(x))); NP];
@@ -215,7 +217,7 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
             for p in 1..NP {
                 blocks[p] = &panels[p][b];
             }
-            sums = tile::block::<S, Q, Eight, MR, NP>((s, q), (&rows, b), blocks, sums);
+            sums = tile::part::<S, Q, Eight, MR, NP, 0>((s, q), (&rows, b), blocks, sums);
         }
         if const { tile::by_pairs::<S, Q, MR>() } {
             sums = tile::unpaired::<S, Q, MR, NP>((s, q), sums);

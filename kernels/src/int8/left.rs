@@ -2,11 +2,14 @@
 //! what the sums of each block start with.
 //!
 //! ```text
-//!   a row of 1,024 codes     ──►   │ 256 words │ 256 words, of a table that takes two │ 32 starts │ 32 scales │
+//!   a row of 1,024 codes     ──►   │ 256 words │ 256 words, of a table that takes two │ 32 starts │ 32 scales │ (32 more)
 //!   the next                       │ …          an odd number of lines a row, so that rows lie in different sets of L1
 //! ```
+//! What is more: of weights with a scale each 16, what the second halves of blocks start with; of weights with minima,
+//! what these are multiplied with, scale × Σ of the block's codes.
 
-use super::codes::BLOCK;
+use super::codes::{BLOCK, Codes};
+use super::scaling::Scaling;
 use super::tiles;
 use crate::line::bytes;
 use crate::simd::quads::{QuadKernel, Quads};
@@ -23,17 +26,40 @@ pub(super) const fn depth(m: usize) -> usize {
 /// Codes of a word.
 const GROUP: usize = 4 * LANES;
 
+/// What a row has of each block besides words, a start and a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    Nothing,
+    /// What its second half starts with.
+    Halves,
+    /// Its scale × the sum of its codes.
+    Sums,
+}
+
+impl More {
+    /// What products with such codes read.
+    pub(super) const fn of<C: Codes>() -> More {
+        match (C::Scales::PARTS, C::Scales::MINIMA) {
+            (1, false) => More::Nothing,
+            (1, true) => More::Sums,
+            (2, false) => More::Halves,
+            _ => panic!("halves with minima have no place in a row"),
+        }
+    }
+}
+
 /// Lines of a row of `k` codes.
-const fn row_lines(k: usize) -> usize {
+const fn row_lines(k: usize, more: More) -> usize {
     let groups = k.div_ceil(GROUP);
-    2 * groups + 2 * (2 * groups).div_ceil(LANES) | 1
+    let fields = if matches!(more, More::Nothing) { 2 } else { 3 };
+    2 * groups + fields * (2 * groups).div_ceil(LANES) | 1
 }
 
 /// Lines of scratch for `m` rows of `k` codes, here or on a matrix unit.
-pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
+pub(super) const fn scratch_len(m: usize, k: usize, more: More) -> usize {
     let (rows, most) = (if m < ROWS { m } else { ROWS }, depth(m));
     let depth = if k < most { k } else { most };
-    let (lines, on_tiles) = (rows * row_lines(depth), tiles::scratch_len(m, k));
+    let (lines, on_tiles) = (rows * row_lines(depth, more), tiles::scratch_len(m, k, more));
     if m < tiles::LEAST_ROWS || on_tiles < lines { lines } else { on_tiles }
 }
 
@@ -46,12 +72,14 @@ pub(super) struct Left<'a> {
 }
 
 /// A prepared row: eight words a block, twice (the same where a table takes one), what the sums of its blocks start
-/// with, and their scales.
+/// with, their scales, and what [`More`] says: as integers, and as floats.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
     pub words: [&'a [[i32; 8]]; 2],
     pub starts: &'a [i32],
     pub scales: &'a [f32],
+    pub halves: &'a [i32],
+    pub sums: &'a [f32],
 }
 
 impl<'a> Left<'a> {
@@ -66,17 +94,26 @@ impl<'a> Left<'a> {
         self.k.div_ceil(BLOCK)
     }
 
-    /// Row `r`, or the last where there are not so many.
+    /// Row `r`, or the last where there are not so many; `more` as it was prepared.
     #[inline(always)]
-    pub(super) fn row(&self, r: usize) -> Row<'a> {
-        let (lines, groups) = (row_lines(self.k), self.k.div_ceil(GROUP));
+    pub(super) fn row(&self, r: usize, more: More) -> Row<'a> {
+        let (lines, groups) = (row_lines(self.k, more), self.k.div_ceil(GROUP));
         let row = &self.room[r.min(self.rows - 1) * lines..][..lines];
         let (planes, rest) = row.split_at(2 * groups);
         let (even, odd) = Line::elements(planes).split_at(groups * LANES);
-        let (starts, scales) = rest.split_at((2 * groups).div_ceil(LANES));
-        let (starts, scales, blocks) = (Line::elements(starts), Line::floats(scales), self.blocks());
+        let field = (2 * groups).div_ceil(LANES);
+        let (starts, rest) = rest.split_at(field);
+        let (scales, last) = rest.split_at(field);
+        let blocks = self.blocks();
         let [even, odd] = [even.as_chunks().0, odd.as_chunks().0];
-        Row { words: [&even[..blocks], &odd[..blocks]], starts: &starts[..blocks], scales: &scales[..blocks] }
+        let third = if more == More::Nothing { 0 } else { blocks };
+        Row {
+            words: [&even[..blocks], &odd[..blocks]],
+            starts: &Line::elements(starts)[..blocks],
+            scales: &Line::floats(scales)[..blocks],
+            halves: &Line::elements(last)[..third],
+            sums: &Line::floats(last)[..third],
+        }
     }
 }
 
@@ -86,6 +123,7 @@ pub(super) struct Prepare<'a, 'o> {
     /// A scale a block, where there are any.
     pub scales: Option<MatRef<'a>>,
     pub zero: i32,
+    pub more: More,
     pub room: &'o mut [Line],
 }
 
@@ -93,16 +131,18 @@ impl QuadKernel for Prepare<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
-        let Prepare { a, scales, zero, room } = self;
-        let (k, lines) = (a.cols(), row_lines(a.cols()));
+        let Prepare { a, scales, zero, more, room } = self;
+        let (k, lines, taken) = (a.cols(), row_lines(a.cols(), more), Q::TAKEN - zero);
         let groups = k.div_ceil(GROUP);
         for (r, row) in room.chunks_exact_mut(lines).take(a.rows()).enumerate() {
             let (planes, rest) = row.split_at_mut(2 * groups);
             let (even, odd) = Line::elements_mut(planes).as_chunks_mut::<LANES>().0.split_at_mut(groups);
-            let (starts, of_blocks) = rest.split_at_mut((2 * groups).div_ceil(LANES));
+            let (starts, rest) = rest.split_at_mut((2 * groups).div_ceil(LANES));
             let starts = Line::elements_mut(starts).as_chunks_mut::<2>().0;
+            let (of_blocks, last) = rest.split_at_mut((2 * groups).div_ceil(LANES));
+            let (of_blocks, last) = (Line::floats_mut(of_blocks), Line::elements_mut::<i32>(last));
             if let Some(scales) = scales {
-                for (b, scale) in Line::floats_mut(of_blocks)[..scales.cols()].iter_mut().enumerate() {
+                for (b, scale) in of_blocks[..scales.cols()].iter_mut().enumerate() {
                     *scale = scales.get(r, b);
                 }
             }
@@ -117,15 +157,27 @@ impl QuadKernel for Prepare<'_, '_> {
                 s.store_i(even, words[0]);
                 s.store_i(odd, words[1]);
                 let quads = sums(s, codes);
-                if scales.is_some() {
-                    *starts = halves(s, quads).map(|sum| (Q::TAKEN - zero) * sum);
-                } else {
+                if scales.is_none() {
                     (*starts, total) = ([0; 2], s.add_i(total, quads));
+                    continue;
+                }
+                let quarters = quarters(s, quads);
+                for (i, &[first, second]) in quarters.as_chunks::<2>().0.iter().enumerate() {
+                    let sum = first + second;
+                    starts[i] = taken * if more == More::Halves { first } else { sum };
+                    match more {
+                        More::Nothing => {}
+                        More::Halves => last[2 * g + i] = taken * second,
+                        // Of a last group with one block the second goes where nobody reads.
+                        More::Sums => {
+                            last[2 * g + i] = (of_blocks[2 * g + i] * sum as f32).to_bits() as i32;
+                        }
+                    }
                 }
             }
             // Where no scale parts them, blocks start with one sum.
             if scales.is_none() && groups > 0 {
-                starts[0][0] = (Q::TAKEN - zero) * halves(s, total).iter().sum::<i32>();
+                starts[0][0] = taken * quarters(s, total).iter().sum::<i32>();
             }
         }
     }
@@ -158,11 +210,14 @@ fn sums<S: Simd>(s: S, codes: S::I32) -> S::I32 {
     s.dot_halves(even, ones, s.dot_halves(odd, ones, s.splat_i(0)))
 }
 
-/// The sums of the first eight lanes and of the last: of the two blocks of a group.
+/// The sums of four lanes each: of the halves of both blocks of a group.
 #[inline(always)]
-fn halves<S: Simd>(s: S, sums: S::I32) -> [i32; 2] {
+fn quarters<S: Simd>(s: S, sums: S::I32) -> [i32; 4] {
     let mut lanes = [0; LANES];
     s.store_i(&mut lanes, sums);
-    let [low, high] = [lanes.first_chunk::<8>(), lanes.last_chunk::<8>()];
-    [low, high].map(|half| half.map_or(0, |half| half.iter().sum()))
+    let mut quarters = [0; 4];
+    for (quarter, lanes) in quarters.iter_mut().zip(lanes.as_chunks::<4>().0) {
+        *quarter = lanes.iter().sum();
+    }
+    quarters
 }

@@ -1,8 +1,8 @@
 //! # C = A · Wᵀ of codes in blocks with scales
 //!
 //! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · w_jk + bias_j) + residual_ij.  A has codes and a scale each 32 of a row
-//! ([`quantize_blocks`](super::quantize_blocks)), W (n, k) a scale each 32 of a column: Q8_0 and Q4_0 as files hold
-//! them, and whatever else [`Codes`] says.
+//! ([`quantize_blocks`](super::quantize_blocks)), W (n, k) a scale each 32 or 16 of a column, and perhaps a minimum that
+//! is added to each of 32: the formats of ggml from four bits on as files hold them, and whatever else [`Codes`] says.
 //!
 //! **Law.**   Clause 10. k in blocks of 32, and eight of those together as in clause 1:
 //!
@@ -12,8 +12,11 @@
 //!   block = fma(p_7, s_7, … fma(p_0, s_0, +0) …)     a chain over eight blocks, t ascending
 //!   c     = … ((c⁰ + block₀) + block₁) …             block sums in order, to +0 or the prior C;
 //!                                                    then + bias, the activation, + residual
+//!
+//!   scales each 16:  fma(p_t″, s_t″, fma(p_t′, s_t′, …))        two links a block
+//!   minima m_t:      fma(g_t, m_t, fma(p_t, s_t, …))           g_t = round(d_a,t × Σa over block t), a matter of the row
 //! ```
-//! Nothing else rounds, and no shape, tile or thread changes what is added to what: gemv = gemm.
+//! d_w and m_t of the K formats are a half × a whole number, exact. Nothing else rounds, and no shape, tile or thread changes what is added to what: gemv = gemm.
 //!
 //! ```text
 //!   a tile of 6 × 2:   8 × 4 steps: sums, i32    ──►    acc ← fma(sums as f32, d_a × d_w, acc)
@@ -24,18 +27,21 @@
 //! with DotProd or I8MM 4×1: acc in part from L1. Where there is a matrix unit: `int8/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations. 32 steps of 16 columns are 8 products of VNNI, a conversion, a product, an FMA: the two
-//! ports that multiply allow 80 % of the rate of `exact.rs`. With one row 1.06 bytes a weight (0.56) are read: memory.
+//! ports that multiply allow 80 % of the rate of `exact.rs`. A minimum is an FMA more, a scale each 16 all three of them.
+//! With one row 1.06 bytes a weight are read (Q6_K 0.82, Q4_K 0.58, Q4_0 0.56): memory.
 //!
-//! **Error.**  ≤ (min(k, 256)/32 + ⌈k/256⌉ + 2) u Σ|a·w| against the codes' own values, u = 2⁻²⁴. Against the floats that
-//! were quantised, each a is off by (1/2 + 2⁻¹⁵) d_a at most.
+//! **Error.**  ≤ (L·min(k, 256)/32 + ⌈k/256⌉ + 2) u Σ|a·w| against the codes' own values, u = 2⁻²⁴, L links a block: 1, or 2
+//! with minima (|w| is then |q·d| + |m|) or a scale each 16. Against the floats that were quantised, each a is off by
+//! (1/2 + 2⁻¹⁵) d_a at most.
 //!
 //! **Reference.**  ggml's `vec_dot_q8_0_q8_0` and `vec_dot_q4_0_q8_0`: the same p and s, but d_a rounded to a half and each
-//! product rounded before it is added.  **Next.**  `codes.rs`
+//! product rounded before it is added; the K formats there have one d_a for 256.  **Next.**  `codes.rs`, `forms.rs`
 
 #![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
 
-use super::codes::{BLOCK, Codes, PackedBlocks, Panel};
-use super::left::{Left, Prepare, ROWS, depth, scratch_len};
+use super::codes::{BLOCK, Codes, PackedBlocks, Panel, of_block};
+use super::left::{Left, More, Prepare, ROWS, Row, depth, scratch_len};
+use super::scaling::Scaling;
 use super::{tile, tiles};
 use crate::gemm::{
     Accumulate, Epilogue, K_BLOCK, add_to,
@@ -97,7 +103,7 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
 
     /// Lines of scratch that [`GemmQ8::run`] needs, for the whole or for any piece of it.
     pub const fn scratch_len(m: usize, k: usize) -> usize {
-        scratch_len(m, k)
+        scratch_len(m, k, More::of::<C>())
     }
 
     /// Computes the product on this thread.
@@ -139,7 +145,7 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
 
     fn check_with(&self, scratch: &[Line], rows: usize) {
         self.check();
-        let need = scratch_len(rows, self.a.codes.cols());
+        let need = GemmQ8::<C>::scratch_len(rows, self.a.codes.cols());
         assert!(scratch.len() >= need, "gemm_q8: {} lines of scratch, {need} needed", scratch.len());
     }
 
@@ -207,7 +213,8 @@ impl<C: Codes> QuadKernel for Whole<'_, '_, C> {
         let (m, k, n) = (c.rows(), a.codes.cols(), c.cols());
         for (rows, ks) in strips((m, ROWS), (k, depth(m))) {
             let Quantized { codes, scales } = a.sub(rows.clone(), ks.clone());
-            q.outline(s, Prepare { a: codes, scales: Some(scales), zero: C::ZERO, room: scratch });
+            let more = More::of::<C>();
+            q.outline(s, Prepare { a: codes, scales: Some(scales), zero: C::ZERO, more, room: scratch });
             let left = Left::new(scratch, rows.len(), ks.len());
             let (epilogue, mut part) = (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows, 0..n));
             let last = (ks.end == k).then_some(&epilogue);
@@ -273,13 +280,16 @@ struct Tile<'f, 'a, C: Codes, const MR: usize, const NP: usize> {
 /// Asks for the same block of the panels that come next, `n` blocks each: with one row memory binds, and panels side by
 /// side are runs too short for prefetchers.
 #[inline(always)]
-fn ask_ahead<S: Simd, C: Codes, const NP: usize>(s: S, here: [(&C::Block, &C::Scales); NP], n: usize) {
-    for (block, scales) in here {
-        let block = core::ptr::from_ref(block).wrapping_add(NP * n).cast::<u8>();
+fn ask_ahead<S: Simd, C: Codes, const NP: usize>(s: S, (panels, b): ([Panel<'_, C>; NP], usize), n: usize) {
+    for (blocks, scales) in panels {
+        let block = core::ptr::from_ref(&blocks[b]).wrapping_add(NP * n).cast::<u8>();
         for line in (0..size_of::<C::Block>()).step_by(64) {
             s.prefetch_far(block.wrapping_add(line));
         }
-        s.prefetch_far(core::ptr::from_ref(scales).wrapping_add(NP * n));
+        // Of scales that eight blocks share a line each time.
+        let (scales, at) = of_block(scales, b);
+        let scales = core::ptr::from_ref(scales).wrapping_add(NP * n / C::Scales::BLOCKS).cast::<u8>();
+        s.prefetch_far(scales.wrapping_add(64 * (at / C::Scales::PARTS)));
     }
 }
 
@@ -291,41 +301,68 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
     #[inline(always)]
     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) {
         let Tile { left, panels, mut target, at } = self;
-        let (rows, n) = (tile::rows_of::<MR>(&left, at.0), left.blocks());
+        let (rows, n) = (tile::rows_of::<MR>(&left, at.0, More::of::<C>()), left.blocks());
         // The lengths are known to the compiler: no check, and so no way out, inside the block.
-        let panels = panels.map(|(blocks, scales)| (&blocks[..n], &scales[..n]));
+        let panels = panels.map(|(blocks, scales)| (&blocks[..n], &scales[..n / C::Scales::BLOCKS]));
         let mut sums = [[Line::ZERO; NP]; MR];
         s.outline(Begin { target: &target, at, panels: Panels::beside(NP), sums: sums.as_flattened_mut() });
         for b0 in (0..n).step_by(CHAIN) {
             let mut acc = [[s.splat(0.0); NP]; MR];
+            let mut shared = [of_block(panels[0].1, b0).0.shared(s); NP];
+            for p in 1..NP {
+                shared[p] = of_block(panels[p].1, b0).0.shared(s);
+            }
             for b in b0..(b0 + CHAIN).min(n) {
-                let (mut whole, mut blocks) = ([[q.start(s, 0); NP]; MR], [&panels[0].0[b]; NP]);
-                for p in 1..NP {
-                    blocks[p] = &panels[p].0[b];
-                }
                 if MR == 1 {
-                    ask_ahead::<S, C, NP>(s, panels.map(|(blocks, scales)| (&blocks[b], &scales[b])), n);
+                    ask_ahead::<S, C, NP>(s, (panels, b), n);
                 }
-                for r in 0..MR {
-                    whole[r] = [q.start(s, rows[r].starts[b]); NP];
-                }
-                if const { tile::by_pairs::<S, Q, MR>() } {
-                    whole = tile::paired::<S, Q, MR, NP>((s, q), whole);
-                }
-                let mut whole = tile::block::<S, Q, C, MR, NP>((s, q), (&rows, b), blocks, whole);
-                if const { tile::by_pairs::<S, Q, MR>() } {
-                    whole = tile::unpaired::<S, Q, MR, NP>((s, q), whole);
-                }
-                for p in 0..NP {
-                    let of_w = C::scales(s, &panels[p].1[b]);
-                    for r in 0..MR {
-                        let of_a = s.splat(rows[r].scales[b]);
-                        acc[r][p] = s.fma(s.of_i(q.total(s, whole[r][p])), s.mul(of_a, of_w), acc[r][p]);
-                    }
+                acc = link::<S, Q, C, MR, NP, 0>((s, q), (&rows, b), (panels, shared), acc);
+                if const { C::Scales::PARTS == 2 } {
+                    acc = link::<S, Q, C, MR, NP, 1>((s, q), (&rows, b), (panels, shared), acc);
                 }
             }
             add_to(s, &mut sums, &acc);
         }
         s.outline(Finish { target: &mut target, at, panels: Panels::beside(NP), sums: sums.as_flattened() });
     }
+}
+
+/// A link of the chain: `acc` and part PART of block `b`.
+#[inline(always)]
+fn link<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize, const PART: usize>(
+    (s, q): (S, Q),
+    (rows, b): (&[Row<'_>; MR], usize),
+    (panels, shared): ([Panel<'_, C>; NP], [<C::Scales as Scaling>::Shared<S>; NP]),
+    mut acc: [[S::F32; NP]; MR],
+) -> [[S::F32; NP]; MR] {
+    let (mut whole, mut blocks) = ([[q.start(s, 0); NP]; MR], [&panels[0].0[b]; NP]);
+    for p in 1..NP {
+        blocks[p] = &panels[p].0[b];
+    }
+    for r in 0..MR {
+        let start = if PART == 0 { rows[r].starts[b] } else { rows[r].halves[b] };
+        whole[r] = [q.start(s, start); NP];
+    }
+    if const { tile::by_pairs::<S, Q, MR>() } {
+        whole = tile::paired::<S, Q, MR, NP>((s, q), whole);
+    }
+    let mut whole = tile::part::<S, Q, C, MR, NP, PART>((s, q), (rows, b), blocks, whole);
+    if const { tile::by_pairs::<S, Q, MR>() } {
+        whole = tile::unpaired::<S, Q, MR, NP>((s, q), whole);
+    }
+    for p in 0..NP {
+        let (scales, at) = of_block(panels[p].1, b);
+        let of_w = scales.scales(s, shared[p], at + PART);
+        for r in 0..MR {
+            let of_a = s.splat(rows[r].scales[b]);
+            acc[r][p] = s.fma(s.of_i(q.total(s, whole[r][p])), s.mul(of_a, of_w), acc[r][p]);
+        }
+        if const { C::Scales::MINIMA } {
+            let minima = scales.minima(s, shared[p], at + PART);
+            for r in 0..MR {
+                acc[r][p] = s.fma(s.splat(rows[r].sums[b]), minima, acc[r][p]);
+            }
+        }
+    }
+    acc
 }

@@ -10,6 +10,7 @@
 //!   scaled   A               in stripes of half tiles: 16 rows × 32 codes, a block
 //!            W               two panels at a time, decoded to codes with sign: 8 × 64 bytes a block
 //!            32 × 32 sums    of each block, 8 blocks together: 32 KB; then the law's chain over them
+//!                            with a scale each 16 a block is two half tiles, each 0 where the other's steps are
 //! ```
 //!
 //! **Registers.**  Four tiles of sums, two of A, two of B. The chain: a sum, 8 lines of scales.
@@ -22,10 +23,11 @@
 
 #![allow(clippy::needless_range_loop)] // rows, panels and blocks are indices into several arrays at once
 
-use super::codes::{BLOCK, Codes, PackedBlocks, PackedI8, Quad};
+use super::codes::{BLOCK, Codes, PackedBlocks, PackedI8, Panel as Coded, Quad, of_block};
 use super::exact::{GemmI8, put};
-use super::left::codes;
+use super::left::{More, codes};
 use super::scaled::{CHAIN, GemmQ8, Quantized};
+use super::scaling::Scaling;
 use crate::gemm::{
     Accumulate,
     epilogue::{Begin, Finish, Panels, Target},
@@ -48,11 +50,17 @@ const HALF: usize = LANES / 2;
 /// Fewer rows than these leave most of a tile empty, and the memory of B binds.
 pub(super) const LEAST_ROWS: usize = 8;
 
-/// Lines of scratch, for either product: A in tiles with a line of scales a half, a line of starts a stripe; two panels.
-pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
+/// Lines of scratch, for either product: A in tiles with a line of scales a half (and one of sums), a line of starts a
+/// stripe; two panels.
+pub(super) const fn scratch_len(m: usize, k: usize, more: More) -> usize {
     let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
     let halves = 2 * depth.div_ceil(CODES);
-    rows.div_ceil(LANES) * (halves * (HALF + 1) + 1) + WIDE * halves * HALF
+    let (of_a, of_w) = match more {
+        More::Nothing => (HALF + 1, HALF),
+        More::Sums => (HALF + 2, HALF),
+        More::Halves => (HALF + 1, 2 * HALF),
+    };
+    rows.div_ceil(LANES) * (halves * of_a + 1) + WIDE * halves * of_w
 }
 
 /// The exact product.
@@ -200,11 +208,14 @@ impl<C: Codes, T: Halves> Kernel for Scaled<'_, '_, C, T> {
         for (rows, ks) in strips((m, ROWS), (k, DEPTH)) {
             let (stripes, depth) = (rows.len().div_ceil(LANES), ks.len() / BLOCK);
             let (halves, rest) = scratch.split_at_mut(stripes * depth * HALF);
-            let (of_rows, room) = rest.split_at_mut(stripes * depth);
-            let Quantized { codes, scales } = a.sub(rows.clone(), ks.clone());
-            s.outline(Prepare::<BLOCK> { a: codes, room: Line::elements_mut(halves) });
-            s.outline(Scales { scales, room: of_rows });
+            let (of_rows, rest) = rest.split_at_mut(stripes * depth);
+            let with_sums = if C::Scales::MINIMA { stripes * depth } else { 0 };
+            let (sums, room) = rest.split_at_mut(with_sums);
+            let a = a.sub(rows.clone(), ks.clone());
+            s.outline(Prepare::<BLOCK> { a: a.codes, room: Line::elements_mut(halves) });
+            s.outline(Scales { a, room: of_rows, sums });
             let left = Stripes { stripes: halves.as_chunks().0, depth, of_rows: &*of_rows };
+            let left = (left, &*sums);
             let (epilogue, mut part) = (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows, 0..n));
             let last = (ks.end == k).then_some(&epilogue);
             let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
@@ -213,21 +224,32 @@ impl<C: Codes, T: Halves> Kernel for Scaled<'_, '_, C, T> {
     }
 }
 
-/// The scales of a block's sixteen rows side by side; 0 past the last row.
+/// The scales of a block's sixteen rows side by side; 0 past the last row. The same of scale × Σ of its codes, where there
+/// is room.
 struct Scales<'a, 'o> {
-    scales: MatRef<'a>,
+    a: Quantized<'a>,
     room: &'o mut [Line],
+    sums: &'o mut [Line],
 }
 
 impl Kernel for Scales<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Scales { scales, room } = self;
+        let Scales { a: Quantized { codes: of_a, scales }, room, sums } = self;
         for (at, line) in room.iter_mut().enumerate() {
             let (r, b) = (at / scales.cols() * LANES, at % scales.cols());
             for (scale, r) in line.iter_mut().zip(r..) {
                 *scale = if r < scales.rows() { scales.get(r, b) } else { 0.0 };
+            }
+        }
+        for (at, line) in sums.iter_mut().enumerate() {
+            let (r, b) = (at / scales.cols() * LANES, at % scales.cols());
+            *line = Line::ZERO;
+            for (sum, r) in line.iter_mut().zip(r..scales.rows()) {
+                let block = codes::<BLOCK>(of_a, r, b * BLOCK);
+                let whole: i32 = block.iter().map(|&x| i32::from(x as i8)).sum();
+                *sum = scales.get(r, b) * whole as f32;
             }
         }
     }
@@ -235,7 +257,8 @@ impl Kernel for Scales<'_, '_> {
 
 /// All panels past the prepared rows.
 struct ScaledPasses<'f, 't, 'a, C: Codes, T> {
-    left: Stripes<'f, Half, Line>,
+    /// Codes and scales; scales × sums, where the weight has minima.
+    left: (Stripes<'f, Half, Line>, &'f [Line]),
     w: &'f PackedBlocks<'a, C>,
     /// The first block of k.
     first: usize,
@@ -249,34 +272,40 @@ impl<C: Codes, T: Halves> Kernel for ScaledPasses<'_, '_, '_, C, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ScaledPasses { left: Stripes { stripes, depth, of_rows }, w, first, room, mut target, tiles } =
-            self;
+        let ScaledPasses { left: (left, sums_of_a), w, first, room, mut target, tiles } = self;
+        let Stripes { stripes, depth, of_rows } = left;
         let (rows, panels) = (target.c.rows(), target.c.cols().div_ceil(LANES));
-        let mut products = [[NOTHING; 4]; CHAIN];
+        let mut products = [[NOTHING; 4]; 2 * CHAIN];
         for p in (0..panels).step_by(WIDE) {
             // Past the last panel and the last stripe the last again: those sums go nowhere.
             let beside = [p, (p + 1).min(panels - 1)].map(|p| w.panel(p, &(first..first + depth)));
-            let (one, two_) = room.split_at_mut(depth * HALF);
-            for (panel, room) in beside.into_iter().zip([&mut *one, &mut two_[..depth * HALF]]) {
+            let parts = C::Scales::PARTS;
+            let (one, two_) = room.split_at_mut(parts * depth * HALF);
+            for (panel, room) in beside.into_iter().zip([&mut *one, &mut two_[..parts * depth * HALF]]) {
                 s.outline(Decode::<C> { blocks: panel.0, room });
             }
-            let right = [one.as_chunks().0, two_.as_chunks().0];
+            let right: [&[Half]; 2] = [one.as_chunks().0, two_.as_chunks().0];
             for r in (0..rows).step_by(TALL) {
                 let (of_a, at) = (two(stripes, depth, (r, rows)), (r, p * LANES));
-                let scales = (two(of_rows, depth, (r, rows)), beside.map(|panel| panel.1));
+                let scales = two(of_rows, depth, (r, rows));
+                let left = if C::Scales::MINIMA { two(sums_of_a, depth, (r, rows)) } else { [&[][..]; 2] };
                 let mut sums = [[Line::ZERO; WIDE]; TALL];
                 let panels = Panels::beside(WIDE);
                 s.outline(Begin { target: &target, at, panels, sums: sums.as_flattened_mut() });
                 for b in (0..depth).step_by(CHAIN) {
                     let blocks = b..(b + CHAIN).min(depth);
-                    let products = &mut products[..blocks.len()];
-                    tiles.multiply(
-                        of_a.map(|a| &a[blocks.clone()]),
-                        right.map(|b| &b[blocks.clone()]),
+                    let products = &mut products[..parts * blocks.len()];
+                    for (part, products) in products.chunks_mut(blocks.len()).enumerate() {
+                        let of_w = right.map(|w| &w[part * depth..][blocks.clone()]);
+                        tiles.multiply(of_a.map(|a| &a[blocks.clone()]), of_w, products);
+                    }
+                    s.outline(Chain::<C> {
                         products,
-                    );
-                    let scales = (scales.0.map(|a| &a[blocks.clone()]), scales.1.map(|b| &b[blocks.clone()]));
-                    s.outline(Chain::<C> { products, scales, sums: &mut sums });
+                        blocks,
+                        left: (scales, left),
+                        panels: beside,
+                        sums: &mut sums,
+                    });
                 }
                 s.outline(Finish { target: &mut target, at, panels, sums: sums.as_flattened() });
             }
@@ -284,7 +313,8 @@ impl<C: Codes, T: Halves> Kernel for ScaledPasses<'_, '_, '_, C, T> {
     }
 }
 
-/// Blocks of a panel as codes with sign.
+/// Blocks of a panel as codes with sign; where blocks have parts, all of the first and then all of the second, each with 0
+/// for the other.
 struct Decode<'f, C: Codes> {
     blocks: &'f [C::Block],
     room: &'f mut [Line],
@@ -297,12 +327,21 @@ impl<C: Codes> Kernel for Decode<'_, C> {
         let Decode { blocks, room } = self;
         // A byte x − ZERO is x + (128 − ZERO) with its highest bit turned: what is added carries into no other byte.
         let (more, sign) = (s.splat_i((128 - C::ZERO) * 0x0101_0101), s.splat_i(0x8080_8080_u32 as i32));
-        for (block, quads) in blocks.iter().zip(room.as_chunks_mut::<HALF>().0) {
-            for j in 0..4 {
-                let pair = C::pair(s, block, j);
-                for i in 0..2 {
-                    let codes = s.xor_i(s.add_i(pair[i], more), sign);
-                    s.store(&mut quads[2 * j + i], s.of_bits(codes));
+        for (part, room) in room.chunks_mut(HALF * blocks.len().max(1)).enumerate() {
+            for (block, quads) in blocks.iter().zip(room.as_chunks_mut::<HALF>().0) {
+                let pairs = [
+                    C::pair::<S, 0>(s, block),
+                    C::pair::<S, 1>(s, block),
+                    C::pair::<S, 2>(s, block),
+                    C::pair::<S, 3>(s, block),
+                ];
+                for j in 0..4 {
+                    for i in 0..2 {
+                        let codes = s.xor_i(s.add_i(pairs[j][i], more), sign);
+                        let here = j * C::Scales::PARTS / 4 == part;
+                        let codes = if here { codes } else { s.splat_i(0) };
+                        s.store(&mut quads[2 * j + i], s.of_bits(codes));
+                    }
                 }
             }
         }
@@ -311,28 +350,51 @@ impl<C: Codes> Kernel for Decode<'_, C> {
 
 /// The law's chain over at most eight blocks, then to what was before it.
 struct Chain<'f, C: Codes> {
+    /// Of every block the first part, then of every block the second.
     products: &'f [Sums],
-    /// Of rows a line a block, of each stripe; of columns.
-    scales: ([&'f [Line]; 2], [&'f [C::Scales]; 2]),
+    /// Those of the stripes and panels.
+    blocks: Range<usize>,
+    /// Lines of both stripes, one a block: scales, and scales × sums.
+    left: ([&'f [Line]; 2], [&'f [Line]; 2]),
+    panels: [Coded<'f, C>; 2],
     sums: &'f mut [[Line; WIDE]; TALL],
 }
 
-impl<C: Codes> Kernel for Chain<'_, C> {
+impl<'f, C: Codes> Kernel for Chain<'f, C> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Chain { products, scales: (of_rows, of_columns), sums } = self;
+        let Chain { products, blocks, left: (scales, sums_of_a), panels, sums } = self;
+        let (n, parts) = (blocks.len().min(CHAIN), C::Scales::PARTS);
+        // As many of each, so that nothing is checked below.
+        let products = [&products[..n], &products[(parts - 1) * n..][..n]];
+        let of_rows = |lines: &'f [Line]| &lines[blocks.start..][..n];
+        let scales = scales.map(of_rows);
+        let sums_of_a = if C::Scales::MINIMA { sums_of_a.map(of_rows) } else { scales };
         for p in 0..WIDE {
-            let mut right = [s.splat(0.0); CHAIN];
-            for (right, scales) in right.iter_mut().zip(of_columns[p]) {
-                *right = C::scales(s, scales);
+            let (mut right, mut minima) = ([s.splat(0.0); 2 * CHAIN], [s.splat(0.0); CHAIN]);
+            for t in 0..n {
+                let (of_w, at) = of_block(panels[p].1, blocks.start + t);
+                let shared = of_w.shared(s);
+                for part in 0..parts {
+                    right[t * parts + part] = of_w.scales(s, shared, at + part);
+                }
+                minima[t] = of_w.minima(s, shared, at);
             }
             for i in 0..TALL {
                 let (stripe, row) = (i / LANES, i % LANES);
                 let mut acc = s.splat(0.0);
-                for ((products, left), right) in products.iter().zip(of_rows[stripe]).zip(right) {
-                    let product = s.of_i(s.bits(s.load(&products[stripe * WIDE + p][row])));
-                    acc = s.fma(product, s.mul(s.splat(left[row]), right), acc);
+                for t in 0..n {
+                    let of_a = s.splat(scales[stripe][t][row]);
+                    for part in 0..parts {
+                        let product = &products[part][t][stripe * WIDE + p][row];
+                        let product = s.of_i(s.bits(s.load(product)));
+                        acc = s.fma(product, s.mul(of_a, right[t * parts + part]), acc);
+                    }
+                    if C::Scales::MINIMA {
+                        let of_a = s.splat(sums_of_a[stripe][t][row]);
+                        acc = s.fma(of_a, minima[t], acc);
+                    }
                 }
                 let sum = s.add(s.load(&sums[i][p]), acc);
                 s.store(&mut sums[i][p], sum);

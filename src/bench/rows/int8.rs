@@ -6,8 +6,8 @@ use crate::bench::peak::Access;
 use crate::kernels::gemm::Accumulate;
 use crate::kernels::ggml::{Format, Rows, dequantize, quantize_q4_0, quantize_q8_0};
 use crate::kernels::int8::{
-    BLOCK, Block8, Codes, Eight, GemmI8, GemmQ8, Nf4, Nibbles, PackedBlocks, PackedI8, Quantized, blocks_len,
-    quantize_blocks,
+    BLOCK, Block8, Codes, Eight, GemmI8, GemmQ8, Nf4, Nibbles, OfFile, PackedBlocks, PackedI8, Q4K, Q6K,
+    Quantized, Scaling, blocks_len, quantize_blocks, scales_len,
 };
 use crate::kernels::nf4::{LEVELS, RowNf4};
 use crate::kernels::view::{MatMut, MatRef};
@@ -39,6 +39,22 @@ pub const FAMILY: &[Entry] = &[
         make: |d, i| Scaled::<Nibbles>::body(d, i),
     },
     Entry {
+        name: "gemm_q4_k",
+        about: "C = A · W, A quantised in every call, W in Q4_K; k in 256ths",
+        dims: "MxNxK",
+        shapes: &[&[512, 512, 512], &[128, 1536, 512]],
+        work: |d| product(d, 18),
+        make: |d, i| Scaled::<Q4K>::body(d, i),
+    },
+    Entry {
+        name: "gemm_q6_k",
+        about: "C = A · W, A quantised in every call, W in Q6_K; k in 256ths",
+        dims: "MxNxK",
+        shapes: &[&[512, 512, 512], &[128, 1536, 512]],
+        work: |d| product(d, 26),
+        make: |d, i| Scaled::<Q6K>::body(d, i),
+    },
+    Entry {
         name: "gemv_q8_0",
         about: "y = W · x, x quantised in every call, W in Q8_0",
         dims: "NxK",
@@ -53,6 +69,22 @@ pub const FAMILY: &[Entry] = &[
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 18),
         make: |d, i| Scaled::<Nibbles>::body(&[1, d[0], d[1]], i),
+    },
+    Entry {
+        name: "gemv_q4_k",
+        about: "y = W · x, x quantised in every call, W in Q4_K; k in 256ths",
+        dims: "NxK",
+        shapes: &[&[4096, 4096], &[512, 512]],
+        work: |d| vector(d, 18),
+        make: |d, i| Scaled::<Q4K>::body(&[1, d[0], d[1]], i),
+    },
+    Entry {
+        name: "gemv_q6_k",
+        about: "y = W · x, x quantised in every call, W in Q6_K; k in 256ths",
+        dims: "NxK",
+        shapes: &[&[4096, 4096], &[512, 512]],
+        work: |d| vector(d, 26),
+        make: |d, i| Scaled::<Q6K>::body(&[1, d[0], d[1]], i),
     },
     Entry {
         name: "gemv_nf4_int8",
@@ -130,33 +162,51 @@ trait Stored: Codes {
 
 /// Room for a weight, packed and decoded.
 fn room<C: Codes>(n: usize, k: usize) -> (Vec<C::Block>, Vec<C::Scales>, Vec<f32>) {
-    (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, blocks_len(n, k)), filled(0.0, n * k))
+    (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, scales_len::<C>(n, k)), filled(0.0, n * k))
 }
 
-/// A weight of ggml's, as its file holds it.
-fn ggml(format: Format, (n, k): (usize, usize), inputs: &mut Inputs, w: &mut [f32]) -> Vec<u8> {
-    let mut stored = vec![0; format.bytes(n * k)];
-    let quantize = if format == Format::Q8_0 { quantize_q8_0 } else { quantize_q4_0 };
-    quantize(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite");
-    dequantize(inputs.cpu, format, &stored, w);
-    stored
+/// A weight of ggml's, as its file holds it: of those that we make, drawn floats; else any bits, with small scales.
+fn of_file<C: OfFile>(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<C::Block>, Vec<C::Scales>, Vec<f32>) {
+    let (mut blocks, mut scales, mut w) = room::<C>(n, k);
+    let (format, mut stored) = (C::FORMAT, vec![0; C::FORMAT.bytes(n * k)]);
+    match format {
+        Format::Q8_0 => quantize_q8_0(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite"),
+        Format::Q4_0 => quantize_q4_0(inputs.cpu, &inputs.normal(n * k), &mut stored).expect("finite"),
+        _ => {
+            let bits = inputs.below(256, stored.len());
+            stored.iter_mut().zip(bits).for_each(|(byte, bits)| *byte = bits as u8);
+            let halves: &[usize] = if format == Format::Q6K { &[208] } else { &[0, 2] };
+            for block in stored.chunks_exact_mut(format.block_bytes()) {
+                halves.iter().for_each(|&at| block[at + 1] = 0x10);
+            }
+        }
+    }
+    dequantize(inputs.cpu, format, &stored, &mut w);
+    PackedBlocks::<C>::pack(Rows::new(format, n, k, &stored), &mut blocks, &mut scales);
+    (blocks, scales, w)
 }
 
 impl Stored for Eight {
     fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        let (mut blocks, mut scales, mut w) = room::<Self>(n, k);
-        let stored = ggml(Format::Q8_0, (n, k), inputs, &mut w);
-        PackedBlocks::<Eight>::pack(Rows::new(Format::Q8_0, n, k, &stored), &mut blocks, &mut scales);
-        (blocks, scales, w)
+        of_file::<Self>(n, k, inputs)
     }
 }
 
 impl Stored for Nibbles {
     fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        let (mut blocks, mut scales, mut w) = room::<Self>(n, k);
-        let stored = ggml(Format::Q4_0, (n, k), inputs, &mut w);
-        PackedBlocks::<Nibbles>::pack(Rows::new(Format::Q4_0, n, k, &stored), &mut blocks, &mut scales);
-        (blocks, scales, w)
+        of_file::<Self>(n, k, inputs)
+    }
+}
+
+impl Stored for Q4K {
+    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
+        of_file::<Self>(n, k, inputs)
+    }
+}
+
+impl Stored for Q6K {
+    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
+        of_file::<Self>(n, k, inputs)
     }
 }
 
@@ -190,7 +240,7 @@ struct Scaled<C: Codes> {
 
 impl<C: Stored> Scaled<C> {
     fn body(d: &[usize], inputs: &mut Inputs) -> Body {
-        let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK));
+        let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK * C::Scales::BLOCKS));
         let (blocks, of_w, w) = C::draw(n, k, inputs);
         let (codes, scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
         // 64ths, the first of a block the largest: quantising loses nothing, so that the plain loop computes the same.
