@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::formats::{self, Block};
 use common::{Random, assert_same, cpus, slow, variants};
 use samebits::Cpu;
 use samebits::kernels::activation::{self, Activation};
@@ -18,10 +19,10 @@ use samebits::run::Run;
 
 const CLASSES: [Compute; 2] = [Compute::Bf16, Compute::Int8];
 
-/// Integers (n, k in whole blocks) and a scale each 32 of them: what int8 is to multiply.
+/// What int8 is to multiply: blocks of 32 (n, k in whole blocks), and whether they have minima.
 struct Codes {
-    integers: Vec<i32>,
-    scales: Vec<f32>,
+    blocks: Vec<Block>,
+    minima: bool,
 }
 
 impl Codes {
@@ -32,33 +33,43 @@ impl Codes {
         let rows: Vec<f32> = rows.collect();
         let mut stored = vec![0; Format::Q8_0.bytes(rows.len())];
         ggml::quantize_q8_0(cpu, &rows, &mut stored).unwrap();
-        Codes::of_file(&stored, 34, |q| q.iter().map(|&q| i32::from(q as i8)).collect())
+        Codes::of_file(Format::Q8_0, &stored)
     }
 
-    /// Blocks of a file: a half, then codes.
-    fn of_file(stored: &[u8], bytes: usize, integers: impl Fn(&[u8]) -> Vec<i32>) -> Codes {
-        let half = |block: &[u8]| f16_to_f32(u16::from_le_bytes([block[0], block[1]]));
-        Codes {
-            integers: stored.chunks(bytes).flat_map(|block| integers(&block[2..])).collect(),
-            scales: stored.chunks(bytes).map(half).collect(),
-        }
+    /// Those of a file.
+    fn of_file(format: Format, stored: &[u8]) -> Codes {
+        Codes { blocks: formats::blocks(format, stored), minima: formats::with_minima(format) }
+    }
+
+    /// The values, all rows.
+    fn decoded(&self) -> Vec<f32> {
+        let of_block = |block: &Block| -> Vec<f32> {
+            let product = |i: usize| block.integers[i] as f32 * block.scales[i / 16];
+            (0..32).map(|i| if self.minima { product(i) + block.minimum } else { product(i) }).collect()
+        };
+        self.blocks.iter().flat_map(of_block).collect()
     }
 
     /// Clause 10 for row `j` and a row of A.
     fn law(&self, x: &[f32], j: usize) -> f32 {
-        let full = x.len().next_multiple_of(32);
-        let (integers, scales) = (&self.integers[j * full..][..full], &self.scales[j * full / 32..]);
-        let (mut sum, mut block) = (0.0, 0.0);
-        for (t, (x, w)) in x.chunks(32).zip(integers.chunks(32)).enumerate() {
+        let (mut sum, mut chain, depth) = (0.0, 0.0, x.len().div_ceil(32));
+        for (t, (x, w)) in x.chunks(32).zip(&self.blocks[j * depth..]).enumerate() {
             let scale = x.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 127.0;
             let code = |x: f32| if scale == 0.0 { 0 } else { (x / scale).round_ties_even() as i32 };
-            let dot: i32 = x.iter().zip(w).map(|(&x, w)| code(x) * w).sum();
-            block = fma(dot as f32, scale * scales[t], block);
+            let codes: Vec<i32> = x.iter().map(|&x| code(x)).collect();
+            for from in (0..32).step_by(w.run) {
+                let pairs = codes.iter().skip(from).zip(&w.integers[from..from + w.run]);
+                let dot: i32 = pairs.map(|(a, w)| a * w).sum();
+                chain = fma(dot as f32, scale * w.scales[from / 16], chain);
+            }
+            if self.minima {
+                chain = fma(scale * codes.iter().sum::<i32>() as f32, w.minimum, chain);
+            }
             if t % 8 == 7 {
-                (sum, block) = (sum + block, 0.0);
+                (sum, chain) = (sum + chain, 0.0);
             }
         }
-        sum + block
+        sum + chain
     }
 }
 
@@ -107,26 +118,40 @@ fn forms(cpu: Cpu, w: &[f32], n: usize, k: usize) -> Vec<(&'static str, Weight, 
     if k.is_multiple_of(32) {
         let mut stored = vec![0; Format::Q8_0.bytes(n * k)];
         ggml::quantize_q8_0(cpu, w, &mut stored).unwrap();
-        let codes = Codes::of_file(&stored, 34, |q| q.iter().map(|&q| i32::from(q as i8)).collect());
+        let codes = Codes::of_file(Format::Q8_0, &stored);
         all.push(("Q8_0", Weight::from_ggml(Rows::new(Format::Q8_0, n, k, &stored)), codes));
         let mut stored = vec![0; Format::Q4_0.bytes(n * k)];
         ggml::quantize_q4_0(cpu, w, &mut stored).unwrap();
-        let nibbles = |q: &[u8]| {
-            let halves = q.iter().map(|q| q & 15).chain(q.iter().map(|q| q >> 4));
-            halves.map(|q| i32::from(q) - 8).collect()
-        };
-        let codes = Codes::of_file(&stored, 18, nibbles);
+        let codes = Codes::of_file(Format::Q4_0, &stored);
         all.push(("Q4_0", Weight::from_ggml(Rows::new(Format::Q4_0, n, k, &stored)), codes));
-        let iq4 = Weight::from_ggml(Rows::new(Format::Iq4Nl, n, k, &stored));
-        all.push(of_values("IQ4_NL", iq4));
+        let codes = Codes::of_file(Format::Iq4Nl, &stored);
+        all.push(("IQ4_NL", Weight::from_ggml(Rows::new(Format::Iq4Nl, n, k, &stored)), codes));
+        let mut random = Random::new((n + k) as u64);
+        let of_256 = [Format::Q4K, Format::Q5K, Format::Q6K, Format::Q3K];
+        for format in [Format::Q4_1, Format::Q5_0, Format::Q5_1].into_iter().chain(of_256) {
+            if !k.is_multiple_of(format.block_len()) {
+                continue;
+            }
+            let stored = formats::any_blocks(format, n * k, &mut random);
+            let weight = Weight::from_ggml(Rows::new(format, n, k, &stored));
+            all.push(match format {
+                Format::Q3K => of_values("Q3_K", weight),
+                _ => (format.name(), weight, Codes::of_file(format, &stored)),
+            });
+        }
         let (mut codes, mut absmax) = (vec![0; n * k / 2], vec![0.0; (n * k).div_ceil(64)]);
         nf4::quantize(cpu, w, 64, &mut codes, &mut absmax).unwrap();
         let code = |at: usize| usize::from(codes[at / 2] >> (4 * (1 - at % 2)) & 15);
         let level = |at: usize| (127.0 * nf4::LEVELS[code(at)]).round() as i32;
-        let (integers, scales) =
-            ((0..n * k).map(level).collect(), (0..n * k / 32).map(|b| absmax[b * 32 / 64] / 127.0).collect());
+        let block = |b: usize| Block {
+            integers: (b * 32..(b + 1) * 32).map(level).collect(),
+            scales: [absmax[b * 32 / 64] / 127.0; 2],
+            minimum: 0.0,
+            run: 32,
+        };
+        let blocks = (0..n * k / 32).map(block).collect();
         let weight = Weight::from_nf4(RowNf4::new(n, k, 64, &codes, &absmax));
-        all.push(("NF4", weight, Codes { integers, scales }));
+        all.push(("NF4", weight, Codes { blocks, minima: false }));
     }
     all.push(of_values("f32", plain));
     all
@@ -136,7 +161,7 @@ fn forms(cpu: Cpu, w: &[f32], n: usize, k: usize) -> Vec<(&'static str, Weight, 
 fn a_layer_obeys_the_law_whatever_its_weight_was_stored_as() {
     for cpu in cpus() {
         let run = Run::here(cpu);
-        for (n, k) in [(1, 1), (17, 33), (40, 64), (35, 288), (18, 300)] {
+        for (n, k) in [(1, 1), (17, 33), (40, 64), (35, 288), (18, 300), (19, 512)] {
             let mut random = Random::new(k as u64);
             let w: Vec<f32> = random.normal(n * k).iter().map(|x| 0.3 * x).collect();
             let (bias, rows) = (random.normal(n), 9);
@@ -171,16 +196,18 @@ fn a_layer_obeys_the_law_whatever_its_weight_was_stored_as() {
 #[test]
 fn rows_of_a_weight_are_the_values_of_its_class() {
     let cpu = cpus()[0];
-    let (n, k) = (21, 96);
+    let (n, k) = (21, 256);
     let w = Random::new(4).normal(n * k);
     for (name, weight, codes) in forms(cpu, &w, n, k) {
         let rounded: Vec<f32> = weight.to_rows(cpu).iter().map(|&x| seen(x)).collect();
         assert_same(&weight.in_class(cpu, Compute::Bf16).unwrap().to_rows(cpu), &rounded, name);
-        let decoded = codes.integers.iter().enumerate().map(|(i, &q)| q as f32 * codes.scales[i / 32]);
-        let decoded: Vec<f32> = decoded.collect();
+        let decoded = codes.decoded();
         assert_same(&weight.in_class(cpu, Compute::Int8).unwrap().to_rows(cpu), &decoded, name);
-        if ["Q8_0", "Q4_0"].contains(&name) {
+        let as_stored = Format::ALL.iter().any(|format| format.name() == name) && name != "Q3_K";
+        if as_stored {
             assert_same(&decoded, &weight.to_rows(cpu), "as they are stored");
+            let own = weight.in_class(cpu, Compute::Int8).unwrap().stored();
+            assert_eq!(own, weight.stored(), "{name} stays what it is");
         }
         assert!(format!("{:?}", weight.in_class(cpu, Compute::Int8).unwrap()).ends_with("in int8)"));
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | [`Compute::F32`] | `f32`, from whatever it is stored as | itself | clause 1 |
 //! | [`Compute::Bf16`] | bfloat16, packed once, whatever it was stored as | bfloat16 on its way | clause 10 |
-//! | [`Compute::Int8`] | its own codes (Q8_0, Q4_0, NF4 by the nearest 127ths of its levels), else Q8_0 | codes, a scale each 32 | clause 10 |
+//! | [`Compute::Int8`] | its own codes (Q8_0, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, Q6_K, Q5_K, Q4_K; NF4 by the nearest 127ths of its levels), else Q8_0 | codes, a scale each 32 | clause 10 |
 //!
 //! Sums, biases, activations, residuals, norms, attention and adapters are `f32` in every class. Within one the bits are
 //! the same on every tier, for any threads and any batch; between classes they differ, so a class is asked for by name.

@@ -179,7 +179,8 @@ impl Weight {
     }
 
     /// The same weight for products of another class; of the class that it has, itself. Bfloat16 is made of whatever was
-    /// stored; codes of eight bits are those of Q8_0, Q4_0 and NF4 where these are stored, else Q8_0 of its values.
+    /// stored; codes are those of the formats of ggml from four bits on and of NF4 where these are stored, else Q8_0 of its
+    /// values.
     ///
     /// # Errors
     /// [`nf4::NotFinite`] where codes are to be made of an element that is not finite.
@@ -195,7 +196,11 @@ impl Weight {
         let class = match (self.form.view(), compute) {
             (_, Compute::Bf16) => Class::bf16(cpu, self),
             (View::Ggml8 { codes, scales }, _) => Class::of_q8_0((n, k), codes, scales),
-            (View::Ggml4 { format: Format::Q4_0, codes, scales }, _) => Class::of_q4_0((n, k), codes, scales),
+            (View::Ggml4 { format, codes, scales }, _) => Class::of_nibbles(format, (n, k), codes, scales),
+            (View::Blocks { format, blocks }, _) => match Class::of_rows(Rows::new(format, n, k, blocks)) {
+                Some(class) => class,
+                None => Class::eight(cpu, self)?,
+            },
             (View::Nf4 { codes, scales, blocksize }, _)
                 if k.is_multiple_of(BLOCK) && blocksize.is_multiple_of(BLOCK) =>
             {

@@ -7,6 +7,7 @@ pub mod chains;
 pub mod collection;
 pub mod differences;
 pub mod elementary;
+pub mod formats;
 #[cfg(target_os = "linux")]
 pub mod guard;
 pub mod large;

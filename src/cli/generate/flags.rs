@@ -82,7 +82,7 @@ llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and 
 type rounds keys and values in its own way, and has its own text.
 
 --compute bf16 rounds weights and rows to bfloat16 and sums products in f32; int8 has codes of eight bits
-with a scale each 32: weights in Q8_0, Q4_0 and NF4 keep theirs, others become Q8_0. Each class has a text of
+with a scale each 32: Q8_0 to Q4_0, Q6_K to Q4_K, NF4 keep theirs, others become Q8_0. Each class has a text of
 its own, the same on every machine.
 
 Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a

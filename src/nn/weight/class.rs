@@ -6,7 +6,10 @@ use crate::elements::{Elements, filled};
 use crate::kernels::bf16::{GemmBf16, PackedBf16};
 use crate::kernels::gemm::{Bf16, Bf16Group, Element, GROUP, packed_len};
 use crate::kernels::ggml::{self, Code8, Format, HalfLine};
-use crate::kernels::int8::{BLOCK, Codes, Eight, GemmQ8, Nf4, Nibbles, PackedBlocks, blocks_len};
+use crate::kernels::int8::{
+    BLOCK, Codes, Eight, GemmQ8, Iq4Nl, Nf4, Nibbles, OfFile, PackedBlocks, Q4K, Q5K, Q6K, Q41, Q50, Q51,
+    blocks_len, scales_len,
+};
 use crate::kernels::nf4::{self, CodeLine, NotFinite, PackedNf4, RowNf4};
 use crate::kernels::pieces;
 use crate::kernels::view::MatRef;
@@ -14,44 +17,78 @@ use crate::kernels::{Cpu, LANES, half};
 use crate::nn::compute::{self, Coder};
 use crate::nn::product::{Job, Part, run_bf16, run_gemm_bf16};
 use crate::run::{Run, Scratch};
+use alloc::boxed::Box;
 use alloc::vec;
 use core::convert::Infallible;
 
 /// A weight (n, k) as a class multiplies it.
 pub(super) enum Class {
     Bf16(Elements<Bf16Group>),
-    /// k filled with 0 to whole blocks.
-    Eight(Blocks<Eight>),
-    Four(Blocks<Nibbles>),
-    Nf4(Blocks<Nf4>),
+    /// Codes of eight bits or fewer, of a format that is known here alone.
+    Codes(Box<dyn InCodes>),
+}
+
+/// A weight (n, k) in codes.
+pub(super) trait InCodes: Send + Sync {
+    /// What the codes are.
+    fn stored(&self) -> Stored;
+    /// What a pass over it reads.
+    fn bytes(&self) -> usize;
+    /// Row `r`, as products see it.
+    fn row(&self, size: Size, r: usize, out: &mut [f32]);
+    /// Computes a part of a product.
+    fn run(&self, size: Size, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch);
 }
 
 /// Blocks of codes and their scales.
-pub(super) struct Blocks<C: Codes> {
+struct Blocks<C: Codes> {
     blocks: Elements<C::Block>,
     scales: Elements<C::Scales>,
+    stored: Stored,
+}
+
+impl<C: OfFile> Blocks<C> {
+    /// A weight as its file holds it.
+    fn of(rows: ggml::Rows<'_>) -> Class {
+        let mut of = Blocks::<C>::new(rows.n(), rows.k(), Stored::Ggml(C::FORMAT));
+        PackedBlocks::<C>::pack(rows, &mut of.blocks, &mut of.scales);
+        Class::Codes(Box::new(of))
+    }
 }
 
 impl<C: Codes> Blocks<C> {
-    fn new(n: usize, k: usize) -> Self {
-        let len = blocks_len(n, k);
-        Blocks { blocks: filled(C::EMPTY, len), scales: filled(C::NO_SCALES, len) }
+    fn new(n: usize, k: usize, stored: Stored) -> Self {
+        Blocks {
+            blocks: filled(C::EMPTY, blocks_len(n, k)),
+            scales: filled(C::NO_SCALES, scales_len::<C>(n, k)),
+            stored,
+        }
     }
 
     /// (n, k), k whole blocks.
-    fn packed(&self, n: usize, k: usize) -> PackedBlocks<'_, C> {
+    fn packed(&self, (n, k): Size) -> PackedBlocks<'_, C> {
         PackedBlocks::new(n, k.next_multiple_of(BLOCK), &self.blocks, &self.scales)
+    }
+}
+
+impl<C: Codes> InCodes for Blocks<C> {
+    fn stored(&self) -> Stored {
+        self.stored
     }
 
     fn bytes(&self) -> usize {
         size_of_val(&self.blocks[..]) + size_of_val(&self.scales[..])
     }
 
-    /// Computes a part of a product with a weight (n, k).
-    fn run(&self, (n, k): Size, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch) {
+    fn row(&self, size: Size, r: usize, out: &mut [f32]) {
+        let packed = self.packed(size);
+        form::each(out, |i| packed.get(r, i));
+    }
+
+    fn run(&self, size: Size, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch) {
         let Job { out: c, accumulate, epilogue, .. } = part.job;
         let a = part.codes.expect("rows in codes for a weight in codes");
-        let w = self.packed(n, k).columns(part.cols);
+        let w = self.packed(size).columns(part.cols);
         let need = GemmQ8::<C>::scratch_len(c.rows(), a.codes.cols());
         GemmQ8 { a, w, c, accumulate, epilogue }.run(cpu, scratch.lines(need));
     }
@@ -77,7 +114,7 @@ impl Class {
     pub(super) fn eight(cpu: Cpu, w: &Weight) -> Result<Class, NotFinite> {
         let (n, own) = (w.out_features(), w.in_features());
         let k = own.next_multiple_of(BLOCK);
-        let mut of = Blocks::<Eight>::new(n, k);
+        let mut of = Blocks::<Eight>::new(n, k, Stored::Ggml(Format::Q8_0));
         each_band(cpu, w, k, |rows, at| {
             let mut stored = vec![0; Format::Q8_0.bytes(rows.len())];
             let place = |NotFinite { index: i }| NotFinite { index: (at + i / k) * own + i % k };
@@ -88,7 +125,7 @@ impl Class {
             PackedBlocks::<Eight>::pack(rows, &mut of.blocks[at..][..len], &mut of.scales[at..][..len]);
             Ok(())
         })?;
-        Ok(Class::Eight(of))
+        Ok(Class::Codes(Box::new(of)))
     }
 
     /// The codes and scales of Q8_0 as they come, out of panels for f32.
@@ -99,15 +136,17 @@ impl Class {
                 *x = codes[p * (k / GROUP) + (b * BLOCK + i) / GROUP].0[i % GROUP][lane];
             }
         });
-        let mut of = Blocks::<Eight>::new(n, k);
-        let rows = ggml::Rows::new(Format::Q8_0, n, k, &rows);
-        PackedBlocks::<Eight>::pack(rows, &mut of.blocks, &mut of.scales);
-        Class::Eight(of)
+        Blocks::<Eight>::of(ggml::Rows::new(Format::Q8_0, n, k, &rows))
     }
 
-    /// The same of Q4_0.
-    pub(super) fn of_q4_0((n, k): (usize, usize), codes: &[CodeLine], scales: &[HalfLine]) -> Class {
-        let mut rows = vec![0; Format::Q4_0.bytes(n * k)];
+    /// The same of Q4_0 or IQ4_NL.
+    pub(super) fn of_nibbles(
+        format: Format,
+        (n, k): (usize, usize),
+        codes: &[CodeLine],
+        scales: &[HalfLine],
+    ) -> Class {
+        let mut rows = vec![0; format.bytes(n * k)];
         each_block::<18>(&mut rows, k, scales, |(p, lane, b), stored| {
             let word = |i: usize| codes[p * (k / GROUP) + (b * BLOCK + i) / GROUP].0[lane] as u32;
             let code = |i: usize| (word(i) >> (4 * (i % GROUP)) & 15) as u8;
@@ -115,10 +154,22 @@ impl Class {
                 *x = code(i) | code(i + BLOCK / 2) << 4;
             }
         });
-        let mut of = Blocks::<Nibbles>::new(n, k);
-        let rows = ggml::Rows::new(Format::Q4_0, n, k, &rows);
-        PackedBlocks::<Nibbles>::pack(rows, &mut of.blocks, &mut of.scales);
-        Class::Four(of)
+        let rows = ggml::Rows::new(format, n, k, &rows);
+        if format == Format::Q4_0 { Blocks::<Nibbles>::of(rows) } else { Blocks::<Iq4Nl>::of(rows) }
+    }
+
+    /// The codes and scales of other formats as their files hold them; `None` of those that are not multiplied so.
+    pub(super) fn of_rows(rows: ggml::Rows<'_>) -> Option<Class> {
+        let of = match rows.format() {
+            Format::Q4_1 => Blocks::<Q41>::of,
+            Format::Q5_0 => Blocks::<Q50>::of,
+            Format::Q5_1 => Blocks::<Q51>::of,
+            Format::Q4K => Blocks::<Q4K>::of,
+            Format::Q5K => Blocks::<Q5K>::of,
+            Format::Q6K => Blocks::<Q6K>::of,
+            _ => return None,
+        };
+        Some(of(rows))
     }
 
     /// The codes and scales of NF4 as they come, out of panels for f32.
@@ -126,10 +177,10 @@ impl Class {
         let mut codes = vec![0; nf4::code_bytes(n * k)];
         let mut absmax = vec![0.0; nf4::block_count(n * k, blocksize)];
         packed.unpack(blocksize, &mut codes, &mut absmax);
-        let mut of = Blocks::<Nf4>::new(n, k);
+        let mut of = Blocks::<Nf4>::new(n, k, Stored::Nf4);
         let rows = RowNf4::new(n, k, blocksize, &codes, &absmax);
         PackedBlocks::<Nf4>::pack(rows, &mut of.blocks, &mut of.scales);
-        Class::Nf4(of)
+        Class::Codes(Box::new(of))
     }
 }
 
@@ -153,18 +204,14 @@ impl Class {
     pub(super) fn stored(&self) -> Stored {
         match self {
             Class::Bf16(_) => Stored::Bf16,
-            Class::Eight(_) => Stored::Ggml(Format::Q8_0),
-            Class::Four(_) => Stored::Ggml(Format::Q4_0),
-            Class::Nf4(_) => Stored::Nf4,
+            Class::Codes(of) => of.stored(),
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         match self {
             Class::Bf16(groups) => size_of_val(&groups[..]),
-            Class::Eight(of) => of.bytes(),
-            Class::Four(of) => of.bytes(),
-            Class::Nf4(of) => of.bytes(),
+            Class::Codes(of) => of.bytes(),
         }
     }
 }
@@ -175,16 +222,10 @@ impl Form for Class {
     }
 
     /// As products see it.
-    fn row(&self, _: Cpu, (n, k): Size, r: usize, out: &mut [f32]) {
-        fn row<C: Codes>(of: &Blocks<C>, (n, k): (usize, usize), r: usize, out: &mut [f32]) {
-            let packed = of.packed(n, k);
-            form::each(out, |i| packed.get(r, i));
-        }
+    fn row(&self, _: Cpu, size: Size, r: usize, out: &mut [f32]) {
         match self {
-            Class::Bf16(groups) => form::packed_row::<Bf16>(groups, k, r, out),
-            Class::Eight(of) => row(of, (n, k), r, out),
-            Class::Four(of) => row(of, (n, k), r, out),
-            Class::Nf4(of) => row(of, (n, k), r, out),
+            Class::Bf16(groups) => form::packed_row::<Bf16>(groups, size.1, r, out),
+            Class::Codes(of) => of.row(size, r, out),
         }
     }
 
@@ -199,9 +240,7 @@ impl Form for Class {
                 let b = PackedBf16::new(groups, k, n).columns(part.cols);
                 run_gemm_bf16(GemmBf16 { a, b, c, accumulate, epilogue }, cpu, scratch);
             }
-            Class::Eight(of) => of.run((n, k), part, cpu, scratch),
-            Class::Four(of) => of.run((n, k), part, cpu, scratch),
-            Class::Nf4(of) => of.run((n, k), part, cpu, scratch),
+            Class::Codes(of) => of.run((n, k), part, cpu, scratch),
         }
     }
 
