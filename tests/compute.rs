@@ -9,7 +9,7 @@ use samebits::Cpu;
 use samebits::kernels::activation::{self, Activation};
 use samebits::kernels::gemm::{Accumulate, Bf16, F16};
 use samebits::kernels::ggml::{self, Format, Rows};
-use samebits::kernels::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use samebits::kernels::half::{bf16_to_f32, f32_to_bf16, f32_to_f16};
 use samebits::kernels::nf4::{self, RowNf4};
 use samebits::kernels::simd::fma;
 use samebits::kernels::view::{MatMut, MatRef};

@@ -19,7 +19,6 @@ use samebits::kernels::view::{MatMut, MatRef};
 struct Weight {
     stored: Vec<u8>,
     blocks: Vec<Block>,
-    n: usize,
     k: usize,
 }
 
@@ -27,7 +26,7 @@ impl Weight {
     fn new(format: Format, n: usize, k: usize, random: &mut Random) -> Weight {
         let stored = any_blocks(format, n * k, random);
         let blocks = blocks(format, &stored);
-        Weight { stored, blocks, n, k }
+        Weight { stored, blocks, k }
     }
 
     /// Block `b` of row `j`.
