@@ -82,8 +82,8 @@ llama2, llama3, mistral, gemma, phi3. --context also fixes what dynamic NTK and 
 type rounds keys and values in its own way, and has its own text.
 
 --compute bf16 rounds weights and rows to bfloat16 and sums products in f32; int8 has codes of eight bits
-with a scale each 32: Q8_0 to Q4_0, Q6_K to Q4_K, NF4 keep theirs, others become Q8_0. Each class has a text of
-its own, the same on every machine.
+with a scale each 32: Q8_0 to Q4_0, Q6_K to Q4_K and NF4 keep theirs, others become Q8_0. Each class has a
+text of its own, the same on every machine.
 
 Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a
 model lies in memory once, and a file that is shortened meanwhile is an error. --no-mmap needs room for
