@@ -327,12 +327,15 @@ impl<C: Codes, const MR: usize, const NP: usize> QuadKernel for Tile<'_, '_, C, 
     }
 }
 
+/// What the parts of a panel share.
+type Shared<C, S> = <<C as Codes>::Scales as Scaling>::Shared<S>;
+
 /// A link of the chain: `acc` and part PART of block `b`.
 #[inline(always)]
 fn link<S: Simd, Q: Quads<S>, C: Codes, const MR: usize, const NP: usize, const PART: usize>(
     (s, q): (S, Q),
     (rows, b): (&[Row<'_>; MR], usize),
-    (panels, shared): ([Panel<'_, C>; NP], [<C::Scales as Scaling>::Shared<S>; NP]),
+    (panels, shared): ([Panel<'_, C>; NP], [Shared<C, S>; NP]),
     mut acc: [[S::F32; NP]; MR],
 ) -> [[S::F32; NP]; MR] {
     let (mut whole, mut blocks) = ([[q.start(s, 0); NP]; MR], [&panels[0].0[b]; NP]);
