@@ -49,6 +49,16 @@ pub fn default() -> Result<Cpu, Error> {
 
 /// `asked` (the command line), else `SAMEBITS_TIER`, else [`detect`]; and which of them it was.
 ///
+/// ```
+/// use samebits::{Tier, cpu::{self, Chosen, VARIABLE}};
+/// let (cpu, chosen) = cpu::choose(Some("scalar"))?; // what a command line said
+/// assert!(cpu.tier() == Tier::Scalar && matches!(chosen, Chosen::CommandLine));
+/// let (cpu, chosen) = cpu::choose(None)?;
+/// assert_eq!(matches!(chosen, Chosen::Environment), std::env::var_os(VARIABLE).is_some());
+/// assert_eq!(cpu.tier(), cpu::default()?.tier());
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`parse`].
 pub fn choose(asked: Option<&str>) -> Result<(Cpu, Chosen), Error> {
@@ -107,6 +117,16 @@ fn machine(tier: Tier) -> Option<Cpu> {
 }
 
 /// Reads `TIER[,-EXTRA…]`: a tier of this machine, without some extras.
+///
+/// ```
+/// use samebits::{Tier, cpu};
+/// let scalar = cpu::parse("scalar")?;
+/// assert_eq!((scalar.tier(), cpu::extras(scalar).len()), (Tier::Scalar, 0));
+/// assert!(cpu::parse("abacus").unwrap_err().to_string().contains("abacus"));
+/// assert!(cpu::names().ends_with("scalar")); // the fastest first
+/// assert!(cpu::all().any(|one| one.tier() == cpu::detect().tier())); // the slowest first
+/// # Ok::<(), samebits::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Tier`], with what runs here, where there is no such tier; [`Error::Usage`] for an extra that

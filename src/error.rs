@@ -17,6 +17,16 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// A result whose error is [`Error`].
+///
+/// ```
+/// use samebits::{Error, Result};
+/// fn positive(x: f32) -> Result<f32> {
+///     if x > 0.0 { Ok(x) } else { Err(Error::malformed(4, "a number above 0 is needed")) }
+/// }
+/// assert_eq!(positive(2.0)?, 2.0);
+/// assert!(positive(-1.0).unwrap_err().to_string().contains("byte 4"));
+/// # Ok::<(), Error>(())
+/// ```
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// What went wrong, and where. An empty `file` means that the data did not come from one.

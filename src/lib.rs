@@ -36,7 +36,7 @@ pub mod run;
 #[cfg(feature = "std")]
 pub mod serve;
 #[cfg(feature = "std")]
-pub mod sys;
+mod sys;
 pub mod tensor;
 pub mod train;
 

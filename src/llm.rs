@@ -18,6 +18,16 @@ pub mod attention {
 }
 
 /// Fine-tuning a small part of a large model.
+///
+/// What QLoRA keeps of a weight:
+/// ```
+/// use samebits::{Cpu, llm::fine_tuning::{dequantize_nf4, quantize_nf4}};
+/// let (w, mut codes, mut absmax, mut back) = ([0.5, -0.5, 0.0, 0.1], [0; 2], [0.0], [0.0; 4]);
+/// quantize_nf4(Cpu::detect(), &w, 64, &mut codes, &mut absmax).unwrap();
+/// dequantize_nf4(Cpu::detect(), &codes, &absmax, 64, &mut back);
+/// assert_eq!(back[..3], w[..3]); // the ends and zero are levels
+/// assert!((back[3] - w[3]).abs() < 0.03);
+/// ```
 pub mod fine_tuning {
     pub use crate::kernels::nf4::{dequantize as dequantize_nf4, quantize as quantize_nf4};
     pub use crate::peft::{AdapterLayer, LinearWithLora, LoraLayer};

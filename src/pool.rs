@@ -189,6 +189,18 @@ pub fn threads_from_env() -> Result<usize, Error> {
 
 /// The pool that the whole process shares, made on first use with [`threads_from_env`] threads.
 ///
+/// ```
+/// use samebits::pool::{self, MAX_THREADS, Pool, available_threads, threads_from_env};
+/// let threads = threads_from_env()?; // SAMEBITS_THREADS, else what the process may use
+/// assert!((1..=MAX_THREADS).contains(&threads) && available_threads() >= 1);
+/// let shared: &'static Pool = pool::default()?;
+/// assert!(shared.threads() <= threads);
+/// let mut x = [1, 2, 3];
+/// shared.run(x.iter_mut(), |x, _| *x *= 10);
+/// assert_eq!(x, [10, 20, 30]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`threads_from_env`].
 pub fn default() -> Result<&'static Pool, Error> {

@@ -55,6 +55,14 @@ impl Philox {
 }
 
 /// A number of the standard normal distribution for a place (Box and Muller 1958).
+///
+/// ```
+/// use samebits::random::{Philox, normal, stream_of};
+/// let (random, stream) = (Philox::new(7), stream_of("model.layers.0.q"));
+/// let mean = (0..10_000).map(|place| normal(random, place, stream)).sum::<f64>() / 1e4;
+/// assert!(mean.abs() < 0.05);
+/// assert_eq!(normal(random, 3, stream), normal(random, 3, stream)); // of the place alone
+/// ```
 pub fn normal(random: Philox, place: u64, stream: u64) -> f64 {
     // 1 − u lies in (0, 1]: its logarithm is finite.
     let radius = sqrt64(-2.0 * ln64(1.0 - random.uniform(2 * place, stream)));

@@ -11,6 +11,19 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 /// Memory of one thread for the pieces that it runs: grown on demand, reused from call to call.
+///
+/// ```
+/// use samebits::{Cpu, run::{Run, Scratch}};
+/// let run = Run::here(Cpu::detect());
+/// let work = |piece: &mut [f32], scratch: &mut Scratch| {
+///     let room = scratch.lines(1); // of this thread, used again for each of its pieces
+///     room[0][0] = piece[0] * 2.0;
+///     piece[0] = room[0][0];
+/// };
+/// let mut x = [1.0, 2.0, 3.0];
+/// run.pieces(x.chunks_mut(1), work);
+/// assert_eq!(x, [2.0, 4.0, 6.0]);
+/// ```
 #[derive(Debug, Default)]
 pub struct Scratch(Vec<Line>);
 
@@ -63,6 +76,17 @@ impl<T: Copy> Free<T> {
 }
 
 /// Numbers on loan from a [`Run`]: they go back to it where this is dropped.
+///
+/// ```
+/// use samebits::{Cpu, run::{Lent, Run}};
+/// let run = Run::here(Cpu::detect());
+/// let mut floats: Lent = run.floats(100);
+/// floats.fill(1.0);
+/// let bytes = run.room_bytes();
+/// drop(floats);
+/// let again = run.floats(80); // the same memory
+/// assert_eq!((again.len(), run.room_bytes()), (80, bytes));
+/// ```
 #[derive(Debug)]
 pub struct Lent<'r, T = f32> {
     /// Taken when the loan ends; the first `n` of them are lent.

@@ -103,6 +103,28 @@ impl Kernel for Alone<'_> {
 }
 
 /// `if x > 0 { x } else { 0 }`, and NaN where x is one.
+///
+/// For the inside of a kernel, as are the four that follow:
+/// ```
+/// use samebits_kernels::activation::{gelu_erf, gelu_quick, gelu_tanh, relu, silu};
+/// use samebits_kernels::{Cpu, Kernel, simd::Simd};
+/// struct At(f32);
+/// impl Kernel for At {
+///     type Output = [f32; 5];
+///     #[inline(always)]
+///     fn run<S: Simd>(self, s: S) -> [f32; 5] {
+///         let (x, mut y) = (s.splat(self.0), [0.0; 5]);
+///         let lanes = [relu(s, x), gelu_erf(s, x), gelu_tanh(s, x), gelu_quick(s, x), silu(s, x)];
+///         for i in 0..5 {
+///             y[i] = s.to_array(lanes[i])[0];
+///         }
+///         y
+///     }
+/// }
+/// let exact = [1.0, 0.841345, 0.841192, 0.845796, 0.731059];
+/// let y = Cpu::detect().run(At(1.0));
+/// assert!(y.iter().zip(exact).all(|(y, e)| (y - e).abs() < 1e-6), "{y:?}");
+/// ```
 #[inline(always)]
 pub fn relu<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // max(0, x) is `if 0 > x {0} else {x}`: a NaN comes out as it is, but so does −0; adding +0 makes it +0.
@@ -226,6 +248,16 @@ pub fn apply_in_place(cpu: Cpu, f: Activation, x: MatMut) {
 
 /// `y = f(x)` for every element of a (rows, cols) matrix; any strides.
 ///
+/// ```
+/// use samebits_kernels::activation::{Activation, apply, apply_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (x, mut y) = ([-1.0, 0.0, 2.0], [0.0; 3]);
+/// apply(Cpu::detect(), Activation::Relu, MatRef::new(&x, 1, 3), MatMut::new(&mut y, 1, 3));
+/// assert_eq!(y, [0.0, 0.0, 2.0]);
+/// apply_in_place(Cpu::detect(), Activation::Silu, MatMut::new(&mut y, 1, 3));
+/// assert!((y[2] - 2.0 / (1.0 + (-2f32).exp())).abs() < 1e-6);
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn apply(cpu: Cpu, f: Activation, x: MatRef, y: MatMut) {
@@ -240,6 +272,17 @@ pub fn apply(cpu: Cpu, f: Activation, x: MatRef, y: MatMut) {
 
 /// `y = f(gate) · up` for every element of (rows, cols) matrices; any strides. SwiGLU with
 /// [`Activation::Silu`], GEGLU with a GELU, ReGLU with [`Activation::Relu`] (Shazeer 2020, arXiv:2002.05202).
+///
+/// ```
+/// use samebits_kernels::activation::{Activation, gated, gated_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (mut gate, up, mut y) = ([-1.0, 3.0], [5.0, 7.0], [0.0; 2]);
+/// let cpu = Cpu::detect();
+/// gated(cpu, Activation::Relu, MatRef::new(&gate, 1, 2), MatRef::new(&up, 1, 2), MatMut::new(&mut y, 1, 2));
+/// assert_eq!(y, [0.0, 21.0]);
+/// gated_in_place(cpu, Activation::Relu, MatMut::new(&mut gate, 1, 2), MatRef::new(&up, 1, 2));
+/// assert_eq!(gate, y);
+/// ```
 ///
 /// # Panics
 /// Where the shapes differ.

@@ -107,6 +107,17 @@ impl<'a> PackedBf16<'a> {
 }
 
 /// C (m, n) from A (m, k) and B (k, n), to be computed whole or in pieces.
+///
+/// ```
+/// use samebits_kernels::bf16::{GemmBf16, PackedBf16};
+/// use samebits_kernels::gemm::{Bf16, Element, packed_len};
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// let (cpu, mut groups) = (Cpu::detect(), vec![Bf16::ZERO; packed_len(2, 1)]);
+/// let b = PackedBf16::pack(cpu, MatRef::new(&[Bf16(0x3f80), Bf16(0x4000)], 2, 1), &mut groups); // 1 and 2
+/// let (a, mut c, mut scratch) = ([1.001, 3.0], [0.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 2)]);
+/// GemmBf16::new(MatRef::new(&a, 1, 2), b, MatMut::new(&mut c, 1, 1)).run(cpu, &mut scratch);
+/// assert_eq!(c, [7.0]); // 1.001 is 1 in eight bits
+/// ```
 pub struct GemmBf16<'a> {
     /// A, (m, k), any strides.
     pub a: MatRef<'a>,

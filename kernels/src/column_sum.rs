@@ -32,6 +32,14 @@ const PIECE: usize = 256;
 const STRIP: usize = 16;
 
 /// The sums of the columns of x, whole or in pieces.
+///
+/// ```
+/// use samebits_kernels::{Cpu, column_sum::ColumnSum, gemm::Accumulate, view::MatRef};
+/// let (x, mut out) = ([1.0, 2.0, 3.0, 10.0, 20.0, 30.0], [100.0; 3]);
+/// let x = MatRef::new(&x, 2, 3);
+/// ColumnSum { x, accumulate: Accumulate::Add, out: &mut out }.run(Cpu::detect());
+/// assert_eq!(out, [111.0, 122.0, 133.0]); // the bias's gradient, added to what was there
+/// ```
 pub struct ColumnSum<'a> {
     /// (rows, n), any strides.
     pub x: MatRef<'a>,

@@ -69,6 +69,17 @@ impl CrossEntropy {
 /// Losses of rows of logits (rows, n), any strides, not scaled; the logits become their gradients. Rows do not see
 /// each other: chunks and bands of rows give the bits of the whole.
 ///
+/// ```
+/// use samebits_kernels::cross_entropy::{CrossEntropy, cross_entropy};
+/// use samebits_kernels::{Cpu, view::MatMut};
+/// let (mut x, targets, mut losses) = ([0.0; 8], [2, -100], [0.0; 2]);
+/// let mut how = CrossEntropy::default();
+/// how.scale = how.mean_scale(&targets); // one of the two counts
+/// cross_entropy(Cpu::detect(), &how, MatMut::new(&mut x, 2, 4), &targets, &mut losses);
+/// assert!((losses[0] - 4f64.ln()).abs() < 1e-6); // four logits alike: ln 4
+/// assert_eq!(x, [0.25, 0.25, -0.75, 0.25, 0.0, 0.0, 0.0, 0.0]); // p − q
+/// ```
+///
 /// # Panics
 /// Where `targets` or `losses` is not (rows), or a target is neither below n nor to be ignored.
 pub fn cross_entropy(cpu: Cpu, how: &CrossEntropy, logits: MatMut, targets: &[i32], losses: &mut [f64]) {

@@ -19,6 +19,13 @@ use crate::view::{MatMut, MatRef};
 
 /// The running sums of each row of x, (rows, cols), any strides.
 ///
+/// ```
+/// use samebits_kernels::{cumsum::cumsum, view::{MatMut, MatRef}};
+/// let (x, mut out) = ([1.0, 2.0, 3.0, 0.5, 0.25, 0.25], [0.0; 6]);
+/// cumsum(MatRef::new(&x, 2, 3), MatMut::new(&mut out, 2, 3));
+/// assert_eq!(out, [1.0, 3.0, 6.0, 0.5, 0.75, 1.0]);
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn cumsum(x: MatRef, mut out: MatMut) {

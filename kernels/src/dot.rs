@@ -31,6 +31,13 @@ use crate::view::MatRef;
 
 /// Σ a_k · b_k by clause 2; +0 for nothing.
 ///
+/// ```
+/// use samebits_kernels::{Cpu, Tier, dot::dot};
+/// let (a, b): (Vec<f32>, Vec<f32>) = (1..1000).map(|i| (1.0 / i as f32, i as f32 / 7.0)).unzip();
+/// let scalar = dot(Cpu::with_tier(Tier::Scalar).unwrap(), &a, &b);
+/// assert!(Cpu::all().all(|cpu| dot(cpu, &a, &b).to_bits() == scalar.to_bits()));
+/// ```
+///
 /// # Panics
 /// Where the lengths differ.
 pub fn dot(cpu: Cpu, a: &[f32], b: &[f32]) -> f32 {
@@ -39,6 +46,14 @@ pub fn dot(cpu: Cpu, a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// `out[r] = dot(query, rows[r])`, bit for bit; rows (n, k), any strides.
+///
+/// ```
+/// use samebits_kernels::{Cpu, dot::{dot, dot_rows}, view::MatRef};
+/// let (query, rows, mut out) = ([1.0, 2.0], [3.0, 4.0, 5.0, 6.0, 7.0, 8.0], [0.0; 3]);
+/// dot_rows(Cpu::detect(), &query, MatRef::new(&rows, 3, 2), &mut out);
+/// assert_eq!(out, [11.0, 17.0, 23.0]);
+/// assert_eq!(out[1], dot(Cpu::detect(), &query, &rows[2..4]));
+/// ```
 ///
 /// # Panics
 /// Where `query` is not (k) or `out` not (n).

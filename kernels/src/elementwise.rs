@@ -73,6 +73,19 @@ impl Unary {
 
 /// out = a ∘ b, all (rows, cols), any strides; broadcast with strides of 0, a scalar with two.
 ///
+/// ```
+/// use samebits_kernels::elementwise::{Binary, binary, binary_in_place, scalar_in_place};
+/// use samebits_kernels::{Cpu, view::{Layout, MatMut, MatRef}};
+/// let (cpu, a, row, mut out) = (Cpu::detect(), [1.0, 2.0, 3.0, 4.0], [10.0, 20.0], [0.0; 4]);
+/// // The row for both rows: a stride of 0.
+/// let b = MatRef::strided(&row, 0, Layout { rows: 2, cols: 2, row_stride: 0, col_stride: 1 });
+/// binary(cpu, Binary::Add, MatRef::new(&a, 2, 2), b, MatMut::new(&mut out, 2, 2));
+/// assert_eq!(out, [11.0, 22.0, 13.0, 24.0]);
+/// binary_in_place(cpu, Binary::Div, MatMut::new(&mut out, 2, 2), b);
+/// scalar_in_place(cpu, Binary::Max, MatMut::new(&mut out, 2, 2), 1.15);
+/// assert_eq!(out, [1.15, 1.15, 1.3, 1.2]);
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn binary(cpu: Cpu, op: Binary, a: MatRef, b: MatRef, out: MatMut) {
@@ -110,6 +123,15 @@ pub fn scalar_in_place(cpu: Cpu, op: Binary, x: MatMut, scalar: f32) {
 }
 
 /// out = f(x), both (rows, cols), any strides.
+///
+/// ```
+/// use samebits_kernels::elementwise::{Unary, unary, unary_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (cpu, x, mut out) = (Cpu::detect(), [0.0, -4.0, 9.0], [0.0; 3]);
+/// unary(cpu, Unary::Abs, MatRef::new(&x, 1, 3), MatMut::new(&mut out, 1, 3));
+/// unary_in_place(cpu, Unary::Sqrt, MatMut::new(&mut out, 1, 3));
+/// assert_eq!(out, [0.0, 2.0, 3.0]);
+/// ```
 ///
 /// # Panics
 /// Where the shapes differ.

@@ -18,6 +18,13 @@ use crate::cpu::{Cpu, Kernel};
 use crate::simd::{Floats, Simd};
 
 /// Half to single, exact; the payload of a NaN is kept and made quiet.
+///
+/// ```
+/// use samebits_kernels::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+/// const THIRD: u16 = f32_to_f16(1.0 / 3.0); // in constants too
+/// assert_eq!(f16_to_f32(THIRD), 0.33325195); // 11 bits of it
+/// assert_eq!(bf16_to_f32(f32_to_bf16(1.0 / 3.0)), 0.33398438); // 8 bits of it
+/// ```
 #[inline(always)]
 pub const fn f16_to_f32(h: u16) -> f32 {
     let sign = (h as u32 & 0x8000) << 16;
@@ -72,6 +79,18 @@ pub const fn f32_to_bf16(x: f32) -> u16 {
 }
 
 /// `out[i] = f16_to_f32(x[i])`.
+///
+/// ```
+/// use samebits_kernels::Cpu;
+/// use samebits_kernels::half::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
+/// let (cpu, x, mut half, mut back) = (Cpu::detect(), [1.0, -2.5, 1e6], [0; 3], [0.0; 3]);
+/// narrow_f16(cpu, &x, &mut half);
+/// widen_f16(cpu, &half, &mut back);
+/// assert_eq!(back, [1.0, -2.5, f32::INFINITY]); // the range of f16 ends at 65,504
+/// narrow_bf16(cpu, &x, &mut half);
+/// widen_bf16(cpu, &half, &mut back);
+/// assert_eq!(back, [1.0, -2.5, 999424.0]); // bf16 has the range of f32, and 8 bits
+/// ```
 ///
 /// # Panics
 /// Where the lengths differ.

@@ -65,6 +65,36 @@ pub fn quantize(cpu: Cpu, x: &[f32], codes: &mut [i8]) -> f32 {
 
 /// Writes the codes of each block of 32, as if it were a row, and its scale: what [`GemmQ8`] multiplies.
 ///
+/// A row times weights of eight bits and of four, both with a scale each 32:
+/// ```
+/// use samebits_kernels::ggml::{Format, HalfLine, Rows};
+/// use samebits_kernels::int8::{BLOCK, Block4, Block8, Codes, Eight, GemmQ8, Nf4, Nibbles, PackedBlocks, Quantized};
+/// use samebits_kernels::int8::{blocks_len, quantize_blocks};
+/// use samebits_kernels::nf4::RowNf4;
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// let (cpu, mut codes, mut scale) = (Cpu::detect(), [0; BLOCK], [0.0]);
+/// quantize_blocks(cpu, &[254.0; BLOCK], &mut codes, &mut scale);
+/// assert_eq!((codes[0], scale[0]), (127, 2.0));
+/// fn times<C: Codes>(cpu: Cpu, codes: &[i8], scale: &[f32], w: PackedBlocks<C>) -> f32 {
+///     let a = Quantized { codes: MatRef::new(codes, 1, BLOCK), scales: MatRef::new(scale, 1, 1) };
+///     let (mut y, mut scratch) = ([0.0], vec![Line::ZERO; GemmQ8::<C>::scratch_len(1, BLOCK)]);
+///     GemmQ8::new(a, w, MatMut::new(&mut y, 1, 1)).run(cpu, &mut scratch);
+///     y[0]
+/// }
+/// let n = blocks_len(1, BLOCK);
+/// let (mut eight, mut four, mut scales): (Vec<Block8>, Vec<Block4>, _) =
+///     (vec![Eight::EMPTY; n], vec![Nibbles::EMPTY; n], vec![HalfLine::ZERO; n]);
+/// let file = [&[0x00, 0x3c][..], &[3; 32]].concat(); // scale 1, codes 3
+/// let w = PackedBlocks::<Eight>::pack(Rows::new(Format::Q8_0, 1, BLOCK, &file), &mut eight, &mut scales);
+/// assert_eq!(times(cpu, &codes, &scale, w), 254.0 * 3.0 * 32.0);
+/// let file = [&[0x00, 0x3c][..], &[0x99; 16]].concat(); // nibbles of 9 − 8
+/// let w = PackedBlocks::<Nibbles>::pack(Rows::new(Format::Q4_0, 1, BLOCK, &file), &mut four, &mut scales);
+/// assert_eq!(times(cpu, &codes, &scale, w), 254.0 * 32.0);
+/// let mut lines = vec![Nf4::NO_SCALES; n];
+/// let w = PackedBlocks::<Nf4>::pack(RowNf4::new(1, BLOCK, 32, &[0xff; 16], &[0.5]), &mut four, &mut lines);
+/// assert!((times(cpu, &codes, &scale, w) - 254.0 * 0.5 * 32.0).abs() < 1e-2); // the level 1, of absmax ½
+/// ```
+///
 /// # Panics
 /// Where `x` is not whole blocks, or there are not as many codes, or not a scale a block.
 pub fn quantize_blocks(cpu: Cpu, x: &[f32], codes: &mut [i8], scales: &mut [f32]) {

@@ -11,6 +11,14 @@ pub const LANES: usize = 16;
 /// One AVX-512 register, two AVX2 registers, four NEON registers, one array. Packed matrices and
 /// scratch are slices of lines; plain data stays `&[f32]` and is read as `&[f32; 16]`, which needs
 /// no alignment.
+///
+/// ```
+/// use samebits_kernels::{LANES, Line};
+/// let mut lines = [Line::ZERO; 2];
+/// Line::floats_mut(&mut lines)[17] = 5.0;
+/// assert_eq!(lines[1][17 - LANES], 5.0);
+/// assert_eq!(Line::floats(&lines).as_ptr() as usize % 64, 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct Line(pub [f32; LANES]);
@@ -80,6 +88,20 @@ pub(crate) fn touch(x: &[u8]) {
 }
 
 /// The same memory, byte by byte.
+///
+/// ```
+/// use samebits_kernels::line::{Bits, bytes, bytes_mut, numbers};
+/// let mut x = [1u16, 2];
+/// bytes_mut(&mut x).fill(3);
+/// assert_eq!(x, [0x303, 0x303]);
+/// assert_eq!(numbers::<u16>(bytes(&x)), Some(&x[..]));
+/// assert_eq!(numbers::<u16>(&bytes(&x)[..3]), None); // no whole number of them
+/// /// Any such memory, as a file has it.
+/// fn size<T: Bits>(x: &[T]) -> usize {
+///     bytes(x).len()
+/// }
+/// assert_eq!(size(&[[1.0f32; 16]; 2]), 128);
+/// ```
 #[inline(always)]
 pub const fn bytes<T: Bits>(x: &[T]) -> &[u8] {
     // SAFETY: `Bits` has no padding; the length counts the same bytes.
@@ -135,6 +157,17 @@ unsafe impl Plain for f64 {}
 
 impl Line {
     /// The memory of a slice of lines as numbers of another type, in the machine's byte order.
+    ///
+    /// ```
+    /// use samebits_kernels::line::{Line, Plain};
+    /// /// Scratch of lines, lent as what is needed.
+    /// fn room<T: Plain>(lines: &mut [Line], n: usize) -> &mut [T] {
+    ///     &mut Line::elements_mut(lines)[..n]
+    /// }
+    /// let mut lines = [Line::ZERO; 1];
+    /// room::<i8>(&mut lines, 64).fill(-1);
+    /// assert_eq!(Line::elements::<i32>(&lines), [-1; 16]);
+    /// ```
     #[inline(always)]
     pub const fn elements<T: Plain>(lines: &[Line]) -> &[T] {
         // SAFETY: `Plain` divides the 64 bytes of a line, aligned to 64, without remainder, and takes any

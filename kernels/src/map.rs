@@ -26,18 +26,72 @@ use crate::view::{MatMut, MatRef};
 use crate::{Cpu, Kernel, LANES};
 
 /// A function of one number, lane by lane.
+///
+/// ```
+/// use samebits_kernels::map::{Lanewise, apply, in_place};
+/// use samebits_kernels::{Cpu, simd::Simd, view::{MatMut, MatRef}};
+/// #[derive(Clone, Copy)]
+/// struct Clamped(f32);
+/// impl Lanewise for Clamped {
+///     #[inline(always)]
+///     fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
+///         s.min(s.max(x, s.splat(-self.0)), s.splat(self.0))
+///     }
+/// }
+/// let (x, mut y) = ([-3.0, 0.5, 8.0], [0.0; 3]);
+/// apply(Cpu::detect(), Clamped(2.0), MatRef::new(&x, 1, 3), MatMut::new(&mut y, 1, 3));
+/// assert_eq!(y, [-2.0, 0.5, 2.0]);
+/// in_place(Cpu::detect(), Clamped(1.0), MatMut::new(&mut y, 1, 3));
+/// assert_eq!(y, [-1.0, 0.5, 1.0]);
+/// ```
 pub trait Lanewise: Copy {
     /// `f(x)` in every lane. Must be `#[inline(always)]`.
     fn of<S: Simd>(&self, s: S, x: S::F32) -> S::F32;
 }
 
 /// A function of two numbers, lane by lane.
+///
+/// ```
+/// use samebits_kernels::map::{Pairwise, zip, zip_in_place};
+/// use samebits_kernels::{Cpu, simd::Simd, view::{MatMut, MatRef}};
+/// /// a + w · (b − a)
+/// #[derive(Clone, Copy)]
+/// struct Between(f32);
+/// impl Pairwise for Between {
+///     #[inline(always)]
+///     fn of<S: Simd>(&self, s: S, a: S::F32, b: S::F32) -> S::F32 {
+///         s.fma(s.splat(self.0), s.sub(b, a), a)
+///     }
+/// }
+/// let (mut a, b, mut y) = ([0.0, 4.0], [1.0, 8.0], [0.0; 2]);
+/// let (to_b, cpu) = (MatRef::new(&b, 1, 2), Cpu::detect());
+/// zip(cpu, Between(0.25), MatRef::new(&a, 1, 2), to_b, MatMut::new(&mut y, 1, 2));
+/// zip_in_place(cpu, Between(0.25), MatMut::new(&mut a, 1, 2), to_b);
+/// assert_eq!((a, y), ([0.25, 5.0], [0.25, 5.0]));
+/// ```
 pub trait Pairwise: Copy {
     /// `f(a, b)` in every lane. Must be `#[inline(always)]`.
     fn of<S: Simd>(&self, s: S, a: S::F32, b: S::F32) -> S::F32;
 }
 
 /// Functions of I numbers with O results, lane by lane.
+///
+/// ```
+/// use samebits_kernels::map::{Lanes, lanes};
+/// use samebits_kernels::{Cpu, simd::Simd, view::{MatMut, MatRef}};
+/// #[derive(Clone, Copy)]
+/// struct SumAndProduct;
+/// impl Lanes<2, 2> for SumAndProduct {
+///     #[inline(always)]
+///     fn of<S: Simd>(&self, s: S, [a, b]: [S::F32; 2]) -> [S::F32; 2] {
+///         [s.add(a, b), s.mul(a, b)]
+///     }
+/// }
+/// let (a, b, mut sum, mut product) = ([2.0, 3.0], [5.0, 7.0], [0.0; 2], [0.0; 2]);
+/// let x = [MatRef::new(&a, 1, 2), MatRef::new(&b, 1, 2)];
+/// lanes(Cpu::detect(), SumAndProduct, x, [MatMut::new(&mut sum, 1, 2), MatMut::new(&mut product, 1, 2)]);
+/// assert_eq!((sum, product), ([7.0, 10.0], [10.0, 21.0]));
+/// ```
 pub trait Lanes<const I: usize, const O: usize>: Copy {
     /// The results in every lane. Must be `#[inline(always)]`.
     fn of<S: Simd>(&self, s: S, x: [S::F32; I]) -> [S::F32; O];

@@ -67,6 +67,21 @@ pub struct RmsNorm<'a> {
 
 /// LayerNorm of each row of x, (rows, n), any strides. A NaN or an infinity makes the whole row NaN.
 ///
+/// ```
+/// use samebits_kernels::norm::{LayerNorm, add_layer_norm, layer_norm, layer_norm_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (cpu, x, mut y) = (Cpu::detect(), [1.0, 3.0], [0.0; 2]);
+/// let norm = LayerNorm { weight: Some(&[10.0, 10.0]), bias: Some(&[0.5, 0.5]), eps: 0.0 };
+/// layer_norm(cpu, MatRef::new(&x, 1, 2), &norm, MatMut::new(&mut y, 1, 2));
+/// assert_eq!(y, [-9.5, 10.5]); // mean 2, deviation 1
+/// // After a residual connection, in one pass: x becomes the sum.
+/// let (mut sum, mut z) = ([0.5, 1.0], [0.0; 2]);
+/// add_layer_norm(cpu, MatMut::new(&mut sum, 1, 2), MatRef::new(&[0.5, 2.0], 1, 2), &norm, MatMut::new(&mut z, 1, 2));
+/// assert_eq!((sum, z), (x, y));
+/// layer_norm_in_place(cpu, MatMut::new(&mut sum, 1, 2), &norm);
+/// assert_eq!(sum, y);
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn layer_norm(cpu: Cpu, x: MatRef, norm: &LayerNorm, out: MatMut) {
@@ -84,6 +99,21 @@ pub fn layer_norm_in_place(cpu: Cpu, x: MatMut, norm: &LayerNorm) {
 
 /// RMSNorm of each row of x, (rows, n), any strides. A NaN makes the whole row NaN; beside an infinity finite
 /// elements become 0.
+///
+/// ```
+/// use samebits_kernels::norm::{Gain, RmsNorm, add_rms_norm, rms_norm, rms_norm_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (cpu, x, mut y) = (Cpu::detect(), [1.0, 7.0], [0.0; 2]);
+/// let norm = RmsNorm { gain: Gain::Weight(&[10.0, 10.0]), eps: 0.0 };
+/// rms_norm(cpu, MatRef::new(&x, 1, 2), &norm, MatMut::new(&mut y, 1, 2));
+/// assert_eq!(y, [2.0, 14.0]); // √((1 + 49) / 2) = 5
+/// let (mut sum, mut z) = ([0.0, 3.0], [0.0; 2]);
+/// add_rms_norm(cpu, MatMut::new(&mut sum, 1, 2), MatRef::new(&[1.0, 4.0], 1, 2), &norm, MatMut::new(&mut z, 1, 2));
+/// assert_eq!((sum, z), (x, y));
+/// let gemma = RmsNorm { gain: Gain::OnePlus(&[9.0, 9.0]), eps: 0.0 };
+/// rms_norm_in_place(cpu, MatMut::new(&mut sum, 1, 2), &gemma);
+/// assert_eq!(sum, y);
+/// ```
 ///
 /// # Panics
 /// Where the shapes differ.

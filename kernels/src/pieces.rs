@@ -25,6 +25,12 @@ const TALL: usize = 48;
 
 /// Rows and columns of a piece of a product (m, n, k). The rows are halved, then the columns, until there are pieces for a
 /// handful of threads, or they would grow too small.
+///
+/// ```
+/// use samebits_kernels::pieces::shape;
+/// let (rows, cols) = shape((1, 1 << 20, 64)); // one row: parts of the weights
+/// assert!(rows == 1 && cols < 1 << 20 && shape((4096, 256, 64)).0 < 4096);
+/// ```
 pub fn shape((m, n, k): (usize, usize, usize)) -> (usize, usize) {
     if m <= FEW {
         // One pass over the weights, cut into parts of some microseconds.
@@ -46,6 +52,21 @@ pub fn shape((m, n, k): (usize, usize, usize)) -> (usize, usize) {
 }
 
 /// Numbered pieces, to be run in any order on any threads.
+///
+/// ```
+/// use samebits_kernels::gemm::{Gemm, Strided};
+/// use samebits_kernels::pieces::{Cut, Pieces};
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// let (a, b, mut c) = (vec![1.0; 500 * 64], vec![2.0; 64 * 500], vec![0.0; 500 * 500]);
+/// let whole = Gemm::new(MatRef::new(&a, 500, 64), Strided(MatRef::new(&b, 64, 500)), MatMut::new(&mut c, 500, 500));
+/// let mut scratch = vec![Line::ZERO; whole.scratch_len()];
+/// let pieces: Pieces<Gemm<_>> = whole.pieces();
+/// let mut pieces: Vec<_> = pieces.collect();
+/// assert!(pieces.len() > 1 && pieces[0].shape().2 == 64); // k is never cut
+/// pieces.reverse(); // any order, any threads
+/// pieces.into_iter().for_each(|piece| piece.run(Cpu::detect(), &mut scratch));
+/// assert!(c.iter().all(|&c| c == 128.0));
+/// ```
 pub struct Pieces<J> {
     rows: usize,
     cols: usize,

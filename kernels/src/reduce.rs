@@ -46,6 +46,16 @@ pub enum Reduction {
 }
 
 /// Σ x by clause 2, chains in `f64`; +0 for nothing.
+///
+/// ```
+/// use samebits_kernels::Cpu;
+/// use samebits_kernels::reduce::{argmax, argmin, max, mean, min, norm2, sum};
+/// let (cpu, x) = (Cpu::detect(), [3.0, -4.0, 1e9, -1e9]);
+/// assert_eq!((sum(cpu, &x), mean(cpu, &x)), (-1.0, -0.25)); // chains in f64
+/// assert_eq!(norm2(cpu, &x[..2]), 5.0);
+/// assert_eq!((max(cpu, &x), min(cpu, &x)), (1e9, -1e9));
+/// assert_eq!((argmax(cpu, &x), argmin(cpu, &x), argmax(cpu, &[])), (Some(2), Some(3), None));
+/// ```
 pub fn sum(cpu: Cpu, x: &[f32]) -> f32 {
     reduce(cpu, Reduction::Sum, x)
 }
@@ -78,6 +88,17 @@ pub fn reduce(cpu: Cpu, reduction: Reduction, x: &[f32]) -> f32 {
 }
 
 /// `out[r]` is the reduction of row r of x, (rows, cols), any strides; `x.t()` reduces the columns.
+///
+/// ```
+/// use samebits_kernels::reduce::{Reduction, reduce, reduce_rows};
+/// use samebits_kernels::{Cpu, view::MatRef};
+/// let (cpu, x, mut rows, mut cols) = (Cpu::detect(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.0; 2], [0.0; 3]);
+/// let m = MatRef::new(&x, 2, 3);
+/// reduce_rows(cpu, Reduction::Mean, m, &mut rows);
+/// reduce_rows(cpu, Reduction::Max, m.t(), &mut cols);
+/// assert_eq!((rows, cols), ([2.0, 5.0], [4.0, 5.0, 6.0]));
+/// assert_eq!(reduce(cpu, Reduction::Mean, &x[3..]), rows[1]);
+/// ```
 ///
 /// # Panics
 /// Where `out` is not (rows).

@@ -104,6 +104,24 @@ pub fn fill_table(first: usize, frequencies: &[f64], scale: f64, cos: &mut [f32]
 
 /// Rotates every head of every token where it lies; `x` is (batch, heads, tokens, head_dim).
 ///
+/// ```
+/// use samebits_kernels::rope::{Pairing, Rope, Table, apply, backward_in_place, fill_table, frequencies, in_place};
+/// use samebits_kernels::{Cpu, view::{HeadsMut, HeadsRef}};
+/// let (mut f, mut cos, mut sin) = ([0.0; 1], [0.0; 3], [0.0; 3]); // three positions, one pair
+/// frequencies(10_000.0, &mut f);
+/// fill_table(0, &f, 1.0, &mut cos, &mut sin);
+/// let table = Table { cos: &cos, sin: &sin, pairs: 1 };
+/// let rope = Rope { table, pairing: Pairing::Half, positions: &[2] };
+/// let (cpu, shape, x, mut y) = (Cpu::detect(), [1, 1, 1, 2], [1.0, 0.0], [0.0; 2]);
+/// apply(cpu, &rope, HeadsRef::new(&x, shape), HeadsMut::new(&mut y, shape));
+/// assert_eq!(y, [cos[2], sin[2]]); // (1, 0), turned by two radians
+/// let mut z = x;
+/// in_place(cpu, &rope, HeadsMut::new(&mut z, shape));
+/// assert_eq!(z, y);
+/// backward_in_place(cpu, &rope, HeadsMut::new(&mut z, shape)); // turns back
+/// assert!((z[0] - 1.0).abs() < 1e-6 && z[1].abs() < 1e-6);
+/// ```
+///
 /// # Panics
 /// Where there is not one position a token, a position lies outside the table, or more pairs turn than a head
 /// has.

@@ -26,6 +26,14 @@ use crate::{Cpu, Kernel, LANES};
 const PIECE: usize = 64;
 
 /// Rows of x to be added to the rows of `out` that `ids` name, whole or in pieces.
+///
+/// ```
+/// use samebits_kernels::{Cpu, scatter::ScatterAdd, view::{MatMut, MatRef}};
+/// // The gradient of a table of three rows, of which tokens looked up 2, 0 and 2 again.
+/// let (ids, x, mut out) = ([2, 0, 2], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.0; 6]);
+/// ScatterAdd { ids: &ids, x: MatRef::new(&x, 3, 2), out: MatMut::new(&mut out, 3, 2) }.run(Cpu::detect());
+/// assert_eq!(out, [3.0, 4.0, 0.0, 0.0, 6.0, 8.0]);
+/// ```
 pub struct ScatterAdd<'a> {
     /// (tokens): the row for each.
     pub ids: &'a [u32],

@@ -45,6 +45,21 @@ use crate::{Cpu, Kernel, LANES};
 /// The softmax of each row of x, (rows, cols), any strides. −∞ gives exactly +0; a NaN, a +∞ or nothing but
 /// −∞ in a row makes the whole row NaN.
 ///
+/// ```
+/// use samebits_kernels::softmax::{log_softmax, log_softmax_in_place, log_sum_exp, softmax, softmax_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (cpu, x, mut p, mut log_p, mut lse) = (Cpu::detect(), [0.0, 0.0, f32::NEG_INFINITY], [0.0; 3], [0.0; 3], [0.0]);
+/// softmax(cpu, MatRef::new(&x, 1, 3), MatMut::new(&mut p, 1, 3));
+/// assert_eq!(p, [0.5, 0.5, 0.0]);
+/// log_softmax(cpu, MatRef::new(&x, 1, 3), MatMut::new(&mut log_p, 1, 3));
+/// log_sum_exp(cpu, MatRef::new(&x, 1, 3), &mut lse);
+/// assert_eq!((log_p[0], log_p[2], lse[0]), (-lse[0], x[2], core::f32::consts::LN_2));
+/// let (mut y, mut z) = (x, x); // the same where the rows lie
+/// softmax_in_place(cpu, MatMut::new(&mut y, 1, 3));
+/// log_softmax_in_place(cpu, MatMut::new(&mut z, 1, 3));
+/// assert_eq!((y, z), (p, log_p));
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn softmax(cpu: Cpu, x: MatRef, out: MatMut) {

@@ -27,6 +27,21 @@ use crate::simd::Simd;
 /// Writes the k = `values.len()` largest scores, best first, and their places; returns how many there are:
 /// min(k, n). What lies behind them is left as it was. A NaN comes before every number, equals by place.
 ///
+/// ```
+/// use samebits_kernels::{Cpu, topk::{Best, Places, topk}};
+/// let (cpu, scores) = (Cpu::detect(), [0.1, 0.9, 0.5, 0.9]);
+/// let (mut values, mut indices) = ([0.0; 3], [0; 3]);
+/// assert_eq!(topk(cpu, &scores, &mut values, &mut indices), 3);
+/// assert_eq!((values, indices), ([0.9, 0.9, 0.5], [1, 3, 2])); // equals by place
+/// // The same of scores that come in parts.
+/// let (mut some, mut at) = ([0.0; 3], [0; 3]);
+/// let mut best = Best::new(&mut some, &mut at);
+/// best.offer(cpu, &scores[2..], Places::At(&[2, 3]));
+/// best.offer(cpu, &scores[..2], Places::At(&[0, 1]));
+/// best.offer(cpu, &[0.2], Places::From(4));
+/// assert_eq!((best.finish(), some, at), (3, values, indices));
+/// ```
+///
 /// # Panics
 /// Where `values` and `indices` differ in length, or there are more than 2³² scores.
 pub fn topk(cpu: Cpu, scores: &[f32], values: &mut [f32], indices: &mut [u32]) -> usize {

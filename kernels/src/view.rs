@@ -21,8 +21,8 @@ mod strip;
 mod tiles;
 pub use bands::{Bands, BandsMut};
 pub use heads::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
-pub use strip::Strip;
-pub use tiles::{Eight, Stripe};
+pub(crate) use strip::Strip;
+pub(crate) use tiles::{Eight, Stripe};
 
 /// A matrix to read, (rows, cols), any strides.
 #[derive(Clone, Copy)]

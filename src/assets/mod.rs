@@ -3,7 +3,7 @@
 //!
 //! `inside/README.md`, `table/README.md` and `browser/README.md` say what they were made from, by which commands, and under which licence.
 
-pub mod listing;
+pub(crate) mod listing;
 
 use crate::io::tokenizer::Tokenizer;
 use crate::model::Decoder;
@@ -46,6 +46,17 @@ pub const BROWSER: &[u8] = include_bytes!("browser/kernels.wasm");
 
 /// README and what stands at the top of every file of the kernels, each with its path: lines are those of the files.
 /// `python3 src/assets/book/make.py` collects the latter.
+///
+/// ```
+/// use samebits::assets::{BROWSER, PAIRS, SIZE, TABLE, TABLE_TOKENS, book};
+/// use samebits::io::{json, safetensors::SafeTensors};
+/// assert!(book().any(|(path, text)| path == "kernels/src/dot.rs" && text.contains("**Law.**")));
+/// let [learned, held_out] = PAIRS.map(|lines| lines.lines().count());
+/// assert!(learned > held_out && json::parse(PAIRS[0].lines().next().unwrap().as_bytes()).is_ok());
+/// assert!(SafeTensors::from_bytes(TABLE)?.len() > 0 && TABLE_TOKENS.lines().count() > 1000);
+/// assert!(BROWSER.starts_with(b"\0asm") && SIZE.unwrap() < 1 << 20);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub fn book() -> impl Iterator<Item = (&'static str, &'static str)> {
     let headers = include_str!("book/headers.txt").split('\u{c}').filter_map(|part| part.split_once('\n'));
     [("README.md", include_str!("../../README.md"))].into_iter().chain(headers)

@@ -162,6 +162,20 @@ pub struct Ceiling {
 
 /// Measures the machine: multiply-adds of each tier, and reads of a buffer in each cache and in memory with
 /// the fastest of the tiers. The samples of the ceilings take turns.
+///
+/// ```
+/// use samebits::bench::ceiling::{Bound, Ceiling, Ceilings, roofline};
+/// use samebits::bench::cold::Flush;
+/// use samebits::{Cpu, bench::rows::Run, pool::Pool};
+/// let (pool, cpu, mut ceilings) = (Pool::new(1), Cpu::detect(), Ceilings::default());
+/// let rate = ceilings.sample(&Run { cpu, pool: &pool }, Bound::Arithmetic, 0.001);
+/// assert!(rate > 0.0 && Bound::Arithmetic.name() == "fma");
+/// let lines: Vec<Ceiling> = roofline(&[("L1", 16 << 10)], &[cpu], &pool, &mut ceilings);
+/// assert!(lines.iter().any(|line| line.name == "L1" && line.rate.median > 0.0));
+/// let mut cold = Ceilings::cold(Flush::new(1 << 20)); // a walk over a MiB before each sample
+/// cold.prepare(&pool);
+/// assert_eq!(cold.flushed(), 1 << 20);
+/// ```
 pub fn roofline(
     sizes: &[(&'static str, usize)],
     cpus: &[Cpu],

@@ -138,6 +138,30 @@ struct Samples {
 }
 
 /// Measures `case` on each of `cpus`, with the ceilings and the plain loop in turn.
+///
+/// A kernel of one's own, against the plain loop and what the machine can do:
+/// ```
+/// use samebits::bench::ceiling::Ceilings;
+/// use samebits::bench::measure::{Effort, Measured, Noise, Stopwatch, Summary, measure, repeats_for};
+/// use samebits::bench::peak::Access;
+/// use samebits::bench::rows::{Body, Case, Run, Work};
+/// use samebits::{Cpu, kernels::reduce, pool::Pool};
+/// let (pool, work) = (Pool::new(1), Work::memory(4096.0, Access::Read, 4 * 4096));
+/// let body = Body::new(
+///     (vec![1.0; 4096], 0.0),
+///     |state: &mut (Vec<f32>, f32), run: &Run| state.1 = reduce::sum(run.cpu, &state.0),
+///     |state| state.1 = state.0.iter().sum(),
+///     |state| vec![state.1],
+/// );
+/// let mut case = Case::of(work, body);
+/// let effort = Effort { seconds: 0.01 };
+/// let rows: Vec<Measured> = measure(&mut case, &[Cpu::detect()], &pool, &mut Ceilings::default(), effort);
+/// assert!(case.result() == [4096.0] && rows[0].seconds.median > 0.0);
+/// let watch = Stopwatch::start(&pool);
+/// assert!(repeats_for(0.001, &mut |n| (0..n).for_each(|_| case.plain())) >= 1 && watch.seconds() > 0.0);
+/// assert_eq!(Summary::of(&[3.0, 1.0, 2.0]).median, 2.0);
+/// assert_eq!(Noise::of(&[5.0; 10]).spread, 0.0);
+/// ```
 pub fn measure(
     case: &mut Case,
     cpus: &[Cpu],

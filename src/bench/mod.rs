@@ -2,7 +2,7 @@
 //!
 //! * [`peak`]: ceilings, written in the words of the kernels · [`ceiling`]: which one binds, and its samples
 //! * [`cold`]: caches emptied before each call · [`rows`]: the kernels, one entry each · [`measure`]: samples of peak, kernel and plain loop in turn
-//! * [`report`]: JSON (with its schema) and CSV · [`svg`]: the roofline as a picture · [`record`]: runs that are kept and compared
+//! * [`report`]: JSON (with its schema) and CSV · [`svg`]: the roofline as a picture · `record`: runs that are kept and compared
 //!
 //! ```no_run
 //! use samebits::bench::{Plan, Session, rows};
@@ -17,17 +17,17 @@
 
 pub mod ceiling;
 pub mod cold;
-pub mod machine;
+mod machine;
 pub mod measure;
-pub mod memory;
-pub mod model;
+pub(crate) mod memory;
+pub(crate) mod model;
 pub mod peak;
-pub mod record;
+pub(crate) mod record;
 pub mod report;
 pub mod rows;
-pub mod search;
+pub(crate) mod search;
 pub mod svg;
-pub mod train;
+pub(crate) mod train;
 
 use crate::Cpu;
 use crate::pool::Pool;
@@ -131,6 +131,11 @@ pub fn shape(dims: &[usize]) -> String {
 }
 
 /// Bytes a second that the pool's threads read from a buffer of `bytes`, at most 256 MiB: the best of a few passes.
+///
+/// ```
+/// use samebits::{Cpu, bench::read_bandwidth, pool::Pool};
+/// assert!(read_bandwidth(Cpu::detect(), &Pool::new(1), 1 << 20) > 0.0);
+/// ```
 pub fn read_bandwidth(cpu: Cpu, pool: &Pool, bytes: usize) -> f64 {
     let (run, bytes) = (rows::Run { cpu, pool }, bytes.clamp(1 << 16, 256 << 20));
     let mut ceilings = ceiling::Ceilings::default();

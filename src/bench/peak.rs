@@ -132,6 +132,17 @@ pub enum Store {
 }
 
 /// `passes` times over `lines`. Returns the bytes moved.
+///
+/// ```
+/// use samebits::bench::peak::{Access, Arithmetic, Integers, Memory, Store, clock};
+/// use samebits::{Cpu, kernels::Line};
+/// let (cpu, mut lines) = (Cpu::detect(), vec![Line::ZERO; 64]);
+/// let moved = cpu.run(Memory { lines: &mut lines, access: Access::Read, store: Store::Cached, passes: 3 });
+/// assert_eq!(moved as usize, 3 * 64 * 64); // bytes
+/// assert!(cpu.run(Arithmetic { steps: 100 }) as usize > 100); // operations
+/// assert!(cpu.run_quads(Integers { steps: 100 }) as usize > 100);
+/// assert!(clock(0.001) > 0.0); // GHz
+/// ```
 pub struct Memory<'a> {
     /// The buffer.
     pub lines: &'a mut [Line],

@@ -30,6 +30,25 @@ pub struct Row {
 }
 
 /// A run.
+///
+/// ```
+/// use samebits::bench::cold::Cache;
+/// use samebits::bench::report::{Report, Row, SCHEMA};
+/// use samebits::bench::rows::{Entry, Inputs, entries};
+/// use samebits::bench::{Plan, Session, shape};
+/// use samebits::{Cpu, pool::Pool};
+/// let pool = Pool::new(1);
+/// let plan = Plan { seconds: 0.01, seed: 1, cache: Cache::Warm };
+/// let mut session = Session::new(&pool, vec![Cpu::detect()], plan);
+/// let entry: &Entry = entries().find(|entry| entry.name == "dot_rows").unwrap();
+/// let same: Vec<f32> = Inputs::new(1, Cpu::detect()).normal(3); // inputs are those of the seed
+/// assert_eq!(same, Inputs::new(1, Cpu::detect()).normal(3));
+/// let rows: &[Row] = session.measure(entry, entry.shapes[0]);
+/// assert_eq!(rows[0].shape, shape(entry.shapes[0]));
+/// let report: Report = session.finish();
+/// assert!(report.json().contains("dot_rows") && report.csv().lines().count() == 2);
+/// assert!(SCHEMA.contains("kernel"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Where and how.

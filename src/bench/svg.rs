@@ -49,6 +49,16 @@ const fn colour(tier: Tier) -> &'static str {
 }
 
 /// Draws `points` under `ceilings`; `subtitle` says where and how they were measured.
+///
+/// ```
+/// use samebits::Tier;
+/// use samebits::bench::{ceiling::Ceiling, measure::Summary, svg::{Point, roofline}};
+/// let rate = Summary::of(&[100.0]);
+/// let ceiling = |name| Ceiling { name, tier: Tier::Avx2, bytes: 1 << 15, rate };
+/// let point = Point { label: "dot".into(), tier: Tier::Avx2, intensity: 0.25, gflops: 20.0 };
+/// let picture = roofline("on a machine", &[ceiling("fma"), ceiling("L1")], &[point]);
+/// assert!(picture.starts_with("<svg") && picture.contains("dot"));
+/// ```
 pub fn roofline(subtitle: &str, ceilings: &[Ceiling], points: &[Point]) -> String {
     let key = Key::new(points);
     let mut picture = Picture::new(ceilings, points, key.width());

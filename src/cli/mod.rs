@@ -1,8 +1,8 @@
 //! The command line: one subcommand a file.
 //!
-//! A subcommand is a [`Command`]: a name, its flags, an example, and a function from [`Args`] to what it
-//! prints on a [`Console`]. Results go to standard output, progress and complaints to standard error.
-//! A new one is a file here and a line in [`COMMANDS`].
+//! A subcommand is a `Command`: a name, its flags, an example, and a function from `Args` to what it
+//! prints on a `Console`. Results go to standard output, progress and complaints to standard error.
+//! A new one is a file here and a line in `COMMANDS`.
 //!
 //! Exit codes: 0 done, 1 failed, 2 called wrongly, 130 interrupted. A reader that leaves early
 //! (`samebits … | head -1`) is no error.
@@ -16,10 +16,10 @@ use crate::io::atomic;
 use crate::{Error, sys};
 
 mod adapters;
-pub mod args;
+mod args;
 mod base64;
 mod bench;
-pub mod console;
+mod console;
 mod convert;
 mod distill;
 mod embed;
@@ -46,8 +46,8 @@ mod train_tokenizer;
 mod values;
 mod weights;
 
-pub use args::{Args, Flag, Takes};
-pub use console::{Align, Console, Progress, Table};
+use args::{Args, Flag, Takes};
+use console::{Align, Console, Progress, Table};
 
 /// A subcommand.
 pub struct Command {
@@ -64,7 +64,7 @@ pub struct Command {
     /// What `--help` says below the flags: details, then an example.
     pub notes: &'static str,
     /// Runs it.
-    pub run: fn(&Args, &mut Console) -> Result<(), Failure>,
+    pub(crate) run: fn(&Args, &mut Console) -> Result<(), Failure>,
 }
 
 /// Every subcommand, in the order of the help; the first is what runs without a command.
@@ -99,7 +99,7 @@ pub const COMMANDS: &[Command] = &[
 
 /// Why a command ended early.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// It was called wrongly, or something went wrong.
     Error(Error),
     /// Standard output took no more.
@@ -165,6 +165,14 @@ fn read_text(path: &Path) -> crate::Result<String> {
 }
 
 /// Runs the program with the process's arguments and standard streams.
+///
+/// All of a program, and the commands that it knows:
+/// ```
+/// use samebits::cli::{COMMANDS, Command, main};
+/// let program: fn() -> std::process::ExitCode = main;
+/// let command: &Command = COMMANDS.iter().find(|command| command.name == "generate").unwrap();
+/// assert!(command.arity.0 <= command.arity.1 && !command.summary.is_empty());
+/// ```
 pub fn main() -> ExitCode {
     sys::catch_interrupt(atomic::remove_pending);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -173,6 +181,14 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the program with `args` (without its own name); returns the exit code.
+///
+/// ```
+/// let (mut out, mut err) = (Vec::new(), Vec::new());
+/// assert_eq!(samebits::cli::run(["help".into()], &mut out, &mut err), 0);
+/// assert!(String::from_utf8(out).unwrap().contains("generate"));
+/// assert_eq!(samebits::cli::run(["hepl".into()], &mut Vec::new(), &mut err), 2); // called wrongly
+/// assert!(String::from_utf8(err).unwrap().starts_with("samebits: "));
+/// ```
 pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let mut console = Console::new(out);
     let done = dispatch(args.into_iter().collect(), &mut console);

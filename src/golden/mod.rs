@@ -24,6 +24,17 @@ mod sampling;
 mod search;
 
 /// A kernel, a small input, and the hash that its result must have.
+///
+/// Any machine can check itself against the hashes of all others:
+/// ```
+/// use samebits::golden::{Golden, Hash, Random, cases, hash, of_class};
+/// use samebits::{Cpu, nn::Compute};
+/// let case: &Golden = cases().find(|case| case.name.starts_with("softmax/")).unwrap();
+/// assert!(Cpu::all().all(|cpu| (case.run)(cpu) == case.hash));
+/// assert!(of_class(Compute::Int8).count() > 0); // whole models, in a class of arithmetic
+/// let x = Random::new(7).vec(3);
+/// assert_eq!(hash(&x), Hash::default().floats(&x[..1]).floats(&x[1..]).0);
+/// ```
 pub struct Golden {
     /// `kernel/case`.
     pub name: &'static str,

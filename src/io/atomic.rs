@@ -14,6 +14,27 @@ static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// name in the same folder, the file is synced, renamed over `path`, and the folder is synced. After an error
 /// the temporary file is removed and `path` is as it was. A symbolic link at `path` is replaced.
 ///
+/// ```
+/// use samebits::io::atomic::{folder, try_write, write, write_seekable};
+/// use std::io::{Seek, Write};
+/// let place = std::env::temp_dir().join(format!("samebits-atomic-{}", std::process::id()));
+/// folder(&place, |inside| {
+///     write(&inside.join("a"), |out| out.write_all(b"whole"))?;
+///     // What fails leaves no file, and what was there before as it was.
+///     assert!(write(&inside.join("a"), |_| Err(std::io::Error::other("full"))).is_err());
+///     try_write(&inside.join("b"), |put| [&b"piece"[..], b" by piece"].into_iter().try_for_each(|bytes| put(bytes)))?;
+///     write_seekable(&inside.join("c"), |out| {
+///         out.write_all(b"?bc")?;
+///         out.rewind()?;
+///         out.write_all(b"a")
+///     })
+/// })?;
+/// let read = ["a", "b", "c"].map(|name| std::fs::read_to_string(place.join(name)).unwrap());
+/// assert_eq!(read, ["whole", "piece by piece", "abc"]);
+/// std::fs::remove_dir_all(&place).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Io`] with what the system refused.
 pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
@@ -78,7 +99,7 @@ pub fn write_seekable(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> i
 }
 
 /// Removes the temporary files of writes that are under way: for a process that is told to stop.
-pub fn remove_pending() {
+pub(crate) fn remove_pending() {
     let mut pending = PENDING.lock().unwrap_or_else(|e| e.into_inner());
     pending.drain(..).for_each(|path| drop(fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path))));
 }

@@ -26,6 +26,21 @@ use alloc::vec::Vec;
 const STATE: &str = ".quant_state.bitsandbytes__nf4";
 
 /// A weight in NF4, with all that decoding needs.
+///
+/// ```
+/// use samebits::Cpu;
+/// use samebits::io::bitsandbytes::{Absmax, Nf4, Owned};
+/// use samebits::io::safetensors::{Dtype, SafeTensors, to_bytes};
+/// let absmax = Absmax::Nested { codes: vec![127], absmax2: vec![1.0], offset: 0.5 }; // ½ + 0 · 1
+/// assert_eq!(absmax.decode(Cpu::detect()), [0.5]);
+/// let weight = Nf4 { shape: vec![2, 32], dtype: Dtype::BF16, blocksize: 64, codes: vec![0x77; 32], absmax };
+/// let parts: Vec<Owned> = weight.tensors("w");
+/// let views: Vec<_> = parts.iter().map(Owned::view).collect();
+/// let file = SafeTensors::from_bytes(&to_bytes(&views, &[])?)?;
+/// assert_eq!(Nf4::read(&file, "w")?, Some(weight));
+/// assert_eq!(Nf4::read(&file, "v")?, None);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nf4 {
     /// Its shape before.

@@ -26,6 +26,16 @@ impl Access {
 
 /// All bytes of the file at `path`, as long as it is now.
 ///
+/// ```
+/// use samebits::io::bytes::{Access, open};
+/// let manifest = std::path::Path::new("Cargo.toml");
+/// let (read, mapped) = (open(manifest, Access::Read)?, open(manifest, Access::Map)?);
+/// assert_eq!(read.elements::<u8>(), mapped.elements::<u8>());
+/// mapped.check()?; // nobody changed the file meanwhile
+/// assert!(open(std::path::Path::new("src"), Access::Read).is_err()); // a folder has no bytes
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where the system refuses, or where it is not a regular file (a pipe would wait for ever).
 pub fn open(path: &Path, how: Access) -> Result<Buffer> {

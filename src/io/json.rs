@@ -35,6 +35,21 @@ pub const MAX_DEPTH: usize = 128;
 
 /// Checks `text` and gives its root value.
 ///
+/// ```
+/// use samebits::io::json::{self, Elements, Entries, Kind, MAX_DEPTH, Value};
+/// let text: Value = json::parse(br#"{"layers": [1, 2.5], "name": "a\nb"}"#)?;
+/// let entries: Entries = text.entries().unwrap();
+/// assert_eq!(entries.map(|(key, value)| (key.into_owned(), value.kind())).collect::<Vec<_>>(), [
+///     ("layers".to_string(), Kind::Array),
+///     ("name".to_string(), Kind::String),
+/// ]);
+/// let layers: Elements = text.get("layers").and_then(Value::elements).unwrap();
+/// assert_eq!(layers.map(Value::as_u64).collect::<Vec<_>>(), [Some(1), None]); // 2.5 is none
+/// assert_eq!(text.get("name").and_then(|name| name.as_str()).as_deref(), Some("a\nb"));
+/// assert!(json::parse("[".repeat(MAX_DEPTH + 1).as_bytes()).is_err());
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Malformed`] with the offset of the first byte at which `text` is not such JSON.
 pub fn parse(text: &[u8]) -> Result<Value<'_>> {

@@ -63,6 +63,21 @@ struct Place {
 }
 
 /// A checkpoint, whole in memory or mapped.
+///
+/// ```
+/// use samebits::io::llama2c::{Config, Elements, Llama2c, TensorView};
+/// // Two features, two hidden, a layer, a head, four tokens, two positions: 46 floats.
+/// let mut file: Vec<u8> = [2i32, 2, 1, 1, 1, 4, 2].iter().flat_map(|n| n.to_le_bytes()).collect();
+/// file.extend((0..46).flat_map(|i| (i as f32).to_le_bytes()));
+/// let file = Llama2c::from_bytes(&file)?;
+/// let config: &Config = file.config();
+/// assert_eq!((file.version(), config.dim, config.vocab_size, config.shared_classifier), (0, 2, 4, true));
+/// let first: TensorView = file.tensors().next().unwrap();
+/// assert_eq!(first.shape, [4, 2]); // the table of embeddings
+/// let Elements::F32(bytes) = first.elements else { panic!("version 0 has floats") };
+/// assert_eq!(bytes[4..8], 1f32.to_le_bytes());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Llama2c {
     name: String,
     version: u32,

@@ -33,6 +33,25 @@ pub enum EarlyStopping {
 }
 
 /// What to search for.
+///
+/// ```
+/// use samebits::model::{Beam, BeamSearch, EarlyStopping, Hypothesis, NextLogits};
+/// use samebits::{Cpu, Result};
+/// // A model of two tokens that likes to repeat the last one; 1 begins.
+/// let mut next = |beams: &[Beam<'_>], logits: &mut [f32]| -> Result<()> {
+///     for (beam, logits) in beams.iter().zip(logits.chunks_mut(2)) {
+///         let last = beam.tokens.last().copied().unwrap_or(1);
+///         logits.copy_from_slice(&[[1.0, 0.0], [0.0, 1.0]][last as usize]);
+///     }
+///     Ok(())
+/// };
+/// let model: &mut NextLogits = &mut next;
+/// let search = BeamSearch { early_stopping: EarlyStopping::WhenFull, ..BeamSearch::new(2, 2, 3) };
+/// let found: Vec<Hypothesis> = search.run(Cpu::detect(), model)?;
+/// assert_eq!(found[0].tokens, [1, 1, 1]);
+/// assert!(found[0].score > found[1].score);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct BeamSearch {
     /// Texts followed at a time, and texts that come out.

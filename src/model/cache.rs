@@ -20,6 +20,24 @@ mod memory;
 pub use memory::CacheType;
 
 /// The keys and values of a sequence, layer by layer.
+///
+/// ```
+/// use samebits::model::{CacheType, Decoder, KvCache, Sequence, Workspace};
+/// use samebits::{Cpu, assets, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let model = assets::model(run.cpu())?;
+/// let logits = |cache: &mut KvCache, tokens: &[u32]| {
+///     let mut logits = vec![0.0; model.config().vocab];
+///     model.forward(&run, &mut [Sequence { tokens, cache }], &mut logits, &mut Workspace::new()).map(|_| logits)
+/// };
+/// let mut cache = model.cache_of(CacheType::Int8, 8);
+/// let whole = logits(&mut cache, &[5, 6, 7])?;
+/// assert!(cache.truncate(1)); // forgets 6 and 7
+/// let mut restored = KvCache::restore(&cache.save())?;
+/// logits(&mut restored, &[6])?;
+/// assert_eq!(logits(&mut restored, &[7])?, whole); // the same bits
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct KvCache {
     kind: CacheType,

@@ -5,6 +5,16 @@ use alloc::format;
 use alloc::string::String;
 
 /// A named way of writing turns.
+///
+/// ```
+/// use samebits::model::{ChatTemplate, Role};
+/// let template = ChatTemplate::from_name("chatml")?;
+/// let turns = [(Role::System, "Be brief."), (Role::User, "Hello")];
+/// let text = template.write(&turns, 0);
+/// assert!(text.starts_with("<|im_start|>system\nBe brief.<|im_end|>"));
+/// assert!(text.ends_with("<|im_start|>assistant\n") && template.end() == "<|im_end|>");
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChatTemplate {
     /// `<|im_start|>role … <|im_end|>`: Qwen and many others.

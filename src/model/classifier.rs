@@ -22,6 +22,18 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// An encoder with a head.
+///
+/// ```
+/// use samebits::model::{Classifier, EncoderConfig};
+/// use samebits::{Cpu, io::safetensors::Checkpoint, run::Run};
+/// let (run, path) = (Run::here(Cpu::detect()), "tests/data/rerank/bert");
+/// let config = EncoderConfig::from_hf(&std::fs::read(format!("{path}/config.json")).unwrap())?;
+/// let model = Classifier::load(run.cpu(), config, &Checkpoint::open(path)?)?;
+/// assert_eq!(model.labels(), 1); // of a reranker: how well a text answers a question
+/// let scores = model.logits(&run, &[&[2, 5, 3, 6, 3], &[2, 5, 3, 7, 3]], &[&[0, 0, 0, 1, 1][..]; 2])?;
+/// assert_eq!(scores.len(), 2);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Classifier {
     /// The layers below.

@@ -115,6 +115,29 @@ pub struct Converted {
 
 /// Converts a model. `progress` is told the name of each tensor, and may end the work.
 ///
+/// ```
+/// use samebits::model::{Conversion, Converted, Decoder, ElementType, FileKind, GgufTensors, Vocabulary, convert};
+/// use samebits::{Cpu, io::{bytes::Access, gguf::Gguf}, model::DecoderConfig};
+/// let output = std::env::temp_dir().join(format!("samebits-convert-{}.gguf", std::process::id()));
+/// assert!(matches!(FileKind::of_name(&output)?, FileKind::Gguf));
+/// let job = Conversion {
+///     input: "tests/data/models/llama".into(),
+///     output: output.clone(),
+///     element: Some(ElementType::F16),
+///     version: 0,
+///     vocabulary: Vocabulary::Nowhere,
+/// };
+/// let done: Converted = convert(&job, Cpu::detect(), &mut |_tensor| Ok(()))?;
+/// let file = Gguf::open(&output, Access::Read)?;
+/// assert_eq!(done.tensors, file.len());
+/// let config = DecoderConfig::from_gguf(&file)?;
+/// let tensors = GgufTensors::new(&file, &config); // under the names that Hugging Face has for them
+/// let model = Decoder::load(Cpu::detect(), config, &tensors)?;
+/// assert_eq!(model.config().vocab, Decoder::open_with(&job.input, Cpu::detect(), Default::default())?.config().vocab);
+/// std::fs::remove_file(output).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where the input is malformed, or the kind of the output cannot hold what it is: then nothing is written.
 pub fn convert(

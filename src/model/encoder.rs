@@ -24,6 +24,20 @@ use core::ops::Range;
 mod flat;
 
 /// A BERT-type encoder.
+///
+/// ```
+/// use samebits::model::{Encoder, EncoderConfig, Pooling, Workspace};
+/// use samebits::{Cpu, io::safetensors::Checkpoint, run::Run};
+/// let (run, path) = (Run::here(Cpu::detect()), "tests/data/models/bert");
+/// let config = EncoderConfig::from_hf(&std::fs::read(format!("{path}/config.json")).unwrap())?;
+/// let encoder = Encoder::load(run.cpu(), config, &Checkpoint::open(path)?)?;
+/// let (dim, mut memory) = (encoder.config().dim, Workspace::new());
+/// let (mut alone, mut both) = (vec![0.0; dim], vec![0.0; 2 * dim]);
+/// encoder.embed_texts(&run, &[&[5, 6, 7]], Pooling::Mean, &mut alone, &mut memory)?;
+/// encoder.embed_texts(&run, &[&[9, 8], &[5, 6, 7]], Pooling::Mean, &mut both, &mut memory)?;
+/// assert_eq!(both[dim..], alone); // a text's vector has the same bits in any company
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: EncoderConfig,

@@ -137,6 +137,21 @@ fn skip_tokenizer(from: &mut Reader<'_>) -> Result<()> {
 
 /// The bytes of a flat model.
 ///
+/// ```
+/// use samebits::model::{Model, flat::{Flat, Shape, write}};
+/// use samebits::io::tokenizer::FlatTokenizer;
+/// use samebits::{Cpu, assets};
+/// let (cpu, model) = (Cpu::detect(), Model::Decoder(Box::new(assets::model(Cpu::detect())?)));
+/// let tokenizer = FlatTokenizer::of(&assets::tokenizer()?)?;
+/// let bytes = write(cpu, &model, Some(&tokenizer))?;
+/// let shape = Shape::of(&bytes); // also before the program runs: lines of memory for so many tokens, 16 rows at a time
+/// assert!(shape.layers > 1 && shape.arena_len(100, 16) < shape.arena_len(200, 16));
+/// let flat = Flat::of(&bytes)?; // checked: checksum and all
+/// assert!(matches!(flat.model()?, Model::Decoder(_)) && flat.tokenizer()?.is_some());
+/// assert!(Flat::of(&bytes[..bytes.len() - 1]).is_err());
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where a model has adapters, or is larger than the format can say.
 pub fn write(cpu: Cpu, model: &Model, tokenizer: Option<&FlatTokenizer>) -> Result<Vec<u8>> {

@@ -18,6 +18,24 @@ const PART: usize = 512;
 /// A conversation with a decoder: the tokens so far, their keys and values, and the rule for the next.
 ///
 /// Nothing depends on how tokens were fed: one at a time or a thousand.
+///
+/// ```
+/// use samebits::model::{Generator, PromptLookup, Sampler};
+/// use samebits::{Cpu, assets, io::tokenizer::EncodeOptions, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let (model, tokenizer) = (assets::model(run.cpu())?, assets::tokenizer()?);
+/// let prompt = tokenizer.encode("Once upon a time", &EncodeOptions::default())?.ids;
+/// let told = |mut generator: Generator| {
+///     generator.feed(&run, &prompt, |_| Ok::<(), samebits::Error>(()))?;
+///     (0..8).map(|_| generator.next(&run)).collect::<samebits::Result<Vec<u32>>>()
+/// };
+/// let ids = told(Generator::new(&model, Sampler::greedy(), 64))?;
+/// assert!(tokenizer.decode(&ids, true).contains("there was"));
+/// // Drafts change no token.
+/// let drafted = Generator::new(&model, Sampler::greedy(), 64).with_lookup(PromptLookup::default());
+/// assert_eq!(told(drafted)?, ids);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Generator<'m> {
     model: &'m Decoder,
     sampler: Sampler,

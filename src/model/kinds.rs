@@ -11,6 +11,22 @@ use crate::{Cpu, Result};
 use alloc::boxed::Box;
 
 /// A model of either kind.
+///
+/// ```
+/// use samebits::model::{Model, SentenceEncoder, Workspace};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let path = "tests/data/models/bert";
+/// assert!(matches!(Model::open("tests/data/models/llama", run.cpu())?, Model::Decoder(_)));
+/// let Model::Encoder(model) = Model::open(path, run.cpu())? else { panic!("{path} continues texts") };
+/// let again: SentenceEncoder = SentenceEncoder::open(path, run.cpu())?;
+/// let dim = model.encoder.config().dim;
+/// let [mut a, mut b] = [vec![0.0; dim], vec![0.0; dim]];
+/// model.embed(&run, &[&[5, 6]], &mut a, &mut Workspace::new())?;
+/// again.embed(&run, &[&[5, 6]], &mut b, &mut Workspace::new())?;
+/// assert_eq!(a, b);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub enum Model {
     /// Continues a text.
     Decoder(Box<Decoder>),

@@ -77,6 +77,17 @@ const PARTS: [(&str, &str); 12] = [
 ];
 
 /// A checkpoint as a source of tensors with Hugging Face's names.
+///
+/// ```
+/// use samebits::model::{Llama2cTensors, Source};
+/// use samebits::io::llama2c::Llama2c;
+/// let mut file: Vec<u8> = [2i32, 2, 1, 1, 1, 4, 2].iter().flat_map(|n| n.to_le_bytes()).collect();
+/// file.extend((0..46).flat_map(|i| (i as f32).to_le_bytes()));
+/// let file = Llama2c::from_bytes(&file)?;
+/// let source = Llama2cTensors(&file);
+/// assert_eq!(source.tensor("model.embed_tokens.weight")?.shape(), [4, 2]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Llama2cTensors<'a>(pub &'a Llama2c);
 
 /// `PREFIX.N.PART.weight` of one naming in the other, `part` looked up; `None` where it has no such name.

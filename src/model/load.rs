@@ -12,6 +12,52 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Where a model's tensors come from.
+///
+/// A model whose tensors come from anywhere, and what can be done with it:
+/// ```
+/// use samebits::model::{Architecture, Decoder, DecoderConfig, NormKind, Sequence, Source, Workspace};
+/// use samebits::{Cpu, Result, run::Run, tensor::Tensor};
+/// /// Every tensor of a Llama of one layer, all of the same number.
+/// struct Alike(f32);
+/// const SHAPES: [(&str, &[usize]); 12] = [
+///     ("model.embed_tokens.weight", &[3, 2]),
+///     ("lm_head.weight", &[3, 2]),
+///     ("model.norm.weight", &[2]),
+///     ("model.layers.0.input_layernorm.weight", &[2]),
+///     ("model.layers.0.post_attention_layernorm.weight", &[2]),
+///     ("model.layers.0.self_attn.q_proj.weight", &[2, 2]),
+///     ("model.layers.0.self_attn.k_proj.weight", &[2, 2]),
+///     ("model.layers.0.self_attn.v_proj.weight", &[2, 2]),
+///     ("model.layers.0.self_attn.o_proj.weight", &[2, 2]),
+///     ("model.layers.0.mlp.gate_proj.weight", &[4, 2]),
+///     ("model.layers.0.mlp.up_proj.weight", &[4, 2]),
+///     ("model.layers.0.mlp.down_proj.weight", &[2, 4]),
+/// ];
+/// impl Source for Alike {
+///     fn file(&self) -> String {
+///         "memory".into()
+///     }
+///     fn names(&self) -> Vec<String> {
+///         SHAPES.map(|(name, _)| name.to_string()).into()
+///     }
+///     fn tensor(&self, name: &str) -> Result<Tensor> {
+///         let shape = SHAPES.iter().find(|(known, _)| *known == name).unwrap().1;
+///         Ok(Tensor::full(self.0, shape))
+///     }
+/// }
+/// let config = DecoderConfig::from_hf(
+///     br#"{"model_type": "llama", "vocab_size": 3, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,
+///          "num_attention_heads": 1, "max_position_embeddings": 8, "rms_norm_eps": 1e-5}"#,
+/// )?;
+/// assert!(config.architecture == Architecture::Llama && matches!(config.norm, NormKind::Rms));
+/// let run = Run::here(Cpu::detect());
+/// let model = Decoder::load(run.cpu(), config, &Alike(0.5))?;
+/// let (mut cache, mut logits) = (model.cache(8), [0.0; 3]);
+/// let mut batch = [Sequence { tokens: &[0, 1], cache: &mut cache }];
+/// model.forward(&run, &mut batch, &mut logits, &mut Workspace::new())?;
+/// assert!(logits[0] > 0.0 && logits == [logits[0]; 3]); // nothing tells one token from another
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub trait Source {
     /// The file or folder, for errors.
     fn file(&self) -> String;

@@ -49,8 +49,10 @@ pub(crate) use kinds::to_length_one;
 pub use kinds::{Model, SentenceEncoder};
 pub use llama2c::Llama2cTensors;
 #[cfg(feature = "std")]
+pub(crate) use load::Loader;
+pub use load::Source;
+#[cfg(feature = "std")]
 pub(crate) use load::is_column;
-pub use load::{Loader, Source};
 pub use lookup::{PromptLookup, accepted};
 pub use quantized::Nf4Source;
 pub use sampling::{Candidates, Sampler, Settings};

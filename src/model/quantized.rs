@@ -14,6 +14,20 @@ use alloc::vec::Vec;
 
 /// A source whose blocks' matrices come in NF4, `blocksize` consecutive elements with one scale; what is stored in a
 /// form of its own stays so. The weights are those of [`Decoder::quantize_nf4`](super::Decoder::quantize_nf4).
+///
+/// ```
+/// use samebits::model::{DecoderConfig, Decoder, Nf4Source, Opening, Source};
+/// use samebits::{Cpu, io::safetensors::Checkpoint};
+/// let (cpu, path) = (Cpu::detect(), "tests/data/models/llama");
+/// let config = DecoderConfig::from_hf(&std::fs::read(format!("{path}/config.json")).unwrap())?;
+/// let floats = Checkpoint::open(path)?;
+/// let source: &dyn Source = &Nf4Source { source: &floats, blocksize: 64 };
+/// let quantised = Decoder::load(cpu, config, source)?;
+/// let opened = Decoder::open_with(path, cpu, Opening { nf4: Some(64), ..Opening::default() })?; // in a word
+/// assert!(quantised.weight_bytes() == opened.weight_bytes());
+/// assert!(quantised.weight_bytes() < Decoder::open_with(path, cpu, Opening::default())?.weight_bytes());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Nf4Source<'s> {
     /// Where the floats come from.
     pub source: &'s dyn Source,

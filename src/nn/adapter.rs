@@ -96,6 +96,48 @@ impl Clone for Box<dyn Adapter> {
 
 /// An adapter of one branch of a block, its attention or its network: what it adds where the branch joins the stream.
 /// Rows lie side by side.
+///
+/// One that adds a learned vector where its branch joins the stream:
+/// ```
+/// use samebits::nn::adapter::{AdapterCache, Branch, BranchAdapter, BranchAdapters, Read};
+/// use samebits::{Cpu, nn::{Gradients, Scope}, run::Run};
+/// #[derive(Clone, Debug)]
+/// struct Bias(Vec<f32>);
+/// impl BranchAdapter for Bias {
+///     fn boxed(&self) -> Box<dyn BranchAdapter> {
+///         Box::new(self.clone())
+///     }
+///     fn as_any(&mut self) -> &mut dyn core::any::Any {
+///         self
+///     }
+///     fn join(&self, _: &Run<'_>, stream: &[f32], rows: &mut [f32]) {
+///         for ((row, stream), bias) in rows.iter_mut().zip(stream).zip(self.0.iter().cycle()) {
+///             *row += stream + bias;
+///         }
+///     }
+///     fn join_train(&self, run: &Run<'_>, stream: &[f32], rows: &mut [f32], _: &mut AdapterCache) {
+///         self.join(run, stream, rows);
+///     }
+///     fn backward(&self, _: &Run<'_>, d: &[f32], _: &AdapterCache, to: &mut Scope<'_>) -> Read {
+///         if let Some(sum) = to.add("bias") {
+///             d.chunks(sum.len()).for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, d)| *sum += d));
+///         }
+///         Read::Nothing // nothing that it read has a gradient by it
+///     }
+///     fn parameters_mut(&mut self) -> Vec<(String, [usize; 2], &mut [f32])> {
+///         vec![("bias".into(), [1, self.0.len()], &mut self.0)]
+///     }
+/// }
+/// let mut adapters = BranchAdapters::default();
+/// *adapters.of_mut(Branch::Network) = Some(Box::new(Bias(vec![0.5, 0.25])));
+/// let (run, adapter, mut rows) = (Run::here(Cpu::detect()), adapters.network.unwrap(), [1.0, 1.0]);
+/// adapter.join(&run, &[10.0, 20.0], &mut rows);
+/// assert_eq!(rows, [11.5, 21.25]);
+/// let mut gradients = Gradients::default();
+/// gradients.train("bias", 2);
+/// adapter.backward(&run, &[1.0, 2.0, 3.0, 4.0], &AdapterCache::default(), &mut gradients.scope());
+/// assert_eq!(gradients.get("bias"), Some(&[4.0, 6.0][..]));
+/// ```
 pub trait BranchAdapter: core::fmt::Debug + Send + Sync {
     /// A copy.
     fn boxed(&self) -> Box<dyn BranchAdapter>;
@@ -187,6 +229,33 @@ pub struct Draw {
 }
 
 /// What an adapter keeps between the passes: it knows which is which. Memory is used again.
+///
+/// An adapter of a layer in training, by its trait:
+/// ```
+/// use samebits::kernels::gemm::Accumulate;
+/// use samebits::nn::adapter::{Adapter, AdapterCache, Draw, Training};
+/// use samebits::nn::{Gradients, Linear, Weight};
+/// use samebits::peft::{LoraAdapters, LoraLayer, LoraShape};
+/// use samebits::{Cpu, random::Philox, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let base = Linear::new(Weight::plain(1, 1, vec![10.0]), None);
+/// let shape = LoraShape { in_features: 1, out_features: 1, rank: 1 };
+/// let mut lora = LoraAdapters::new(0);
+/// lora.insert(&run, &base, "a", LoraLayer::from_parts(shape, vec![2.0], vec![3.0], 0.5)).unwrap();
+/// lora.activate(&[("a", 1.0)]).unwrap();
+/// let mut adapter: Box<dyn Adapter> = Box::new(lora);
+/// let draw = Some(Draw { random: Philox::new(1), step: 0, first_row: 0 }); // of dropout, of which there is none
+/// let pass = Training { run: &run, base: &base, draw };
+/// let (x, dy, mut y, mut dx, mut cache) = ([7.0], [1.0], [0.0], [0.0], AdapterCache::default());
+/// adapter.forward_train(pass, &x, &mut y, &mut cache);
+/// assert_eq!(y, [91.0]); // (10 + ½ · 3 · 2) · 7
+/// let mut gradients = Gradients::default();
+/// adapter.parameters_mut().iter().for_each(|(name, _, values)| gradients.train(name, values.len()));
+/// adapter.backward(pass, (&x, &dy), &cache, (&mut dx, Accumulate::Overwrite), &mut gradients.scope());
+/// assert_eq!(dx, [13.0]);
+/// let [of_a, of_b] = ["lora_A", "lora_B"].map(|part| gradients.iter().find(|g| g.0.contains(part)).unwrap().1[0]);
+/// assert_eq!((of_a, of_b), (10.5, 7.0)); // ½ · 3 · 7 and ½ · 2 · 7
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AdapterCache {
     /// Rows of floats, or what else it wants.

@@ -54,6 +54,25 @@ fn attend(run: &Run<'_>, problem: Attention<'_>) {
 /// Multi-head attention: self or cross; MHA, GQA or MQA.
 ///
 /// Query head h reads key head h / (heads / kv_heads).
+///
+/// ```
+/// use samebits::kernels::{Line, attention::Pattern, view::MatRef};
+/// use samebits::nn::{KeyValues, Linear, Mixing, MultiHeadAttention, Room, Weight};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let same = || Linear::new(Weight::from_f32(run.cpu(), MatRef::new(&[1.0, 0.0, 0.0, 1.0], 2, 2)), None);
+/// let (q, k, v, o) = (same(), same(), same(), same());
+/// let mixing = Mixing::new(2, Pattern::Causal);
+/// let layer = MultiHeadAttention { q, k, v, o, heads: 1, kv_heads: 1, head_dim: 2, qk_norm: None, mixing, prefix: None };
+/// let (x, mut out, mut room) = ([1.0, 0.0, 0.0, 1.0], [0.0; 4], vec![Line::ZERO; layer.room_len(2)]);
+/// let mut keys = KeyValues::Here { ends: &[0, 2] }; // one sequence of two tokens
+/// layer.forward(&run, &x, None, &mut keys, None, &mut out, Room::new(&mut room));
+/// assert_eq!(out[..2], [1.0, 0.0]); // the first token sees itself alone
+/// assert!(out[2] < out[3] && (out[2] + out[3] - 1.0).abs() < 1e-6);
+/// keys = KeyValues::Here { ends: &[0, 1, 2] }; // two of one
+/// layer.forward(&run, &x, None, &mut keys, None, &mut out, Room::new(&mut room));
+/// assert_eq!(out, x);
+/// ```
 #[derive(Clone, Debug)]
 pub struct MultiHeadAttention {
     /// (heads · head_dim, features)
@@ -130,6 +149,17 @@ pub enum KeyValues<'a, 'c> {
 }
 
 /// The keys and values of one layer and one sequence.
+///
+/// ```
+/// use samebits::kernels::attention::Stored;
+/// use samebits::model::{CacheType, LayerCache};
+/// use samebits::{Cpu, nn::KeyValueStore};
+/// // One head of two components, stored as bfloat16.
+/// let mut store: Box<dyn KeyValueStore> = Box::new(LayerCache::new(CacheType::Bf16, 1, 2, None, 8));
+/// store.push(Cpu::detect(), &[1.0, 2.0], &[3.0, 4.001]);
+/// assert!(matches!(store.keys(), Stored::Bf16(_)));
+/// assert_eq!((store.values().shape(), store.values().get([0, 0, 0, 1])), ([1, 1, 1, 2], 4.0));
+/// ```
 pub trait KeyValueStore: Send + Sync {
     /// Adds tokens: `k` and `v` are (tokens, kv_heads · head_dim).
     fn push(&mut self, cpu: Cpu, k: &[f32], v: &[f32]);

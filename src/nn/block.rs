@@ -60,6 +60,40 @@ pub enum Part<'a> {
 }
 
 /// A transformer block.
+///
+/// A block whose branches give nothing passes its rows on; each part has the name of its field:
+/// ```
+/// use samebits::kernels::{Line, activation::Activation, attention::Pattern};
+/// use samebits::nn::adapter::BranchAdapters;
+/// use samebits::nn::{FeedForwardNetwork, KeyValues, Linear, Memory, Mixing, MultiHeadAttention, Norm};
+/// use samebits::nn::{CrossAttention, Part, Placement, RmsNorm, Room, TransformerBlock, Weight};
+/// use samebits::{Cpu, run::Run};
+/// let zeros = |out, inputs| Linear::new(Weight::plain(out, inputs, vec![0.0; out * inputs]), None);
+/// let norm = || Norm::Rms(RmsNorm { weight: vec![1.0; 2].into(), one_plus: false, eps: 1e-6 });
+/// let attention = || {
+///     let (q, k, v, o) = (zeros(2, 2), zeros(2, 2), zeros(2, 2), zeros(2, 2));
+///     let mixing = Mixing::new(2, Pattern::Causal);
+///     MultiHeadAttention { q, k, v, o, heads: 1, kv_heads: 1, head_dim: 2, qk_norm: None, mixing, prefix: None }
+/// };
+/// let mut block = TransformerBlock {
+///     placement: Placement::Pre,
+///     attention_norm: norm(),
+///     attention: attention(),
+///     attention_after: None,
+///     cross: Some(CrossAttention { norm: norm(), attention: attention() }),
+///     network_norm: Some(norm()),
+///     network: FeedForwardNetwork { gate: None, up: zeros(8, 2), down: zeros(2, 8), activation: Activation::Silu },
+///     network_after: None,
+///     adapters: BranchAdapters::default(),
+/// };
+/// let (mut x, mut room) = ([1.0, 2.0, 3.0, 4.0], vec![Line::ZERO; block.room_len(2)]);
+/// let encoded: Memory = (&[0.5, 0.5], &[7.0, 7.0]); // keys and values of one token of an encoder
+/// let mut keys = KeyValues::Here { ends: &[0, 2] };
+/// block.forward(&Run::here(Cpu::detect()), &mut x, None, &mut keys, Some(encoded), Room::new(&mut room));
+/// assert_eq!(x, [1.0, 2.0, 3.0, 4.0]);
+/// let norms = block.parts_mut().into_iter().filter(|(_, part)| matches!(part, Part::Norm(_)));
+/// assert!(norms.map(|(name, _)| name).any(|name| name == "attention_norm"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct TransformerBlock {
     /// Where the norms stand.

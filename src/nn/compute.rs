@@ -16,6 +16,24 @@ use crate::kernels::view::MatRef;
 use crate::run::{Lent, Run};
 
 /// A class of arithmetic.
+///
+/// ```
+/// use samebits::kernels::view::{MatMut, MatRef};
+/// use samebits::{Cpu, nn::{Compute, Linear, Stored, Weight}, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let of = |compute: Compute| {
+///     let mut layer = Linear::new(Weight::from_f32(run.cpu(), MatRef::new(&[1.001; 32], 1, 32)), None);
+///     layer.set_compute(run.cpu(), compute).unwrap();
+///     let mut y = [0.0];
+///     layer.forward(&run, MatRef::new(&[1.0; 32], 1, 32), MatMut::new(&mut y, 1, 1));
+///     y[0]
+/// };
+/// assert_eq!(of(Compute::Bf16), 32.0); // 1.001 is 1 in eight bits
+/// assert!((of(Compute::Int8) - 32.032).abs() < 0.01); // every code 127, and a scale
+/// assert_eq!(Compute::from_name("int8"), Some(Compute::Int8));
+/// let halves = Weight::from_f16(run.cpu(), MatRef::new(&[0x3c00], 1, 1).as_f16());
+/// assert_eq!((halves.stored(), halves.compute()), (Stored::F16, Compute::F32)); // exact products of what is stored
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compute {
     /// Exact products of floats.

@@ -24,6 +24,29 @@ use crate::run::Run;
 
 /// dx (rows, in) = dy (rows, out) · W, or that added to dx; in the class of W, f32 or bf16 (clause 10 with the outputs as k).
 ///
+/// ```
+/// use samebits::kernels::gemm::{Accumulate, LowRank, PackedMatrix, pack, packed_len};
+/// use samebits::kernels::view::{MatMut, MatRef};
+/// use samebits::nn::{Compute, Weight, bias_gradient, input_gradient, input_gradient_low_rank, weight_gradient};
+/// use samebits::{Cpu, run::Run};
+/// // y = x Wᵀ + b with W (2, 3), of one row.
+/// let (run, w, x, dy) = (Run::here(Cpu::detect()), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0], [1.0, 10.0]);
+/// let (mut dx, mut dw, mut db) = ([0.0; 3], [0.0; 6], [0.5, 0.5]);
+/// let weight = Weight::from_f32(run.cpu(), MatRef::new(&w, 2, 3));
+/// let (x, dy) = (MatRef::new(&x, 1, 3), MatRef::new(&dy, 1, 2));
+/// input_gradient(&run, &weight, dy, Accumulate::Overwrite, MatMut::new(&mut dx, 1, 3));
+/// weight_gradient(&run, Compute::F32, (x, dy), Accumulate::Overwrite, MatMut::new(&mut dw, 2, 3));
+/// bias_gradient(&run, dy, Accumulate::Add, &mut db);
+/// assert_eq!((dx, db), ([41.0, 52.0, 63.0], [1.5, 10.5])); // dy W, and dy added
+/// assert_eq!(dw, [7.0, 8.0, 9.0, 70.0, 80.0, 90.0]); // dyᵀ x
+/// // Beside it an adapter: its dH (1, 1) times A (1, 3), in the same pass.
+/// let mut a = vec![Default::default(); packed_len(1, 3)];
+/// pack(run.cpu(), MatRef::new(&[1.0, 1.0, 2.0], 1, 3), &mut a);
+/// let change = LowRank { h: MatRef::new(&[0.5], 1, 1), b: PackedMatrix::new(&a, 1, 3) };
+/// input_gradient_low_rank(&run, &weight, dy, change, (MatMut::new(&mut dx, 1, 3), Accumulate::Overwrite));
+/// assert_eq!(dx, [41.5, 52.5, 64.0]);
+/// ```
+///
 /// # Panics
 /// Where the shapes disagree, or W is of int8.
 pub fn input_gradient(run: &Run<'_>, w: &Weight, dy: MatRef<'_>, accumulate: Accumulate, dx: MatMut<'_>) {
@@ -103,6 +126,14 @@ pub fn bias_gradient(run: &Run<'_>, dy: MatRef<'_>, accumulate: Accumulate, db: 
 
 /// The rows of dy (tokens, features) added to the rows of `table` (vocabulary, features) that `ids` name, in order.
 ///
+/// ```
+/// use samebits::{Cpu, kernels::view::{MatMut, MatRef}, nn::embedding_gradient, run::Run};
+/// let (dy, mut table) = ([1.0, 2.0, 4.0], [0.0; 4]);
+/// let (dy, to) = (MatRef::new(&dy, 3, 1), MatMut::new(&mut table, 4, 1));
+/// embedding_gradient(&Run::here(Cpu::detect()), &[3, 0, 3], dy, to);
+/// assert_eq!(table, [2.0, 0.0, 0.0, 5.0]);
+/// ```
+///
 /// # Panics
 /// Where the shapes disagree or an id names no row.
 pub fn embedding_gradient(run: &Run<'_>, ids: &[u32], dy: MatRef<'_>, table: MatMut<'_>) {
@@ -120,6 +151,20 @@ pub enum NormKind<'a> {
 }
 
 /// dx (rows, n), and the statistics of the rows for [`norm_weight_gradient`].
+///
+/// ```
+/// use samebits::kernels::norm::{Gain, NormBackward, RmsNorm, Stats};
+/// use samebits::kernels::{gemm::Accumulate::Overwrite, view::{MatMut, MatRef}};
+/// use samebits::{Cpu, nn::{NormKind, norm_gradient, norm_weight_gradient}, run::Run};
+/// let (run, x, dy, mut dx, mut dw) = (Run::here(Cpu::detect()), [1.0, 7.0], [1.0, 0.0], [0.0; 2], [0.0; 2]);
+/// let (x, dy, mut stats) = (MatRef::new(&x, 1, 2), MatRef::new(&dy, 1, 2), [Stats::default()]);
+/// let norm = NormKind::Rms(RmsNorm { gain: Gain::One, eps: 0.0 });
+/// let rows = NormBackward { x, dy, dx: MatMut::new(&mut dx, 1, 2), accumulate: Overwrite, stats: &mut stats };
+/// norm_gradient(&run, &norm, rows);
+/// norm_weight_gradient(&run, (x, dy), &stats, Overwrite, &mut dw);
+/// assert_eq!(dw, [0.2, 0.0]); // x₀ / √((1 + 49) / 2)
+/// assert!((dx[0] - 0.196).abs() < 1e-7); // 1 / 5 − x₀² / 5³ / 2
+/// ```
 ///
 /// # Panics
 /// Where the shapes disagree.
@@ -157,6 +202,28 @@ pub fn norm_weight_gradient(
 
 /// dQ, dK and dV of an attention, and of its sinks added to `dsinks`, where it has them. `delta` is room for
 /// (batch × heads × Lq) floats.
+///
+/// ```
+/// use samebits::kernels::attention::{AttentionBackward, Gradients, Options};
+/// use samebits::kernels::view::{HeadsMut, HeadsRef};
+/// use samebits::{Cpu, nn::attention_gradients, run::Run};
+/// // Two keys that score alike: p = ½, ½; the result is 2.
+/// let (one, two) = ([1, 1, 1, 1], [1, 1, 2, 1]);
+/// let (mut dq, mut dk, mut dv) = ([0.0], [0.0; 2], [0.0; 2]);
+/// let problem = AttentionBackward {
+///     q: HeadsRef::new(&[0.0], one),
+///     k: HeadsRef::new(&[1.0, 5.0], two),
+///     v: HeadsRef::new(&[1.0, 3.0], two),
+///     out: HeadsRef::new(&[2.0], one),
+///     lse: HeadsRef::new(&[core::f32::consts::LN_2], one),
+///     d_out: HeadsRef::new(&[1.0], one),
+///     options: Options::new(1.0),
+/// };
+/// let to = Gradients { dq: HeadsMut::new(&mut dq, one), dk: HeadsMut::new(&mut dk, two), dv: HeadsMut::new(&mut dv, two) };
+/// attention_gradients(&Run::here(Cpu::detect()), &problem, to, &mut [0.0], None);
+/// assert!((dv[0] - 0.5).abs() < 1e-6); // p
+/// assert!((dq[0] - 2.0).abs() < 1e-5); // ½ (1 − 2) · 1 + ½ (3 − 2) · 5
+/// ```
 ///
 /// # Panics
 /// Where the shapes disagree.

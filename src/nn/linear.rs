@@ -105,6 +105,19 @@ impl Linear {
 }
 
 /// One product to be computed: out = activation(x Wᵀ + b) + residual.
+///
+/// ```
+/// use samebits::kernels::{activation::Activation, view::{MatMut, MatRef}};
+/// use samebits::{Cpu, nn::{Linear, Product, Weight, products}, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let of = |w: f32| Linear::new(Weight::from_f32(run.cpu(), MatRef::new(&[w], 1, 1)), None);
+/// let (up, down, x, [mut a, mut b]) = (of(2.0), of(-3.0), [5.0], [[0.0], [0.0]]);
+/// let x = MatRef::new(&x, 1, 1);
+/// let first: Product = up.product(x, MatMut::new(&mut a, 1, 1)).plus(x);
+/// let second = down.product(x, MatMut::new(&mut b, 1, 1)).then(Activation::Relu);
+/// products(&run, [first, second]); // one job for all threads
+/// assert_eq!((a, b), ([15.0], [0.0]));
+/// ```
 pub struct Product<'a> {
     layer: &'a Linear,
     x: MatRef<'a>,

@@ -8,6 +8,13 @@ use alloc::borrow::Cow;
 mod backward;
 
 /// A few numbers that a layer has: its own, or where a flat model holds them. `vec![…].into()` makes one.
+///
+/// ```
+/// use samebits::nn::Vector;
+/// static HELD: [f32; 2] = [1.0, 2.0]; // as in a flat model that lies in the program
+/// let (own, held): (Vector, Vector) = (vec![1.0, 2.0].into(), (&HELD[..]).into());
+/// assert_eq!(own, held);
+/// ```
 pub type Vector = Cow<'static, [f32]>;
 
 /// LayerNorm: y = (x − μ) / √(σ² + ε) · w + b over each row (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
@@ -49,6 +56,17 @@ pub struct RmsNorm {
 }
 
 /// Either of them.
+///
+/// ```
+/// use samebits::{Cpu, nn::{LayerNorm, Norm, RmsNorm}, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let layer = Norm::Layer(LayerNorm { weight: vec![1.0; 2].into(), bias: None, eps: 0.0 });
+/// let rms = Norm::Rms(RmsNorm { weight: vec![1.0; 2].into(), one_plus: false, eps: 0.0 });
+/// let (mut x, mut y) = ([1.0, 7.0], [1.0, 7.0]);
+/// layer.forward_in_place(&run, &mut x);
+/// rms.forward_in_place(&run, &mut y);
+/// assert_eq!((x, y), ([-1.0, 1.0], [0.2, 1.4])); // from the mean 4; from 0
+/// ```
 #[derive(Clone, Debug)]
 pub enum Norm {
     /// With mean and variance.

@@ -39,6 +39,13 @@ pub fn sinusoidal_positional_encoding(positions: &[u32], dim: usize) -> Vec<f32>
 
 /// [`sinusoidal_positional_encoding`] into a buffer of the caller, (positions, dim).
 ///
+/// ```
+/// use samebits::nn::position::{MAX_POSITION, sinusoidal_positional_encoding, sinusoidal_positional_encoding_into};
+/// let mut rows = [0.0; 8];
+/// sinusoidal_positional_encoding_into(&[5, MAX_POSITION], 4, &mut rows);
+/// assert_eq!(rows[..4], sinusoidal_positional_encoding(&[5], 4));
+/// ```
+///
 /// # Panics
 /// Where `out` has another length, or a position lies past [`MAX_POSITION`].
 pub fn sinusoidal_positional_encoding_into(positions: &[u32], dim: usize, out: &mut [f32]) {

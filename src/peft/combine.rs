@@ -39,6 +39,18 @@ pub enum Combine {
 
 /// One adapter from several with weights.
 ///
+/// ```
+/// use samebits::peft::{Combine, LoraLayer, LoraShape, combine};
+/// use samebits::{Cpu, run::Run};
+/// let shape = LoraShape { in_features: 1, out_features: 1, rank: 1 };
+/// let [two, three] = [2.0, 3.0].map(|b| LoraLayer::from_parts(shape, vec![1.0], vec![b], 1.0));
+/// let run = Run::here(Cpu::detect());
+/// let sum = combine(&run, &[(&two, 1.0), (&three, 10.0)], Combine::Cat)?;
+/// let change: f32 = sum.a.iter().zip(&sum.b).map(|(a, b)| sum.scale * a * b).sum();
+/// assert_eq!((sum.shape().rank, change), (2, 32.0)); // all ranks beside each other: exact
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where there is none, shapes differ, one has a magnitude (DoRA), or [`Combine::Linear`] and [`Combine::Ties`] meet
 /// different ranks; where a density is not in [0, 1].

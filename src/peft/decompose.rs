@@ -29,6 +29,17 @@ const ITERATIONS: usize = 12;
 
 /// The `rank` leading terms of `w` (rows, cols); fewer where the matrix has fewer.
 ///
+/// ```
+/// use samebits::peft::decompose::{Svd, orthonormalise, svd};
+/// let Svd { u, s, v } = svd(&[3.0, 0.0, 0.0, -2.0], 2, 2, 1);
+/// assert!((s[0] - 3.0).abs() < 1e-12); // the largest alone was asked for
+/// assert!((u[0][0] * v[0][0] - 1.0).abs() < 1e-12);
+/// let mut vectors = [vec![3.0, 4.0], vec![1.0, 0.0]];
+/// orthonormalise(&mut vectors);
+/// assert!((vectors[0][0] - 0.6).abs() < 1e-15);
+/// assert!((vectors[0][0] * vectors[1][0] + vectors[0][1] * vectors[1][1]).abs() < 1e-15);
+/// ```
+///
 /// # Panics
 /// Where `w` is not (rows, cols).
 pub fn svd(w: &[f64], rows: usize, cols: usize, rank: usize) -> Svd {

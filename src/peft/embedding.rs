@@ -27,6 +27,24 @@ const A: &str = "lora_embedding_A";
 const B: &str = "lora_embedding_B";
 
 /// A table with an adapter, whose input features are the entries of the table.
+///
+/// ```
+/// use samebits::nn::adapter::TableAdapter;
+/// use samebits::nn::{Embedding, Weight};
+/// use samebits::peft::{EmbeddingWithLora, LoraLayer, LoraShape, TableAdapters};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let base = Embedding::new(Weight::plain(3, 1, vec![10.0, 20.0, 30.0]));
+/// let shape = LoraShape { in_features: 3, out_features: 1, rank: 1 }; // the entries are what goes in
+/// let adapter = LoraLayer::from_parts(shape, vec![1.0, 2.0, 3.0], vec![0.5], 1.0);
+/// let mut all = TableAdapters::default();
+/// all.insert(&base, "one", adapter.clone())?;
+/// assert_eq!((all.get("one"), all.boxed().parameters_mut().len()), (Some(&adapter), 0)); // none counts yet
+/// let mut rows = [0.0; 2];
+/// EmbeddingWithLora { base, adapter }.forward(&run, &[2, 0], &mut rows);
+/// assert_eq!(rows, [31.5, 10.5]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct EmbeddingWithLora {
     /// (entries, features)

@@ -77,6 +77,31 @@ struct Sums {
 
 /// Writes the folder, whole or not at all.
 ///
+/// ```
+/// use samebits::peft::config::{AdapterConfig, Dora};
+/// use samebits::peft::{Export, Exported, LoraOptions, Recoded, adapt, export, stored};
+/// use samebits::{Cpu, model::Decoder, random::Philox, run::Run};
+/// let (run, folder) = (Run::here(Cpu::detect()), "tests/data/models/llama");
+/// let mut model = Decoder::open_with(folder, run.cpu(), Default::default())?;
+/// let config = AdapterConfig::lora(&LoraOptions::default(), Dora::Off, &["q_proj"], "llama")?;
+/// let modules = adapt(&run, &mut model, ("mine", &config), Philox::new(1))?;
+/// let adapter = stored(&mut model, "mine", &config)?;
+/// let output = std::env::temp_dir().join(format!("samebits-export-{}", std::process::id()));
+/// let job = Export {
+///     model: folder.into(),
+///     adapters: vec![(adapter, 1.0)],
+///     output: output.clone(),
+///     nf4: None, // what becomes of weights in NF4, of which there are none here
+/// };
+/// let done: Exported = export(&run, &job, &mut |_tensor| Ok(()))?;
+/// assert_eq!((done.merged, done.error), (modules, 0.0)); // a new adapter adds nothing yet
+/// let in_nf4 = Export { nf4: Some(Recoded::Floats), ..job };
+/// assert!(export(&run, &in_nf4, &mut |_| Ok(())).is_err()); // no weight is stored so
+/// assert!(Decoder::open_with(&output, run.cpu(), Default::default()).is_ok());
+/// std::fs::remove_dir_all(output).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where the folder is no model; an adapter is not of the LoRA family, names what the model does not have, or was made for
 /// another base; a sum is not finite or does not fit its type; a weight is in NF4 and nothing was said of it.

@@ -33,6 +33,19 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// An adapter of a whole model.
+///
+/// ```
+/// use samebits::peft::{Adapter, Copied, Module, Parts};
+/// let adapter = Adapter::open(samebits::Cpu::detect(), "tests/data/lora_models/table")?;
+/// let Parts::Lora(parts) = &adapter.parts else { panic!("a LoRA") };
+/// assert!(parts.values().any(|part| matches!(part.module, Module::Table)));
+/// assert!(adapter.copies.values().all(|copy: &Copied| copy.values.len() == copy.shape.iter().product::<usize>()));
+/// let folder = std::env::temp_dir().join(format!("samebits-adapter-{}", std::process::id()));
+/// adapter.save(&folder)?;
+/// assert_eq!(Adapter::open(samebits::Cpu::detect(), &folder)?, adapter);
+/// std::fs::remove_dir_all(folder).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapter {
     /// Its configuration.

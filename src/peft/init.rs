@@ -62,6 +62,21 @@ impl Scaling {
 }
 
 /// What a new adapter is like; the defaults are those of peft.
+///
+/// ```
+/// use samebits::kernels::view::MatRef;
+/// use samebits::peft::{Init, LoraLayer, LoraOptions, Scaling};
+/// use samebits::{Cpu, nn::Weight, random::Philox, run::Run};
+/// assert_eq!((Scaling::ByRank.factor(16.0, 4), Scaling::ByRoot.factor(16.0, 4)), (4.0, 8.0));
+/// let run = Run::here(Cpu::detect());
+/// let base = Weight::from_f32(run.cpu(), MatRef::new(&[3.0, 0.0, 0.0, 1.0], 2, 2));
+/// let options = LoraOptions { rank: 1, alpha: 1.0, init: Init::Pissa, ..LoraOptions::default() };
+/// let (layer, rest) = LoraLayer::new(&run, &base, &options, (Philox::new(1), 0))?;
+/// // The adapter begins as the principal part of the base, of which the rest is left.
+/// assert!((layer.scale * layer.a[0] * layer.b[0] - 3.0).abs() < 1e-5);
+/// assert!((rest.to_rows(run.cpu())[0]).abs() < 1e-5);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoraOptions {
     /// r

@@ -89,6 +89,28 @@ impl Draw {
 }
 
 /// What a forward pass leaves for the backward pass.
+///
+/// ```
+/// use samebits::nn::{Linear, Weight};
+/// use samebits::peft::lora::{Draw, LoraCache, Magnitude};
+/// use samebits::peft::{LinearWithLora, LoraLayer, LoraShape};
+/// use samebits::{Cpu, random::Philox, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let mut layer = LinearWithLora::new(Linear::new(Weight::plain(1, 2, vec![1.0, 1.0]), None));
+/// let shape = LoraShape { in_features: 2, out_features: 1, rank: 1 };
+/// let mut adapter = LoraLayer::from_parts(shape, vec![1.0, 0.0], vec![10.0], 1.0);
+/// let dora: Option<Magnitude> = adapter.magnitude.clone(); // lengths of rows, of DoRA alone
+/// assert!(dora.is_none());
+/// adapter.dropout = 0.5;
+/// layer.insert(&run, "one", adapter)?;
+/// let draw = Draw { random: Philox::new(3), stream: 0, first_row: 0 };
+/// let (x, mut y, mut cache) = ([1.0, 1.0], [0.0], LoraCache::default());
+/// layer.forward_train(&run, ("one", draw), &x, &mut y, &mut cache)?;
+/// // What is dropped is dropped before A, and what is left is twice as large.
+/// assert_eq!((cache.hidden[0], y[0]), (cache.dropped[0], 2.0 + 10.0 * cache.dropped[0]));
+/// assert!([0.0, 2.0].contains(&cache.dropped[0]));
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct LoraCache {
     /// The input after dropout, (rows, in); empty where nothing is dropped: it is the input then.

@@ -52,6 +52,23 @@ pub(super) fn scatter(part: &[f32], n: usize, rows: &[usize], out: &mut [f32]) {
 /// [`Decoder::forward`], where sequence i is computed with the adapter `adapter_of[i]` alone, of weight 1, and with the
 /// base alone where it has none; what [`activate`](super::activate) said counts again afterwards.
 ///
+/// ```
+/// use samebits::model::{Sequence, Workspace};
+/// use samebits::peft::config::{AdapterConfig, Dora};
+/// use samebits::peft::{LoraOptions, adapt, forward_mixed};
+/// use samebits::{Cpu, assets, random::Philox, run::Run};
+/// let (run, mut model) = (Run::here(Cpu::detect()), assets::model(Cpu::detect())?);
+/// let config = AdapterConfig::lora(&LoraOptions::default(), Dora::Off, &["q_proj"], "inside")?;
+/// adapt(&run, &mut model, ("mine", &config), Philox::new(1))?;
+/// // Two sequences in one batch, one of them with the adapter (which is new, and adds nothing yet).
+/// let (vocab, mut caches) = (model.config().vocab, [model.cache(4), model.cache(4)]);
+/// let mut batch: Vec<_> = caches.iter_mut().map(|cache| Sequence { tokens: &[5, 6], cache }).collect();
+/// let mut logits = vec![0.0; 2 * vocab];
+/// forward_mixed(&run, &mut model, &[Some("mine"), None], &mut batch, &mut logits, &mut Workspace::new())?;
+/// assert_eq!(logits[..vocab], logits[vocab..]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where no module has an adapter of a name; else as [`Decoder::forward`].
 ///

@@ -26,6 +26,30 @@ use alloc::vec::Vec;
 /// Puts a new adapter on every module that `config` names and makes it the active one; its numbers are drawn from
 /// `random` and the modules' names. Returns how many modules have one.
 ///
+/// The model inside learns with an adapter, which is kept in files of peft and put on the model again:
+/// ```
+/// use samebits::nn::Compute;
+/// use samebits::peft::config::{AdapterConfig, Dora, LoraConfig, Method, Targets};
+/// use samebits::peft::{Adapter, LoraOptions, Parts, StoredLora, activate, adapt, attach, is_adapter, stored};
+/// use samebits::{Cpu, assets, random::Philox, run::Run};
+/// let (run, options) = (Run::here(Cpu::detect()), LoraOptions { rank: 2, ..LoraOptions::default() });
+/// let config = AdapterConfig::lora(&options, Dora::Off, &["q_proj", "v_proj"], "inside")?;
+/// let Method::Lora(LoraConfig { targets, .. }) = config.method() else { panic!("a LoRA") };
+/// assert!(matches!(targets, Targets::Ends(_)) && targets.contains("model.layers.0.self_attn.q_proj"));
+/// let mut model = assets::model(run.cpu())?; // in NF4: with LoRA beside it this is QLoRA
+/// assert_eq!(model.compute(), Compute::F32);
+/// let modules = adapt(&run, &mut model, ("mine", &config), Philox::new(1))?;
+/// let trained = model.with_parameters(|all| all.iter().filter(|p| is_adapter(&p.name)).count());
+/// assert_eq!(trained, 2 * modules); // an A and a B of each
+/// let adapter: Adapter = stored(&mut model, "mine", &config)?;
+/// let Parts::Lora(parts) = &adapter.parts else { panic!("a LoRA") };
+/// assert!(parts.values().all(|part: &StoredLora| part.is_idle())); // B is zero: nothing is added yet
+/// let mut again = assets::model(run.cpu())?;
+/// attach(&run, &mut again, "mine", &adapter)?;
+/// activate(&mut again, &[("mine", 0.5)])?;
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where `config` names no module of the model, or asks for what has no place on it.
 pub fn adapt(

@@ -10,6 +10,18 @@ use crate::nn::KeyValueStore;
 use alloc::vec::Vec;
 
 /// Keys and values of some tokens that stand before every text.
+///
+/// ```
+/// use samebits::model::{CacheType, LayerCache};
+/// use samebits::nn::KeyValueStore;
+/// use samebits::peft::{Prefix, config::PrefixConfig};
+/// // One token, two layers, a head of one component: its key and value of each.
+/// let prefix = Prefix::new(PrefixConfig { tokens: 1, layers: 2, dim: 1 }, vec![0.1, 0.2, 0.3, 0.4]);
+/// assert_eq!(prefix.layer(1), [[0.3], [0.4]]);
+/// let mut cache = LayerCache::new(CacheType::F32, 1, 1, None, 8);
+/// prefix.fill(samebits::Cpu::detect(), 1, &mut cache);
+/// assert_eq!(cache.values().get([0, 0, 0, 0]), 0.4);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prefix {
     config: PrefixConfig,

@@ -126,6 +126,29 @@ impl Default for Template {
 pub type Counter<'c> = dyn Fn(&str) -> usize + 'c;
 
 /// Makes contexts.
+///
+/// ```
+/// use samebits::rag::context::{Citation, Context, Counter, Order, Overflow, Passage, Template};
+/// use samebits::rag::ContextAssembler;
+/// let text = "The sea is deep. It is salty too.";
+/// let found = Passage { document: "sea.txt", text, bytes: 0..text.len(), lines: (1, 1), score: 1.0 };
+/// let words: &Counter = &|text| text.split_whitespace().count();
+/// let template = Template {
+///     prompt: "{context}\nQ: {question}".into(),
+///     passage: "[{n}] {text}".into(),
+///     separator: "\n".into(),
+/// };
+/// let assembler = ContextAssembler::new(10, words)
+///     .with_template(template)?
+///     .with_order(Order::Relevance)
+///     .with_overflow(Overflow::Cut); // to the sentences that fit
+/// let context: Context = assembler.assemble("How deep?", &[found])?;
+/// assert!(context.prompt.ends_with("Q: How deep?") && !context.prompt.contains("salty"));
+/// let cited: &Citation = &context.citations[0];
+/// assert_eq!((cited.number, cited.text.trim_end()), (1, "The sea is deep."));
+/// assert_eq!(context.prompt[cited.place.clone()], cited.text);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct ContextAssembler<'c> {
     budget: usize,
     count: &'c Counter<'c>,

@@ -80,6 +80,18 @@ pub fn mean(of: &[Measures]) -> Measures {
 /// Grades by query, from lines `query document grade` (BEIR, with a heading) or `query 0 document grade` (TREC), between
 /// white space. Documents of grade 0 are kept: they were judged.
 ///
+/// ```
+/// use samebits::rag::evaluate::{Measures, Relevant, at, judgements, mean, texts};
+/// let judged = judgements("query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t1\n")?; // as BEIR has them
+/// let relevant: &Relevant = &judged["q1"];
+/// let measures: Measures = at(&["d1", "d9"], relevant, 10);
+/// assert_eq!((measures.recall, measures.mrr), (0.5, 1.0));
+/// let nothing = at(&["d8", "d9"], relevant, 10);
+/// assert_eq!(mean(&[measures, nothing]).recall, 0.25);
+/// assert_eq!(texts("{\"_id\": \"d1\", \"title\": \"Sea\", \"text\": \"Deep.\"}")?, [("d1".into(), "Sea Deep.".into())]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where a line has another form; with its number.
 pub fn judgements(text: &str) -> Result<BTreeMap<String, Relevant>> {

@@ -41,6 +41,15 @@ pub struct Extract {
 }
 
 /// The terms of a question, and what they are worth.
+///
+/// ```
+/// use samebits::rag::{Analyzer, extract::{Candidate, Extract, LONGEST, Question}};
+/// let text = "Whales sing. The sea is eleven kilometres deep. Crabs walk.";
+/// let question = Question::new(Analyzer::english(), "How deep is the sea?", &|_term| 1.0);
+/// let answers: Vec<Extract> = question.answers(&[Candidate { text, headings: "", score: 1.0 }], 1);
+/// assert!(text[answers[0].bytes.clone()].contains("eleven kilometres deep"));
+/// assert!(answers[0].bytes.len() <= LONGEST);
+/// ```
 pub struct Question {
     analyzer: Analyzer,
     terms: Vec<(String, f64)>,

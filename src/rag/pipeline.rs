@@ -24,6 +24,28 @@ type Write<'p> = dyn Fn(&str) -> Result<String> + 'p;
 pub const RERANKED: usize = 50;
 
 /// Question in, cited answer out.
+///
+/// ```
+/// use samebits::rag::index::{Aids, Builder, Index, Mode, Settings};
+/// use samebits::rag::pipeline::{Answer, Quote, RERANKED, RagPipeline, Source, Stage};
+/// use samebits::rag::{Analyzer, ContextAssembler, Document, LexicalReranker, Retriever};
+/// use samebits::{Cpu, run::Run};
+/// let mut builder = Builder::new(Settings::default());
+/// builder.add(Document::new("sea", "Whales sing. The sea is eleven kilometres deep."), Aids::default())?;
+/// let index = Index::from_bytes(&builder.to_bytes())?;
+/// let words = |text: &str| text.split_whitespace().count();
+/// let retriever = Retriever::new(&index, None)?.with_mode(Mode::Lexical).with_k(3);
+/// let reranker = LexicalReranker::new(Analyzer::english());
+/// let pipeline = RagPipeline::new(retriever, ContextAssembler::new(200, &words)).with_reranker(&reranker);
+/// let answer: Answer = pipeline.ask(&Run::here(Cpu::detect()), "How deep is the sea?")?;
+/// assert!(answer.text.contains("eleven kilometres deep")); // without a language model: quotes
+/// let quote: &Quote = &answer.quotes[0];
+/// let source: &Source = quote.source.as_ref().unwrap();
+/// assert!(source.document == "sea" && source.bytes.end <= 47);
+/// let stages: Vec<&str> = answer.trace.iter().map(|stage: &Stage| stage.name).collect();
+/// assert!(stages.starts_with(&["retrieve", "rerank"]) && RERANKED >= 3);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct RagPipeline<'p> {
     retriever: Retriever<'p>,
     assembler: ContextAssembler<'p>,

@@ -76,6 +76,15 @@ fn find(source: &str, quote: &str) -> Option<Range<usize>> {
 }
 
 /// The numbers n of the marks `[n]` in an answer, as they come, each once; also of `[1, 3]`.
+///
+/// ```
+/// use samebits::rag::verify::{Quotation, marks, quotations, support};
+/// let (answer, source) = ("\"The sea is deep\" [1], so deep [1, 3].", "The sea is  deep.");
+/// assert_eq!(marks(answer), [1, 3]);
+/// let quoted: Vec<Quotation> = quotations(answer, &[source]);
+/// assert_eq!(quoted[0].place, Some((0, 0..16))); // white space apart
+/// assert_eq!(support("the sea is blue", &[source], 3), 0.5); // "the sea is" stands there, "sea is blue" does not
+/// ```
 pub fn marks(answer: &str) -> Vec<usize> {
     let mut marks = Vec::new();
     for part in answer.split('[').skip(1) {

@@ -80,6 +80,22 @@ impl Framing {
 }
 
 /// What stands before a body.
+///
+/// ```
+/// use samebits::serve::http::{BODY, FIELDS, Framing, HEAD, Head, LINE, Reader, Refusal, Stop, USE_POST};
+/// let bytes = b"POST /search HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+/// let mut reader = Reader::new(&bytes[..]);
+/// let head: Head = reader.head().ok().flatten().unwrap();
+/// assert_eq!((head.path.as_str(), head.get("host")), ("/search", Some("a")));
+/// assert!(matches!(head.framing, Framing::Length(2)));
+/// assert_eq!(reader.body(head.framing).ok(), Some(b"{}".to_vec()));
+/// // Bounds are kept before anything is stored.
+/// let endless = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(LINE.max(HEAD)));
+/// let Err(Stop::Refused(refusal)) = Reader::new(endless.as_bytes()).head() else { panic!("it is too long") };
+/// let refusal: Refusal = refusal;
+/// assert!((400..500).contains(&refusal.status) && USE_POST.status == 405);
+/// assert!(FIELDS < HEAD && BODY > HEAD as u64);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// `GET`, `POST`, …

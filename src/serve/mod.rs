@@ -15,7 +15,7 @@
 //!   closing at once would take the answer away from it.
 
 mod connection;
-pub mod door;
+pub(crate) mod door;
 pub mod http;
 pub mod page;
 mod reader;
@@ -120,6 +120,38 @@ struct Job {
 }
 
 /// A server that listens; dropped, it listens no more.
+///
+/// ```
+/// use samebits::serve::http::{Request, USE_GET};
+/// use samebits::serve::page::{PAGE, POLICY, response};
+/// use samebits::serve::response::{After, Response};
+/// use samebits::serve::{Fixed, Limits, Server, Site, To};
+/// use std::io::{Read, Write};
+/// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+/// let page = Fixed { path: "/", response: response(), to: To::All };
+/// let site = Site { fixed: vec![page], computed: &["/echo"], slow: &[] };
+/// let mut server = Server::bind("127.0.0.1:0".parse().unwrap(), None, site, Limits::default())?;
+/// let (address, done) = (server.address(), AtomicBool::new(false));
+/// let ask = |request: &str| {
+///     let (mut stream, mut answer) = (std::net::TcpStream::connect(address)?, String::new());
+///     let head = format!("Host: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n");
+///     stream.write_all(request.replacen("\r\n", &format!("\r\n{head}"), 1).as_bytes())?;
+///     stream.read_to_string(&mut answer).map(|_| answer)
+/// };
+/// std::thread::scope(|threads| {
+///     threads.spawn(|| {
+///         let (get, post) = (ask("GET / HTTP/1.1\r\n\r\n"), ask("POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"));
+///         done.store(true, Relaxed);
+///         assert!(get.unwrap().ends_with(PAGE) && post.unwrap().ends_with("[2]"));
+///     });
+///     let answer = |request: &Request| Response::json(format!("[{}]", request.body.len()));
+///     server.run(&|| done.load(Relaxed), &answer);
+/// });
+/// let mut refused = Vec::new();
+/// Response::refused(&USE_GET).write(&mut refused, "POST", After::Close).unwrap();
+/// assert!(refused.starts_with(b"HTTP/1.1 405") && POLICY.contains("default-src 'none'"));
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,

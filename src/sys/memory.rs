@@ -33,16 +33,6 @@ impl HugeBuf {
         let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(HugeBuf { at, lines })
     }
-
-    /// The floats, sixteen a line.
-    pub fn floats(&self) -> &[f32] {
-        Line::floats(self)
-    }
-
-    /// The floats, to write.
-    pub fn floats_mut(&mut self) -> &mut [f32] {
-        Line::floats_mut(self)
-    }
 }
 
 impl Deref for HugeBuf {
@@ -95,8 +85,8 @@ mod tests {
     fn a_buffer_is_aligned_and_zero() {
         let mut buffer = HugeBuf::new(1000).expect("64 kB");
         assert_eq!(buffer.as_ptr().addr() % 4096, 0);
-        assert!(buffer.floats().iter().all(|x| x.to_bits() == 0));
-        buffer.floats_mut()[15_999] = 1.0;
+        assert!(Line::floats(&buffer).iter().all(|x| x.to_bits() == 0));
+        Line::floats_mut(&mut buffer)[15_999] = 1.0;
         assert_eq!(buffer[999].0[15], 1.0);
         assert!(HugeBuf::new(0).expect("nothing").is_empty());
         assert!(HugeBuf::new(usize::MAX / 64).is_err());

@@ -12,6 +12,17 @@ use core::ops::{Deref, DerefMut};
 const HUGE: usize = 4 << 20;
 
 /// Bytes that start at a multiple of 64, zero at first; readable as any plain number.
+///
+/// ```
+/// use samebits::tensor::{Buffer, Dtype, Shape, Tensor};
+/// let mut buffer = Buffer::zeroed(12)?;
+/// buffer.elements_mut::<f32>()[2] = 5.0;
+/// let (data, shape) = (std::sync::Arc::new(buffer), Shape::new(&[2])?);
+/// let window = Tensor::from_buffer(data.clone(), 4, Dtype::F32, shape).unwrap(); // from byte 4 on
+/// assert_eq!(window.to_vec::<f32>(), [0.0, 5.0]);
+/// assert!(Tensor::from_buffer(data, 6, Dtype::F32, shape).is_none()); // no multiple of 4
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Buffer {
     memory: Memory,
     /// Bytes in use; the last line may have more.

@@ -46,6 +46,14 @@ impl core::fmt::Display for Dtype {
 }
 
 /// A number as it lies in a tensor's memory. Halves of both kinds are their bits, `u16`.
+///
+/// ```
+/// use samebits::tensor::{Dtype, Element, Tensor};
+/// use samebits::{Cpu, kernels::half::f32_to_f16};
+/// let halves = Tensor::new(Dtype::F16, &[1.0, 2.5].map(f32_to_f16), &[2]);
+/// assert_eq!(halves.to_f32_vec(Cpu::detect()), [1.0, 2.5]);
+/// assert!(u16::is(Dtype::BF16) && !u16::is(Dtype::I32)); // halves of both kinds are their bits
+/// ```
 pub trait Element: Plain {
     /// Whether tensors of `dtype` hold such numbers.
     fn is(dtype: Dtype) -> bool;

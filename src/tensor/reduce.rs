@@ -19,6 +19,14 @@ pub enum KeepDim {
 }
 
 /// Which axes are reduced.
+///
+/// ```
+/// use samebits::{Cpu, tensor::{Axes, KeepDim, Tensor}};
+/// let (cpu, x) = (Cpu::detect(), Tensor::from_f32(&[1.0, 2.0, 3.0, 4.0], &[2, 2]));
+/// assert_eq!(x.sum(cpu, Axes::All, KeepDim::No).at(&[]), 10.0);
+/// assert_eq!(x.sum(cpu, Axes::These(&[-1]), KeepDim::No).to_vec::<f32>(), [3.0, 7.0]);
+/// assert_eq!(x.max(cpu, &[0], KeepDim::Yes).shape(), [1, 2]); // a slice of axes will do
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Axes<'a> {
     /// All of them.

@@ -11,6 +11,14 @@ use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{cumsum, softmax, topk};
 
 /// Which of an axis' elements [`Tensor::topk`] takes.
+///
+/// ```
+/// use samebits::{Cpu, tensor::{Tensor, Which}};
+/// let x = Tensor::from_f32(&[0.1, 0.9, 0.5], &[3]);
+/// let (values, places) = x.topk(Cpu::detect(), 2, 0, Which::Largest);
+/// assert_eq!((values.to_vec::<f32>(), places.to_vec::<i32>()), (vec![0.9, 0.5], vec![1, 2]));
+/// assert_eq!(x.topk(Cpu::detect(), 1, 0, Which::Smallest).1.to_vec::<i32>(), [0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Which {
     /// The largest first.

@@ -12,6 +12,14 @@ const MAX_ELEMENTS: usize = isize::MAX as usize / 8;
 
 /// The extent of each axis, outermost first. At most [`MAX_RANK`] axes, and the extents that are not 0
 /// multiply to a number of elements that memory could hold, so no product of them ever overflows.
+///
+/// ```
+/// use samebits::{Error, tensor::{MAX_RANK, Shape}};
+/// assert_eq!(Shape::new(&[2, 3, 4])?.elements(), 24);
+/// assert!(matches!(Shape::new(&[1; MAX_RANK + 1]), Err(Error::Shape { .. })));
+/// assert!(matches!(Shape::new(&[usize::MAX, 2]), Err(Error::TooLarge { .. }))); // no product overflows
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     rank: usize,

@@ -240,6 +240,29 @@ impl Optimizer {
 
 /// √Σ g² over all tensors, in `f64`: sums of 65,536 elements, added in the order given. Not finite exactly where an
 /// element is not.
+///
+/// ```
+/// use samebits::train::optimizer::{MAX_SKIPPED, MIN_8BIT, clip_factor, global_norm};
+/// use samebits::train::{Method, Optimizer, Outcome, Parameter};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// assert_eq!(global_norm(&run, &[&[3.0], &[0.0, 4.0]]), 5.0);
+/// assert!((clip_factor(5.0, 1.0) - 0.2).abs() < 1e-6 && clip_factor(0.5, 1.0) == 1.0);
+/// let Method::AdamW(options) = Method::ADAMW else { panic!("AdamW") };
+/// let mut optimizer = Optimizer::new(Method::AdamW8bit(options));
+/// let (mut few, mut many) = (vec![1.0; MIN_8BIT - 1], vec![1.0; MIN_8BIT]);
+/// let gradient = vec![1.0; MIN_8BIT];
+/// let mut all = [Parameter::new("few", &mut few, &gradient[1..]), Parameter::new("many", &mut many, &gradient)];
+/// let Outcome::Stepped { norm } = optimizer.step(&run, 0.1, None, &mut all)? else { panic!("finite") };
+/// assert!((norm * norm - (2 * MIN_8BIT - 1) as f64).abs() < 1e-6);
+/// assert!(optimizer.bytes() < 8 * MIN_8BIT + 3 * MIN_8BIT); // the few have moments of 32 bits
+/// // Steps without a finite gradient change nothing; so many in a row are an error.
+/// let bad = [f32::NAN; 1];
+/// let mut step = || optimizer.step(&run, 0.1, None, &mut [Parameter::new("x", &mut [1.0], &bad)]);
+/// let skipped = (0..MAX_SKIPPED).take_while(|_| matches!(step(), Ok(Outcome::Skipped))).count() as u32;
+/// assert!(skipped < MAX_SKIPPED || step().is_err());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub fn global_norm(run: &Run<'_>, gradients: &[&[f32]]) -> f64 {
     let cut = || gradients.iter().flat_map(|g| g.chunks(PIECE));
     let mut sums = vec![0.0; cut().count()];

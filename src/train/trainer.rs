@@ -43,6 +43,41 @@ pub struct Plan {
 }
 
 /// A model, what is trained of it, and how far it is.
+///
+/// ```
+/// use samebits::train::data::{Batch, Example, Stream, order};
+/// use samebits::train::schedule::{Curve, Schedule, Shape};
+/// use samebits::train::{Memory, Plan, Report, Trainer, exact_matches, optimizer::Method};
+/// use samebits::model::{Keep, Workspace};
+/// use samebits::{Cpu, assets, run::Run};
+/// let (run, mut model) = (Run::here(Cpu::detect()), assets::model(Cpu::detect())?);
+/// let example = Example::answer(&[5, 6], &[7, 8], 16).unwrap(); // the answer's tokens are targets
+/// assert_eq!((&example.tokens[..], &example.targets[..]), (&[5, 6, 7][..], &[-100, 7, 8][..]));
+/// model.make_trainable(&run);
+/// let plan = Plan {
+///     method: Method::ADAMW,
+///     lr: 1e-3,
+///     schedule: Schedule { shape: Shape::Fall(Curve::Cosine), warmup: 0, total: 20, floor: 0.0 },
+///     clip: Some(1.0),
+///     label_smoothing: 0.0,
+///     keep: Keep::All,
+///     seed: 1,
+///     lora_plus: 1.0,
+/// };
+/// let mut trainer = Trainer::new(model, plan, |_| true)?;
+/// let batch = Batch::of([&example]);
+/// let steps: Vec<Report> = (0..6).map(|_| trainer.step(&run, &[batch.examples()])).collect::<Result<_, _>>()?;
+/// assert!(steps[5].loss < steps[0].loss && steps[0].targets == 2);
+/// let memory: Memory = trainer.memory(&run);
+/// assert!(memory.moments >= 2 * memory.gradients); // AdamW's, of 32 bits
+/// let known = exact_matches(&run, trainer.model(), &[example], &mut Workspace::new())?;
+/// assert!(known <= 1);
+/// // A long text in windows that begin elsewhere in every epoch, taken in an order drawn for each.
+/// let stream = Stream::new((0..100).collect(), 10, 1);
+/// assert_eq!(stream.window(0, 0).tokens.len(), 10);
+/// assert_eq!(order(stream.len(), 1, 0).len(), stream.len());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Trainer {
     pub(super) model: Decoder,
@@ -69,6 +104,12 @@ pub struct Report {
 }
 
 /// The loss over text that is not learned from.
+///
+/// ```
+/// use samebits::train::Loss;
+/// let loss = Loss { sum: 2.0 * 8f64.ln(), targets: 2 };
+/// assert!((loss.perplexity() - 8.0).abs() < 1e-12); // as unsure as among eight alike
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// Σ of the losses.

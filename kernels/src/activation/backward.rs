@@ -117,6 +117,19 @@ impl Lanes<3, 2> for GatedSlope {
 
 /// dx = dy · f'(x), all (rows, cols), any strides; x is what the activation was given.
 ///
+/// ```
+/// use samebits_kernels::activation::{Activation, backward, backward_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (x, mut dy, mut dx) = ([0.5f32, -0.5], [1.0, 2.0], [0.0; 2]);
+/// let (cpu, f) = (Cpu::detect(), Activation::Silu);
+/// backward(cpu, f, MatRef::new(&x, 1, 2), MatRef::new(&dy, 1, 2), MatMut::new(&mut dx, 1, 2));
+/// let silu = |x: f32| x / (1.0 + (-x).exp());
+/// let slope = (silu(0.51) - silu(0.49)) / 0.02;
+/// assert!((dx[0] - slope).abs() < 1e-4); // the difference quotient
+/// backward_in_place(cpu, f, MatRef::new(&x, 1, 2), MatMut::new(&mut dy, 1, 2));
+/// assert_eq!(dy, dx);
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn backward(cpu: Cpu, f: Activation, x: MatRef, dy: MatRef, dx: MatMut) {
@@ -143,6 +156,18 @@ pub struct GatedInputs<'a> {
 }
 
 /// dgate and dup of [`gated`](super::gated), (rows, cols), any strides.
+///
+/// ```
+/// use samebits_kernels::activation::{Activation, GatedInputs, gated_backward};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let [gate, up, dy] = [[3.0], [7.0], [0.5]];
+/// let (mut dgate, mut dup) = ([0.0], [0.0]);
+/// let one = |x| MatRef::new(x, 1, 1);
+/// let inputs = GatedInputs { gate: one(&gate), up: one(&up), dy: one(&dy) };
+/// let (to_gate, to_up) = (MatMut::new(&mut dgate, 1, 1), MatMut::new(&mut dup, 1, 1));
+/// gated_backward(Cpu::detect(), Activation::Relu, inputs, to_gate, to_up);
+/// assert_eq!((dgate, dup), ([3.5], [1.5])); // dy · up and dy · gate, for relu' is 1 here
+/// ```
 ///
 /// # Panics
 /// Where the shapes differ.

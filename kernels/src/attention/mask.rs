@@ -249,6 +249,13 @@ pub(super) const fn below(n: usize) -> u64 {
 /// The slopes of ALiBi for as many heads as there are places (Press, Smith, Lewis 2022, arXiv:2108.12409, where
 /// `max_bias` is 8): with n the largest power of two up to that number, head h has 2^(−max_bias · (h+1) / n),
 /// from h = n on 2^(−max_bias · (2(h−n)+1) / 2n). Computed in `f64`, rounded once.
+///
+/// ```
+/// use samebits_kernels::attention::alibi_slopes;
+/// let mut slopes = [0.0; 4];
+/// alibi_slopes(8.0, &mut slopes);
+/// assert_eq!(slopes, [1.0 / 4.0, 1.0 / 16.0, 1.0 / 64.0, 1.0 / 256.0]);
+/// ```
 pub fn alibi_slopes(max_bias: f64, slopes: &mut [f32]) {
     let Some(log) = slopes.len().checked_ilog2() else { return };
     let n = 1usize << log;

@@ -77,6 +77,29 @@ use crate::view::{HeadsMut, HeadsRef};
 use crate::{Cpu, LANES, Line};
 
 /// Keys of a block (clause 8).
+///
+/// Decode is prefill, to the bit, for keys are cut into blocks by their position alone:
+/// ```
+/// use samebits_kernels::attention::{Attention, BLOCK, Options, Pattern, Piece, Pieces, scratch_len};
+/// use samebits_kernels::{Cpu, Line, view::{HeadsMut, HeadsRef}};
+/// let n = BLOCK + 6; // tokens
+/// let x: Vec<f32> = (0..4 * n).map(|i| (i * i % 17) as f32 / 8.0 - 1.0).collect();
+/// let attend = |queries: usize| {
+///     let mut out = vec![0.0; 4 * queries];
+///     let problem = Attention {
+///         q: HeadsRef::new(&x[4 * (n - queries)..], [1, 1, queries, 4]),
+///         k: HeadsRef::new(&x, [1, 1, n, 4]).into(),
+///         v: HeadsRef::new(&x, [1, 1, n, 4]).into(),
+///         out: HeadsMut::new(&mut out, [1, 1, queries, 4]),
+///         lse: None,
+///         options: Options { pattern: Pattern::Causal, ..Options::for_head_dim(4) },
+///     };
+///     let (pieces, mut scratch): (Pieces, _) = (problem.pieces(), vec![Line::ZERO; scratch_len(4, 4)]);
+///     pieces.for_each(|piece: Piece| piece.run(Cpu::detect(), &mut scratch)); // any order, any threads
+///     out
+/// };
+/// assert_eq!(attend(n)[4 * (n - 1)..], attend(1));
+/// ```
 pub const BLOCK: usize = 64;
 
 /// Rows of a piece, at most: three words of queries.
@@ -120,6 +143,36 @@ pub enum Products {
 }
 
 /// How scores are made and which keys count.
+///
+/// One query, three keys that score alike; what it sees is in the mean of their values:
+/// ```
+/// use samebits_kernels::attention::*;
+/// use samebits_kernels::{Cpu, Line, view::{HeadsMut, HeadsRef}};
+/// let mean_of_the_seen = |options: Options| {
+///     let (q, k, v, mut out) = ([0.0], [1.0; 3], [1.0, 2.0, 6.0078125], [0.0]);
+///     let problem = Attention {
+///         q: HeadsRef::new(&q, [1, 1, 1, 1]),
+///         k: Stored::F32(HeadsRef::new(&k, [1, 1, 3, 1])),
+///         v: Stored::F32(HeadsRef::new(&v, [1, 1, 3, 1])),
+///         out: HeadsMut::new(&mut out, [1, 1, 1, 1]),
+///         lse: None,
+///         options,
+///     };
+///     attention(Cpu::detect(), problem, &mut vec![Line::ZERO; scratch_len(1, 1)]);
+///     out[0]
+/// };
+/// let (all, bytes, bias) = (Options::new(1.0), [0, 1, 1], [0.0, f32::NEG_INFINITY, 0.0]);
+/// let keep = Some(Keep(HeadsRef::new(&bytes, [1, 1, 1, 3])));
+/// assert_eq!(mean_of_the_seen(Options { keep, ..all }), 4.00390625);
+/// let additive = Some(Additive(HeadsRef::new(&bias, [1, 1, 1, 3])));
+/// assert_eq!(mean_of_the_seen(Options { keep, additive, ..all }), 6.0078125);
+/// assert_eq!(mean_of_the_seen(Options { keep, additive, products: Products::Bf16, ..all }), 6.0);
+/// let causal = Options { pattern: Pattern::Causal, ..all };
+/// assert_eq!(mean_of_the_seen(Options { align: Align::TopLeft, ..causal }), 1.0);
+/// assert_eq!(mean_of_the_seen(Options { align: Align::Offset(1), ..causal }), 1.5);
+/// let sequences = Sequences::Padded { queries: None, keys: &[Span { start: 1, len: 1 }] };
+/// assert_eq!(mean_of_the_seen(Options { sequences, ..all }), 2.0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// What products are made of.

@@ -24,6 +24,15 @@ use crate::{Kernel, LANES, Line, Plain};
 use core::ops::Range;
 
 /// Keys or values, (batch, kv_heads, tokens, dim).
+///
+/// ```
+/// use samebits_kernels::{Cpu, attention::Stored, int8::quantize, view::HeadsRef};
+/// let mut codes = [0; 4];
+/// let scales = [quantize(Cpu::detect(), &[254.0, -2.0, 0.0, 100.0], &mut codes)];
+/// let codes = HeadsRef::new(&codes, [1, 1, 1, 4]); // one head, one token
+/// let row = Stored::Int8 { codes, scales: HeadsRef::new(&scales, [1, 1, 1, 1]) };
+/// assert_eq!((row.shape(), row.get([0, 0, 0, 1])), ([1, 1, 1, 4], -2.0));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Stored<'a> {
     /// As they are.

@@ -142,6 +142,16 @@ impl Features {
 }
 
 /// The registers that detection reads (Intel SDM vol. 2A, CPUID; vol. 1, 13.3 XCR0).
+///
+/// ```
+/// use samebits_kernels::cpu::{Features, Leaves, cpuid};
+/// let read = Leaves::read();
+/// assert!(Features::from_leaves(read).avx2 || !Features::detect().avx2);
+/// assert!(read.max_leaf == cpuid(0, 0).eax);
+/// // A processor that has every bit, under a system that saves no vector registers:
+/// let unsaved = Leaves { l1_ecx: !0, l7_ebx: !0, xcr0: 0, ..read };
+/// assert!(!Features::from_leaves(unsaved).avx2);
+/// ```
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]

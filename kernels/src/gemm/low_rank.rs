@@ -23,6 +23,19 @@ use crate::{Kernel, LANES, Line};
 use core::ops::Range;
 
 /// H (m, r) and B (r, n): their product is added last.
+///
+/// ```
+/// use samebits_kernels::gemm::{Epilogue, Gemm, LowRank, PackedMatrix, Strided, pack, packed_len};
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// let (cpu, x, w, h, b, mut c) = (Cpu::detect(), [1.0, 2.0], [3.0, 4.0], [0.5], [100.0], [0.0]);
+/// let mut groups = vec![Default::default(); packed_len(1, 1)];
+/// pack(cpu, MatRef::new(&b, 1, 1), &mut groups);
+/// let low_rank = LowRank { h: MatRef::new(&h, 1, 1), b: PackedMatrix::new(&groups, 1, 1) };
+/// let job = Gemm::new(MatRef::new(&x, 1, 2), Strided(MatRef::new(&w, 2, 1)), MatMut::new(&mut c, 1, 1));
+/// let mut scratch = vec![Line::ZERO; job.scratch_len()];
+/// Gemm { epilogue: Epilogue { low_rank: Some(low_rank), ..Epilogue::NONE }, ..job }.run(cpu, &mut scratch);
+/// assert_eq!(c, [11.0 + 0.5 * 100.0]); // LoRA: X · W + H · B
+/// ```
 #[derive(Clone, Copy)]
 pub struct LowRank<'a> {
     /// H, (m, r), the elements of a row side by side.

@@ -62,6 +62,18 @@ use core::ops::Range;
 use epilogue::Target;
 
 /// Rows of k in a block sum: the law's constant.
+///
+/// Clause 1, of two vectors, in plain Rust:
+/// ```
+/// use samebits_kernels::gemm::{Gemm, K_BLOCK, Strided, scratch_len};
+/// use samebits_kernels::{Cpu, Line, simd::fma, view::{MatMut, MatRef}};
+/// let (a, b): (Vec<f32>, Vec<f32>) = (1..=300).map(|i| (i as f32 / 7.0, 1.0 / i as f32)).unzip();
+/// let mut c = [0.0];
+/// let (to, mut scratch) = (MatMut::new(&mut c, 1, 1), vec![Line::ZERO; scratch_len::<Strided>(1, 300)]);
+/// Gemm::new(MatRef::new(&a, 1, 300), Strided(MatRef::new(&b, 300, 1)), to).run(Cpu::detect(), &mut scratch);
+/// let chain = |k: core::ops::Range<usize>| k.fold(0.0, |sum, i| fma(a[i], b[i], sum));
+/// assert_eq!(c[0], chain(0..K_BLOCK) + chain(K_BLOCK..300));
+/// ```
 pub const K_BLOCK: usize = 256;
 /// Rows of A that are packed at once: a multiple of every tier's tile, and not less than a batch of 1,024 tokens.
 const M_PIECE: usize = 1032;
@@ -89,6 +101,71 @@ impl Accumulate {
 }
 
 /// C (m, n) from A (m, k) and B (k, n): a product to be computed, whole or in pieces.
+///
+/// ```
+/// use samebits_kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};
+/// use samebits_kernels::{Cpu, Line, activation::Activation, view::{MatMut, MatRef}};
+/// let (x, w, mut c) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [-100.0, 0.0, 0.0, 0.0]);
+/// let epilogue = Epilogue { bias: Some(&[0.5, 0.25]), activation: Activation::Relu, ..Epilogue::NONE };
+/// let job = Gemm::new(MatRef::new(&x, 2, 2), Strided(MatRef::new(&w, 2, 2).t()), MatMut::new(&mut c, 2, 2));
+/// let mut scratch = vec![Line::ZERO; job.scratch_len()];
+/// Gemm { accumulate: Accumulate::Add, epilogue, ..job }.run(Cpu::detect(), &mut scratch);
+/// // relu(C + X · Wᵀ + bias), a linear layer with its weight (out, in): the transpose is a swap of strides.
+/// assert_eq!(c, [0.0, 23.25, 39.5, 53.25]);
+/// ```
+///
+/// Weights of a format of your own say how their panels are decoded; here a matrix of one number, stored nowhere:
+///
+/// ```
+/// use samebits_kernels::gemm::{GROUP, Gemm, Panel, Weights, multiply, room_groups};
+/// use samebits_kernels::{Cpu, Line, simd::Simd, view::{MatMut, MatRef}};
+/// use std::ops::Range;
+/// #[derive(Clone, Copy)]
+/// struct Same { x: f32, k: usize, n: usize }
+/// impl Panel for Same {
+///     type Group<S: Simd> = S::F32;
+///     #[inline(always)]
+///     fn group<S: Simd>(self, s: S, _: usize) -> S::F32 {
+///         s.splat(self.x)
+///     }
+///     #[inline(always)]
+///     fn line<S: Simd>(_: S, group: &mut S::F32, _: usize) -> S::F32 {
+///         *group
+///     }
+/// }
+/// impl Weights for Same {
+///     type Panel = Same;
+///     const PANELS: bool = true; // few rows are multiplied by panels decoded in registers …
+///     fn shape(&self) -> (usize, usize) {
+///         (self.k, self.n)
+///     }
+///     fn columns(self, cols: Range<usize>) -> Same {
+///         Same { n: cols.len(), ..self }
+///     }
+///     fn panel(&self, _: usize) -> Same {
+///         *self
+///     }
+///     fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+///         None
+///     }
+///     #[inline(always)] // … many by panels decoded to memory, once
+///     fn fill<S: Simd>(&self, _: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]) {
+///         for panel in room.chunks_mut(room_groups(k.len())).take(panels.len()) {
+///             panel.fill([Line([self.x; 16]); GROUP]);
+///         }
+///     }
+///     fn multiply(job: Gemm<'_, Same>, cpu: Cpu, scratch: &mut [Line]) {
+///         multiply(job, cpu, scratch)
+///     }
+/// }
+/// for m in [1, 40] {
+///     let (a, mut c) = (vec![2.0; m * 8], vec![0.0; m * 20]);
+///     let job = Gemm::new(MatRef::new(&a, m, 8), Same { x: 3.0, k: 8, n: 20 }, MatMut::new(&mut c, m, 20));
+///     let mut scratch = vec![Line::ZERO; job.scratch_len()];
+///     job.run(Cpu::detect(), &mut scratch);
+///     assert!(c.iter().all(|&c| c == 48.0));
+/// }
+/// ```
 pub struct Gemm<'a, W = Strided<'a>> {
     /// A, (m, k), any strides.
     pub a: MatRef<'a>,
@@ -256,6 +333,13 @@ const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
 
 /// Rows and columns of a piece of a product of `m` rows with `b`: about as many pieces as give a handful of threads
 /// even shares, each large enough that packing its part of A and B is paid back.
+///
+/// ```
+/// use samebits_kernels::{gemm::{Strided, piece_shape}, view::MatRef};
+/// let b = vec![0.0; 512 * 512];
+/// let (rows, cols) = piece_shape(&Strided(MatRef::new(&b, 512, 512)), 1000);
+/// assert!(rows < 1000 && rows.is_multiple_of(12) && cols.is_multiple_of(32)); // whole tiles, for several threads
+/// ```
 pub fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
     let (k, n) = b.shape();
     if b.panels() && m <= FEW || W::BY_ROWS && m == 1 {
@@ -278,6 +362,22 @@ pub fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
 }
 
 /// Numbered pieces of a product, from [`Gemm::pieces`].
+///
+/// ```
+/// use samebits_kernels::gemm::{Gemm, PackedMatrix, Pieces, gemm_each, pack, packed_len, scratch_len};
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// let (cpu, b, a, mut c) = (Cpu::detect(), [1.0, 2.0, 3.0], [10.0, 20.0], [0.0; 6]);
+/// let mut groups = vec![Default::default(); packed_len(1, 3)];
+/// pack(cpu, MatRef::new(&b, 1, 3), &mut groups);
+/// let b = PackedMatrix::new(&groups, 1, 3);
+/// let mut scratch = vec![Line::ZERO; scratch_len::<PackedMatrix>(2, 1)];
+/// let pieces: Pieces<PackedMatrix> = Gemm::new(MatRef::new(&a, 2, 1), b, MatMut::new(&mut c, 2, 3)).pieces();
+/// pieces.for_each(|piece| piece.run(cpu, &mut scratch));
+/// let mut d = [0.0; 6]; // row by row: a batch of small products
+/// let rows = a.chunks(1).zip(d.chunks_mut(3)).map(|(a, d)| Gemm::new(MatRef::new(a, 1, 1), b, MatMut::new(d, 1, 3)));
+/// gemm_each(cpu, rows, &mut scratch);
+/// assert_eq!((c, d), ([10.0, 20.0, 30.0, 20.0, 40.0, 60.0], c));
+/// ```
 pub type Pieces<'a, W> = pieces::Pieces<Gemm<'a, W>>;
 
 /// The body of [`Weights::multiply`]: which of the four ways this product goes.

@@ -24,6 +24,29 @@ pub const fn packed_len(k: usize, n: usize) -> usize {
 
 /// Packs B (k, n) once, for [`PackedMatrix`](super::PackedMatrix).
 ///
+/// ```
+/// use samebits_kernels::gemm::{Bf16, Bf16Group, Element, F16, GROUP, Gemm, HalfGroup, PackedMatrix};
+/// use samebits_kernels::gemm::{pack, packed_len};
+/// use samebits_kernels::{Cpu, Line, half::f32_to_f16, view::{MatMut, MatRef}};
+/// /// Σ of the columns of b (k, n), by a product with ones.
+/// fn column_sums<E: Element>(b: MatRef<E>) -> Vec<f32> {
+///     let (cpu, k, n) = (Cpu::detect(), b.rows(), b.cols());
+///     let mut groups: Vec<E::Group> = vec![E::ZERO; packed_len(k, n)];
+///     pack(cpu, b, &mut groups);
+///     let (ones, mut c) = (vec![1.0; k], vec![0.0; n]);
+///     let job = Gemm::new(MatRef::new(&ones, 1, k), PackedMatrix::<E>::new(&groups, k, n), MatMut::new(&mut c, 1, n));
+///     job.run(cpu, &mut vec![Line::ZERO; 1000]);
+///     c
+/// }
+/// assert_eq!(column_sums(MatRef::new(&[1.0, 2.0, 3.0, 4.0], 2, 2)), [4.0, 6.0]);
+/// let halves = [1.5, 2.0].map(f32_to_f16);
+/// assert_eq!(column_sums(MatRef::new(F16::slice(&halves), 2, 1)), [3.5]);
+/// assert_eq!(column_sums(MatRef::new(&[Bf16(0x3f80), Bf16(0x4000)], 2, 1)), [3.0]); // 1 + 2
+/// // Bytes of eight rows of sixteen: packed as they are stored.
+/// let bytes = [size_of::<HalfGroup>(), size_of::<Bf16Group>(), size_of::<[Line; GROUP]>()];
+/// assert_eq!(bytes, [256, 256, 512]);
+/// ```
+///
 /// # Panics
 /// Where `out` does not have [`packed_len`]`(k, n)` groups.
 pub fn pack<E: Element>(cpu: Cpu, b: MatRef<'_, E>, out: &mut [E::Group]) {

@@ -43,6 +43,19 @@ pub enum Turned<'a> {
 /// The transpose of weights as a matrix (n, k) that a product can read, or some of its columns.
 ///
 /// One type for all kinds, so that the loops around the tile are compiled once.
+///
+/// ```
+/// use samebits_kernels::gemm::{Gemm, PackedMatrix, Transposed, Turned, pack, packed_len};
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// let (cpu, w, dy, mut dx) = (Cpu::detect(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 10.0], [0.0; 3]);
+/// let mut groups = vec![Default::default(); packed_len(3, 2)];
+/// pack(cpu, MatRef::new(&w, 2, 3).t(), &mut groups); // W (2, 3) packed for X · Wᵀ …
+/// let turned = Transposed::new(Turned::F32(PackedMatrix::new(&groups, 3, 2)));
+/// let job = Gemm::new(MatRef::new(&dy, 1, 2), turned, MatMut::new(&mut dx, 1, 3)); // … read for dY · W
+/// let mut scratch = vec![Line::ZERO; job.scratch_len()];
+/// job.run(cpu, &mut scratch);
+/// assert_eq!(dx, [41.0, 52.0, 63.0]);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Transposed<'a> {
     weights: Turned<'a>,

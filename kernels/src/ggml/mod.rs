@@ -26,6 +26,23 @@
 //! minimum (½ ulp). Quantising to Q8_0: |x − decoded| ≤ 0.502 d + 2⁻¹¹ |x|; to Q4_0 ≤ d (d = largest / −8).
 //!
 //! **Reference.**  github.com/ggml-org/ggml, `ggml-common.h`, `ggml-quants.c`.   **Next.**  `block.rs`
+//!
+//! ```
+//! use samebits_kernels::ggml::{Format, IQ4_NL_LEVELS, dequantize, quantize_q4_0, quantize_q8_0};
+//! use samebits_kernels::Cpu;
+//! let (cpu, x) = (Cpu::detect(), core::array::from_fn::<f32, 32, _>(|i| i as f32 * 4.0 - 127.0));
+//! let (mut eight, mut four) = (vec![0; Format::Q8_0.bytes(32)], vec![0; Format::Q4_0.bytes(32)]);
+//! quantize_q8_0(cpu, &x, &mut eight).unwrap();
+//! quantize_q4_0(cpu, &x, &mut four).unwrap();
+//! assert_eq!((eight.len(), four.len()), (34, 18)); // a half for the scale, then codes
+//! let mut y = [0.0; 32];
+//! dequantize(cpu, Format::Q8_0, &eight, &mut y);
+//! assert_eq!(y, x); // whole numbers up to 127: the scale is 1
+//! dequantize(cpu, Format::Q4_0, &four, &mut y);
+//! assert!(y.iter().zip(x).all(|(y, x)| (y - x).abs() <= 127.0 / 8.0));
+//! assert_eq!(quantize_q8_0(cpu, &[f32::NAN; 32], &mut eight).unwrap_err().index, 0);
+//! assert!(IQ4_NL_LEVELS.is_sorted()); // another format of four bits, in uneven steps
+//! ```
 
 mod block;
 mod dequantize;
@@ -37,7 +54,7 @@ mod rows;
 pub use block::IQ4_NL_LEVELS;
 pub use dequantize::dequantize;
 pub(crate) use k_block::scales_and_minima;
-pub use panel::{Code8, Group4, Group8, HalfLine, Packed4, Packed8, Panel4, Panel8, code_len, scale_len};
+pub use panel::{Code8, HalfLine, Packed4, Packed8, code_len, scale_len};
 pub use quantize::{quantize_q4_0, quantize_q8_0};
 pub use rows::Rows;
 

@@ -56,6 +56,29 @@ const Q4_0_LEVELS: Line =
     Line([-8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
 
 /// Groups of codes of a weight (n, k), k whole blocks of 32.
+///
+/// A weight as a file has it, and packed: the same product.
+/// ```
+/// use samebits_kernels::ggml::{Code8, Format, HalfLine, Packed4, Packed8, Rows, code_len, scale_len};
+/// use samebits_kernels::gemm::{Gemm, Weights};
+/// use samebits_kernels::nf4::CodeLine;
+/// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
+/// fn times<W: Weights>(w: W) -> [f32; 2] {
+///     let (a, mut c) = (core::array::from_fn::<f32, 32, _>(|i| i as f32 / 7.0), [0.0; 2]);
+///     let job = Gemm::new(MatRef::new(&a, 1, 32), w, MatMut::new(&mut c, 1, 2));
+///     let mut scratch = vec![Line::ZERO; job.scratch_len()];
+///     job.run(Cpu::detect(), &mut scratch);
+///     c
+/// }
+/// let (n, k) = (2, 32);
+/// let block = |bytes| [&[0x00, 0x3c][..], &vec![0x5a; bytes]].concat(); // scale 1, codes alike
+/// let (eight, four) = (block(32).repeat(n), block(16).repeat(n));
+/// let mut scales = [HalfLine::ZERO; scale_len(2, 32)];
+/// let (rows, mut codes) = (Rows::new(Format::Q8_0, n, k, &eight), [Code8::ZERO; code_len(2, 32)]);
+/// assert_eq!(times(rows), times(Packed8::pack(rows, &mut codes, &mut scales)));
+/// let (rows, mut codes) = (Rows::new(Format::Q4_0, n, k, &four), [CodeLine::ZERO; code_len(2, 32)]);
+/// assert_eq!(times(rows), times(Packed4::pack(rows, &mut codes, &mut scales)));
+/// ```
 pub const fn code_len(n: usize, k: usize) -> usize {
     n.div_ceil(LANES) * (k / GROUP)
 }

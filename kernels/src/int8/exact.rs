@@ -41,6 +41,17 @@ use crate::view::{MatMut, MatRef};
 use crate::{Cpu, LANES, Line};
 
 /// C (m, n) from A (m, k) and B (k, n), to be computed whole or in pieces.
+///
+/// ```
+/// use samebits_kernels::int8::{Codes, Eight, GemmI8, PackedI8, blocks_len};
+/// use samebits_kernels::{Cpu, Line, gemm::Accumulate, view::{MatMut, MatRef}};
+/// let mut blocks = vec![Eight::EMPTY; blocks_len(2, 3)];
+/// let b = PackedI8::pack(MatRef::new(&[1i8, 2, 3, 4, 5, 6], 3, 2), &mut blocks);
+/// let (a, mut c, mut scratch) = ([1i8, 10, 100], [0; 2], vec![Line::ZERO; GemmI8::scratch_len(1, 3)]);
+/// let (a, to) = (MatRef::new(&a, 1, 3), MatMut::new(&mut c, 1, 2));
+/// GemmI8 { a, b, c: to, accumulate: Accumulate::Overwrite }.run(Cpu::detect(), &mut scratch);
+/// assert_eq!(c, [531, 642]);
+/// ```
 pub struct GemmI8<'a> {
     /// A, (m, k), any strides.
     pub a: MatRef<'a, i8>,

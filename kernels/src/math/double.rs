@@ -33,6 +33,17 @@ const HALF_PI: [f64; 3] = [1.570_796_325_802_803, 9.920_935_774_287_987e-10, 2.2
 const THIRD: (f64, f64) = (1.0 / 3.0, 1.850_371_707_708_594e-17);
 
 /// `e^x`; 0 below −745.2, +∞ above 709.79, NaN for NaN. Subnormal results are kept.
+///
+/// ```
+/// use samebits_kernels::math::{cos64, double, exp64, ln64, pow64, sin_cos64, sin64};
+/// assert_eq!(exp64(0.0), 1.0);
+/// assert!((exp64(ln64(3.0)) - 3.0).abs() < 1e-15);
+/// assert_eq!(pow64(2.0, 10.0), 1024.0);
+/// let x = 100.0; // a position, in radians
+/// assert_eq!(sin_cos64(x), (sin64(x), cos64(x)));
+/// assert!((sin64(x) * sin64(x) + cos64(x) * cos64(x) - 1.0).abs() < 1e-15);
+/// assert!(double::sin64(1e9).is_nan()); // rather than a wrong value
+/// ```
 pub fn exp64(x: f64) -> f64 {
     const P: [f64; 5] = [
         4.138_136_797_057_238_5e-8,

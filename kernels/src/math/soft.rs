@@ -1,6 +1,12 @@
 //! Correctly rounded square root in integers, for targets without the instruction.
 
 /// `√a`, correctly rounded: one bit of the root at a time.
+///
+/// ```
+/// use samebits_kernels::math::soft::sqrt64;
+/// assert_eq!(sqrt64(2.0), core::f64::consts::SQRT_2);
+/// assert!(sqrt64(-1.0).is_nan());
+/// ```
 pub fn sqrt64(a: f64) -> f64 {
     if a.is_nan() || a == 0.0 || a == f64::INFINITY {
         return a;

@@ -79,6 +79,18 @@ pub(crate) const fn boundary(j: usize, parts: usize) -> f32 {
 
 /// Quantises `absmax`: one code each, one a2 in `absmax2` for every 256, and the offset returned.
 ///
+/// ```
+/// use samebits_kernels::nf4::{DYNAMIC_MAP, NESTED_BLOCKSIZE, dequantize_absmax, quantize_absmax};
+/// let cpu = samebits_kernels::Cpu::detect();
+/// let (absmax, mut codes, mut y) = ([1.0, 2.0, 3.0], [0; 3], [0.0; 3]);
+/// let mut absmax2 = vec![0.0; 3usize.div_ceil(NESTED_BLOCKSIZE)];
+/// let offset = quantize_absmax(cpu, &absmax, &mut codes, &mut absmax2).unwrap();
+/// assert_eq!((offset, absmax2[0]), (2.0, 1.0)); // the mean, and the furthest from it
+/// assert_eq!(codes.map(|c| DYNAMIC_MAP[c as usize])[1..], [0.0, 1.0]);
+/// dequantize_absmax(cpu, &codes, &absmax2, offset, &mut y);
+/// assert!(y[1..] == [2.0, 3.0] && (y[0] - 1.0).abs() < 0.01); // the map has a 1, and no −1
+/// ```
+///
 /// # Errors
 /// [`NotFinite`] where an absmax, or its distance from the mean, is not finite.
 ///

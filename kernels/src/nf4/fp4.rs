@@ -52,6 +52,18 @@ pub const THRESHOLDS: [f32; 7] = {
 
 /// Quantises `x` in blocks of `blocksize` elements; shapes as [`super::quantize`].
 ///
+/// ```
+/// use samebits_kernels::nf4::fp4::{LEVELS, THRESHOLDS, dequantize, quantize};
+/// let cpu = samebits_kernels::Cpu::detect();
+/// let (x, mut codes, mut absmax, mut y) = ([1.0, -0.5, 0.25, 0.0], [0; 2], [0.0], [9.0; 4]);
+/// quantize(cpu, &x, 64, &mut codes, &mut absmax).unwrap();
+/// dequantize(cpu, &codes, &absmax, 64, &mut y);
+/// assert_eq!(y, x); // all four are levels
+/// let magnitudes = &LEVELS[..8]; // 0, 1/192, 2/3, 1, 1/3, 1/2, 1/6, 1/4
+/// assert!(magnitudes.contains(&0.5) && LEVELS[8..].contains(&-0.5));
+/// assert_eq!(THRESHOLDS.iter().filter(|&&t| t < 0.5).count(), 5); // its rank among them
+/// ```
+///
 /// # Errors
 /// [`NotFinite`] at the first NaN or infinity; the outputs then mean nothing.
 ///

@@ -47,7 +47,7 @@ pub use dequantize::{dequantize, dequantize_bf16, dequantize_f16};
 pub(crate) use double::{DECADES, boundary};
 pub use double::{DYNAMIC_MAP, NESTED_BLOCKSIZE, dequantize_absmax, quantize_absmax};
 pub use pack::{CodeLine, PackedNf4, RowNf4};
-pub use product::{Nf4Group, Nf4Panel, nf4_gemm, nf4_gemv};
+pub use product::{nf4_gemm, nf4_gemv};
 pub use quantize::{quantize, quantize_bf16, quantize_f16};
 
 use crate::{LANES, Line, simd::Simd};

@@ -130,6 +130,24 @@ impl<'a> Weights for PackedNf4<'a> {
 /// C (m, n) = A (m, k) · Wᵀ: [`Gemm`] with nothing else, for those who look for the name. `scratch` has
 /// [`Gemm::scratch_len`] lines.
 ///
+/// ```
+/// use samebits_kernels::nf4::{CodeLine, PackedNf4, RowNf4, block_count, code_bytes, nf4_gemm, nf4_gemv, quantize};
+/// use samebits_kernels::{Cpu, Line, gemm::scratch_len, view::{MatMut, MatRef}};
+/// let (cpu, n, k, ones) = (Cpu::detect(), 3, 64, [1.0; 128]);
+/// let w: Vec<f32> = (0..n * k).map(|i| (i % 7) as f32 - 3.0).collect();
+/// let (mut codes, mut absmax) = (vec![0; code_bytes(n * k)], vec![0.0; block_count(n * k, 64)]);
+/// quantize(cpu, &w, 64, &mut codes, &mut absmax).unwrap();
+/// let mut lines = vec![CodeLine::ZERO; PackedNf4::code_lines(n, k)];
+/// let mut scales = vec![Line::ZERO; PackedNf4::scale_lines(n, k, 64)];
+/// let w = PackedNf4::pack(RowNf4::new(n, k, 64, &codes, &absmax), &mut lines, &mut scales);
+/// let mut scratch = vec![Line::ZERO; scratch_len::<PackedNf4>(2, k)];
+/// let (mut c, mut y) = ([0.0; 6], [0.0; 3]);
+/// nf4_gemm(cpu, MatRef::new(&ones, 2, k), w, MatMut::new(&mut c, 2, n), &mut scratch);
+/// nf4_gemv(cpu, &ones[..k], w, &mut y, &mut scratch);
+/// assert_eq!((&c[..3], &c[3..]), (&y[..], &y[..]));
+/// assert_eq!(y[1], (0..k).fold(0.0, |sum, i| sum + w.get(1, i))); // one chain of decoded weights
+/// ```
+///
 /// # Panics
 /// As [`Gemm::run`].
 pub fn nf4_gemm(cpu: Cpu, a: MatRef<'_>, w: PackedNf4<'_>, c: MatMut<'_>, scratch: &mut [Line]) {

@@ -34,6 +34,21 @@ use crate::{Cpu, Kernel, LANES};
 ///
 /// `codes` has [`code_bytes`]`(x.len())` bytes, `absmax` [`block_count`]`(x.len(), blocksize)` floats.
 ///
+/// ```
+/// use samebits_kernels::nf4::{DEFAULT_BLOCKSIZE, LEVELS, NotFinite, THRESHOLDS, ZERO_CODE};
+/// use samebits_kernels::nf4::{block_count, code_bytes, dequantize, quantize};
+/// let (cpu, x) = (samebits_kernels::Cpu::detect(), [4.0, -4.0, 0.0, 2.0]);
+/// let (mut codes, mut absmax) = (vec![0; code_bytes(4)], vec![0.0; block_count(4, DEFAULT_BLOCKSIZE)]);
+/// quantize(cpu, &x, DEFAULT_BLOCKSIZE, &mut codes, &mut absmax).unwrap();
+/// assert_eq!((&codes[..], absmax[0], ZERO_CODE), (&[0xf0, 0x7c][..], 4.0, 7)); // the first in the high nibble
+/// assert_eq!(THRESHOLDS.iter().filter(|&&t| t < 2.0 / 4.0).count(), 0xc);
+/// let mut y = [0.0; 4];
+/// dequantize(cpu, &codes, &absmax, DEFAULT_BLOCKSIZE, &mut y);
+/// assert_eq!(y, [4.0, -4.0, 0.0, 4.0 * LEVELS[0xc]]);
+/// let bad = quantize(cpu, &[1.0, f32::NAN], 64, &mut [0], &mut [0.0]);
+/// assert_eq!(bad, Err(NotFinite { index: 1 }));
+/// ```
+///
 /// # Errors
 /// [`NotFinite`] at the first NaN or infinity; the outputs then mean nothing.
 ///
@@ -50,6 +65,20 @@ pub fn quantize(
 }
 
 /// [`quantize`] of IEEE half floats, given as their bits.
+///
+/// ```
+/// use samebits_kernels::nf4::{dequantize_bf16, dequantize_f16, quantize_bf16, quantize_f16};
+/// let cpu = samebits_kernels::Cpu::detect();
+/// let (mut codes, mut absmax, mut y) = ([0; 1], [0.0; 1], [0; 2]);
+/// let x = [0xc000, 0x4000]; // −2 and 2 as halves
+/// quantize_f16(cpu, &x, 64, &mut codes, &mut absmax).unwrap();
+/// assert_eq!((codes, absmax), ([0x0f], [2.0]));
+/// dequantize_f16(cpu, &codes, &absmax, 64, &mut y);
+/// assert_eq!(y, x);
+/// quantize_bf16(cpu, &x, 64, &mut codes, &mut absmax).unwrap(); // as bfloat16 the same numbers
+/// dequantize_bf16(cpu, &codes, &absmax, 64, &mut y);
+/// assert_eq!(y, x);
+/// ```
 ///
 /// # Errors
 /// As [`quantize`].

@@ -36,6 +36,21 @@ pub struct Stats {
 }
 
 /// What the gradient of rows is computed from, and where it goes.
+///
+/// ```
+/// use samebits_kernels::norm::{Gain, NormBackward, NormWeights, RmsNorm, Stats, rms_norm_backward};
+/// use samebits_kernels::{Cpu, gemm::Accumulate::Overwrite, view::{MatMut, MatRef}};
+/// let (cpu, x, dy, mut dx, mut dw) = (Cpu::detect(), [1.0, 7.0], [1.0, 0.0], [0.0; 2], [0.0; 2]);
+/// let (x, dy, mut stats) = (MatRef::new(&x, 1, 2), MatRef::new(&dy, 1, 2), [Stats::default()]);
+/// let norm = RmsNorm { gain: Gain::One, eps: 0.0 };
+/// let rows = NormBackward { x, dy, dx: MatMut::new(&mut dx, 1, 2), accumulate: Overwrite, stats: &mut stats };
+/// rms_norm_backward(cpu, &norm, rows);
+/// NormWeights { x, dy, stats: &stats, accumulate: Overwrite, out: &mut dw }.run(cpu);
+/// assert_eq!(stats[0].scale, 0.2); // 1 / √((1 + 49) / 2)
+/// assert_eq!(dw, [0.2, 0.0]);
+/// // y₀ = x₀ · scale: its slopes are scale − x₀² scale³ / 2 and −x₀ x₁ scale³ / 2
+/// assert!((dx[0] - 0.196).abs() < 1e-7 && (dx[1] + 0.028).abs() < 1e-7);
+/// ```
 pub struct NormBackward<'a> {
     /// The input of the forward pass, (rows, n), any strides.
     pub x: MatRef<'a>,
@@ -59,6 +74,18 @@ impl NormBackward<'_> {
 }
 
 /// dx of [`layer_norm`](super::layer_norm).
+///
+/// ```
+/// use samebits_kernels::norm::{LayerNorm, NormBackward, Stats, layer_norm_backward};
+/// use samebits_kernels::{Cpu, gemm::Accumulate::Overwrite, view::{MatMut, MatRef}};
+/// let (x, dy, mut dx, mut stats) = ([1.0, 2.0, 6.0], [5.0; 3], [9.0; 3], [Stats::default()]);
+/// let dx_at = MatMut::new(&mut dx, 1, 3);
+/// let (x, dy) = (MatRef::new(&x, 1, 3), MatRef::new(&dy, 1, 3));
+/// let rows = NormBackward { x, dy, dx: dx_at, accumulate: Overwrite, stats: &mut stats };
+/// layer_norm_backward(Cpu::detect(), &LayerNorm { weight: None, bias: None, eps: 1e-5 }, rows);
+/// assert!(dx.iter().all(|d| d.abs() < 1e-6)); // what moves all outputs alike moves nothing
+/// assert_eq!(stats[0].mean, 3.0);
+/// ```
 ///
 /// # Panics
 /// Where the shapes differ.

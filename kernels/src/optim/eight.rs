@@ -77,6 +77,21 @@ static UNSIGNED_MAP: Map = Map { entries: UNSIGNED, midpoints: midpoints(&UNSIGN
 pub const ZERO_CODES: [u8; 2] = [127, 0];
 
 /// The moments of one tensor: `n` codes each and one absmax for every 256.
+///
+/// ```
+/// use samebits_kernels::optim::eight::{BLOCKSIZE, Moments, SIGNED, UNSIGNED, ZERO_CODES, adamw};
+/// use samebits_kernels::{Cpu, optim::{AdamW, AdamWOptions}};
+/// let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+/// let (cpu, step, g) = (Cpu::detect(), AdamW::at(1, 0.5, &options, 1.0), [2.0; 300]);
+/// let (mut m, mut v) = ([ZERO_CODES[0]; 300], [ZERO_CODES[1]; 300]);
+/// let (mut m_absmax, mut v_absmax) = ([0.0; 300usize.div_ceil(BLOCKSIZE)], [0.0; 2]);
+/// let moments = Moments { m: &mut m, v: &mut v, m_absmax: &mut m_absmax, v_absmax: &mut v_absmax };
+/// let (mut p, mut q) = ([1.0; 300], [1.0; 300]);
+/// adamw(cpu, step, &mut p, &g, moments);
+/// step.run(cpu, &mut q, &g, &mut [0.0; 300], &mut [0.0; 300]);
+/// assert_eq!(p, q); // the first step is that of moments in f32
+/// assert_eq!((SIGNED[m[0] as usize], UNSIGNED[v[0] as usize]), (1.0, 1.0)); // all alike: each the largest
+/// ```
 #[derive(Debug)]
 pub struct Moments<'a> {
     /// (n): of the first moment, by [`SIGNED`].

@@ -97,6 +97,18 @@ pub struct Sgd {
 }
 
 /// [`Sgd`] with a moving sum of gradients. With moments of 0 at the start and no dampening, the first step is torch's.
+///
+/// ```
+/// use samebits_kernels::{Cpu, optim::{Direction, Momentum, Sgd}};
+/// let (cpu, sgd, g) = (Cpu::detect(), Sgd { lr: 0.5, weight_decay: 0.0, scale: 1.0 }, [2.0]);
+/// let (mut p, mut q, mut m) = ([1.0], [1.0], [0.0]);
+/// sgd.run(cpu, &mut p, &g);
+/// assert_eq!(p, [0.0]); // 1 − ½ · 2
+/// let momentum = Momentum { sgd, momentum: 0.5, direction: Direction::Moment };
+/// momentum.run(cpu, &mut q, &g, &mut m);
+/// momentum.run(cpu, &mut q, &g, &mut m);
+/// assert_eq!((q, m), ([-1.5], [3.0])); // 0 − ½ (½ · 2 + 2)
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Momentum {
     /// What it does without a moment.
@@ -163,6 +175,19 @@ impl Step<1> for Momentum {
 }
 
 /// Adam with decoupled weight decay, of one step: see [`AdamW::at`].
+///
+/// ```
+/// use samebits_kernels::{Cpu, optim::{AdamW, AdamWOptions, Lion, sum_of_squares}};
+/// let (cpu, g) = (Cpu::detect(), [3.0, -4.0]);
+/// let scale = 1.0 / sum_of_squares(cpu, &g).sqrt() as f32; // gradients clipped to the norm 1
+/// let (mut p, mut m, mut v) = ([1.0; 2], [0.0; 2], [0.0; 2]);
+/// let options = AdamWOptions { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
+/// AdamW::at(1, 0.5, &options, scale).run(cpu, &mut p, &g, &mut m, &mut v);
+/// assert!((p[0] - 0.5).abs() < 1e-6 && (p[1] - 1.5).abs() < 1e-6); // the first step goes by the rate
+/// let mut m = [0.0; 2];
+/// Lion::new(0.5, [0.9, 0.99], 0.0, scale).run(cpu, &mut p, &g, &mut m);
+/// assert!(p[0].abs() < 1e-6 && (p[1] - 2.0).abs() < 1e-6); // so goes every step of Lion
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     decay: f32,

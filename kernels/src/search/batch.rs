@@ -31,6 +31,26 @@ use crate::view::{MatMut, MatRef};
 use crate::{LANES, Line};
 
 /// Queries, as rows of codes are multiplied with all of them at once.
+///
+/// ```
+/// use samebits_kernels::int8::{Codes as _, Eight};
+/// use samebits_kernels::search::{Batch, Code, Codes, QueryCodes, Which};
+/// use samebits_kernels::{Cpu, Line};
+/// let (cpu, code, k, queries) = (Cpu::detect(), Code::Int8, 2, [1.0, 2.0, -3.0, 1.0]);
+/// let mut bytes = vec![0; code.row_bytes(k)];
+/// bytes[..2].copy_from_slice(&[100, 50]);
+/// let (rows, which) = (Codes { code, k, rows: &bytes, scales: &[0.5] }, Which::From(0, 1));
+/// let (mut blocks, mut scales) = (vec![Eight::EMPTY; Batch::blocks_len(code, 2, k)], [0.0; 2]);
+/// let mut room = vec![0; 2 * Batch::depth(code, k)];
+/// Batch::fill(cpu, code, (&queries, k), &mut room, (&mut blocks, &mut scales));
+/// let (mut together, mut one) = ([0.0; 2], [0.0]);
+/// let mut scratch = vec![Line::ZERO; Batch::scratch_len(code, 2, k)];
+/// Batch::new((code, k), &blocks, &scales).dots(cpu, &rows, which, &mut scratch, &mut together);
+/// let mut lines = vec![Line::ZERO; code.query_lines(k)];
+/// let scale = QueryCodes::fill(cpu, code, &queries[2..], &mut [0; 2], &mut lines);
+/// rows.dots(cpu, which, &[QueryCodes { lines: &lines, scale }], &mut one);
+/// assert_eq!(together[1], one[0]); // the bits of one by one
+/// ```
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
     code: Code,

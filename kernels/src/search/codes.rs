@@ -36,7 +36,7 @@ pub enum Code {
 pub(super) const GROUP: usize = 64;
 
 impl Code {
-    /// Bytes of a row of `k` elements.
+    /// Bytes of a row of `k` elements: whole lines of 64.
     pub const fn row_bytes(self, k: usize) -> usize {
         self.groups(k) * GROUP
     }
@@ -61,6 +61,26 @@ impl Code {
 }
 
 /// A query, as rows of some code are multiplied with it.
+///
+/// ```
+/// use samebits_kernels::search::{Code, Codes, QueryCodes, Which, mean_magnitude, pack_bits};
+/// use samebits_kernels::{Cpu, Line};
+/// let (cpu, query, mut out) = (Cpu::detect(), [1.0, -2.0, 127.0], [0.0]);
+/// let mut times = |code: Code, rows: &[u8], scale: f32| {
+///     let mut lines = vec![Line::ZERO; code.query_lines(3)];
+///     let query = QueryCodes { scale: QueryCodes::fill(cpu, code, &query, &mut [0; 3], &mut lines), lines: &lines };
+///     Codes { code, k: 3, rows, scales: &[scale] }.dots(cpu, Which::From(0, 1), &[query], &mut out);
+///     out[0]
+/// };
+/// let mut row = vec![0; Code::Int8.row_bytes(3)];
+/// row[..3].copy_from_slice(&[127, 1, 0]);
+/// assert_eq!(times(Code::Int8, &row, 0.5), 62.5); // ½ (127 − 2)
+/// let (x, mut bits) = ([1.0, 5.0, 3.0], vec![0; Code::Binary.row_bytes(3)]);
+/// pack_bits(&x, &mut bits);
+/// assert_eq!(bits[0], 0b1110_0000);
+/// // One sign of three differs: (3 − 2) · 3, times the mean of the query's |x|
+/// assert_eq!(times(Code::Binary, &bits, mean_magnitude(&x)), 3.0 * (130.0 / 3.0));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct QueryCodes<'a> {
     /// What [`QueryCodes::fill`] wrote.

@@ -58,6 +58,14 @@ impl Which<'_> {
 /// `out[q · n + i] = dot(query q, row i of which)`, bit for bit; queries (m, k), out (m, n), rows (…, k), n those of
 /// `which`.
 ///
+/// ```
+/// use samebits_kernels::search::{FloatRows, Which, dots};
+/// use samebits_kernels::Cpu;
+/// let (rows, queries, mut out) = ([1.0, 0.0, 0.0, 1.0, 3.0, 4.0], [2.0, 5.0, 1.0, -1.0], [0.0; 4]);
+/// dots(Cpu::detect(), FloatRows::F32(&rows), Which::At(&[2, 0]), (&queries, 2), &mut out);
+/// assert_eq!(out, [26.0, 2.0, -1.0, 1.0]); // two queries times rows 2 and 0
+/// ```
+///
 /// # Panics
 /// Where lengths do not fit, or a row is not there.
 pub fn dots(cpu: Cpu, rows: FloatRows, which: Which, (queries, k): (&[f32], usize), out: &mut [f32]) {

@@ -52,6 +52,22 @@ const MOST: f32 = 127.0;
 const LEAST: usize = 24;
 
 /// Queries, as rows are screened with them.
+///
+/// ```
+/// use samebits_kernels::int8::{Codes, Eight};
+/// use samebits_kernels::search::{Asked, FloatRows, Screen, Which};
+/// use samebits_kernels::{Cpu, Line};
+/// let (cpu, m, k, query) = (Cpu::detect(), 1, 4, [1.0, 0.0, 0.0, 0.0]);
+/// let mut blocks = vec![Eight::EMPTY; Screen::blocks_len(m, k)];
+/// let mut bounds = vec![[Line::ZERO; 3]; Screen::bounds_len(m)];
+/// Screen::fill(cpu, (&query, k), &mut [0; 4], (&mut blocks, &mut bounds));
+/// let screen = Screen::new((m, k), &blocks, &bounds);
+/// let rows = [0.0, 1.0, 0.0, 0.0, 0.95, 0.1, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0];
+/// let (asked, mut found) = (Asked { least: &[0.9], squares: &[] }, [0; 3]);
+/// let mut scratch = vec![Line::ZERO; Screen::scratch_len(m, k)];
+/// let n = screen.sift(cpu, (FloatRows::F32(&rows), Which::From(0, 3)), asked, &mut scratch, &mut found);
+/// assert_eq!(found[..n], [1]); // no other row's dot can reach 0.9
+/// ```
 #[derive(Clone, Copy)]
 pub struct Screen<'a> {
     queries: usize,

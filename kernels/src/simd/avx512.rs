@@ -10,6 +10,12 @@ use crate::LANES;
 use core::arch::x86_64::*;
 
 /// Proof that AVX-512 F, BW, DQ and VL run here.
+///
+/// ```
+/// use samebits_kernels::simd::{Avx2, Avx512, Simd};
+/// assert_eq!(<Avx512 as Simd>::TILE, (12, 2)); // 24 sums of 32 registers
+/// assert_eq!(<Avx2 as Simd>::TILE, (6, 1)); // two registers a word: 12 sums of 16
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512(());
 

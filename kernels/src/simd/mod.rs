@@ -395,6 +395,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// Folds sixteen partial results: lane i with lane i + 8, then + 4, + 2, + 1 (clause 2).
+///
+/// ```
+/// use samebits_kernels::simd::{Floats, tree};
+/// let x: Floats = core::array::from_fn(|i| if i == 0 { 16_777_216.0 } else { 1.0 });
+/// assert_eq!(x.iter().sum::<f32>(), 16_777_216.0); // 2²⁴ + 1 is no f32
+/// assert_eq!(tree(x, |a, b| a + b), 16_777_230.0); // the ones meet each other first, all but one
+/// ```
 #[inline(always)]
 pub fn tree<T: Copy>(mut x: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     // Four loops with constant bounds, so that a tier keeps everything in registers.

@@ -9,6 +9,14 @@ use crate::LANES;
 use core::array::from_fn;
 
 /// The portable tier; always available.
+///
+/// ```
+/// use samebits_kernels::simd::{Scalar, Simd, fma, sqrt, sqrt64};
+/// let x = 1.0 + f32::EPSILON;
+/// assert_eq!(fma(x, x, -(x * x)), f32::EPSILON * f32::EPSILON); // what rounding took from x · x
+/// assert_eq!((sqrt(2.0), sqrt64(9.0)), (core::f32::consts::SQRT_2, 3.0));
+/// assert_eq!(<Scalar as Simd>::TILE, (2, 1)); // no registers to fill
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar(());
 

@@ -22,6 +22,16 @@ use crate::{Cpu, Kernel, LANES};
 
 /// dx from the result y of [`softmax`](super::softmax) and dy, all (rows, cols), any strides.
 ///
+/// ```
+/// use samebits_kernels::softmax::{softmax_backward, softmax_backward_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (cpu, y, mut dy, mut dx) = (Cpu::detect(), [0.25, 0.75], [1.0, 0.0], [0.0; 2]);
+/// softmax_backward(cpu, MatRef::new(&y, 1, 2), MatRef::new(&dy, 1, 2), MatMut::new(&mut dx, 1, 2));
+/// assert_eq!(dx, [0.1875, -0.1875]); // y₀ (1 − y₀) and −y₀ y₁
+/// softmax_backward_in_place(cpu, MatRef::new(&y, 1, 2), MatMut::new(&mut dy, 1, 2));
+/// assert_eq!(dy, dx);
+/// ```
+///
 /// # Panics
 /// Where the shapes differ.
 pub fn softmax_backward(cpu: Cpu, y: MatRef, dy: MatRef, dx: MatMut) {
@@ -40,6 +50,16 @@ pub fn softmax_backward_in_place(cpu: Cpu, y: MatRef, dy: MatMut) {
 }
 
 /// dx from the result y of [`log_softmax`](super::log_softmax) and dy, all (rows, cols), any strides.
+///
+/// ```
+/// use samebits_kernels::softmax::{log_softmax_backward, log_softmax_backward_in_place};
+/// use samebits_kernels::{Cpu, view::{MatMut, MatRef}};
+/// let (cpu, y, mut dy, mut dx) = (Cpu::detect(), [0.5f32.ln(); 2], [1.0, 0.0], [0.0; 2]);
+/// log_softmax_backward(cpu, MatRef::new(&y, 1, 2), MatRef::new(&dy, 1, 2), MatMut::new(&mut dx, 1, 2));
+/// assert_eq!(dx, [0.5, -0.5]); // dy − p · Σ dy
+/// log_softmax_backward_in_place(cpu, MatRef::new(&y, 1, 2), MatMut::new(&mut dy, 1, 2));
+/// assert_eq!(dy, dx);
+/// ```
 ///
 /// # Panics
 /// Where the shapes differ.

@@ -4,6 +4,17 @@ use super::{MatMut, MatRef};
 use core::iter::FusedIterator;
 
 /// Bands of a matrix to read, from [`MatRef::bands`].
+///
+/// ```
+/// use samebits_kernels::view::{Bands, BandsMut, MatMut, MatRef};
+/// let (x, mut y) = ([1.0, 2.0, 3.0, 4.0, 5.0], [0.0; 5]);
+/// let (from, to): (Bands, BandsMut) = (MatRef::new(&x, 5, 1).bands(2), MatMut::new(&mut y, 5, 1).bands(2));
+/// assert_eq!((from.len(), to.len()), (3, 3)); // two rows, two, and the last
+/// for (from, mut to) in from.zip(to) {
+///     *to.at(0, 0) = from.get(0, 0);
+/// }
+/// assert_eq!(y, [1.0, 0.0, 3.0, 0.0, 5.0]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Bands<'a, T = f32> {
     rest: MatRef<'a, T>,

@@ -7,6 +7,18 @@ use super::{MatMut, MatRef};
 use core::marker::PhantomData;
 
 /// The axis of the batch.
+///
+/// ```
+/// use samebits_kernels::view::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
+/// let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
+/// let heads = HeadsRef::by_token(&x, 4, 3, 2); // 4 tokens of 3 heads of 2
+/// assert_eq!((heads.shape()[BATCH], heads.shape()[HEADS], heads.shape()[DIM]), (1, 3, 2));
+/// assert_eq!(heads.part(TOKENS, 1, 2).get([0, 2, 0, 1]), 11.0); // token 1, head 2, component 1
+/// let mut y = [0.0; 24];
+/// let mut rest = HeadsMut::new(&mut y, [1, 3, 4, 2]);
+/// let first = rest.take_front(HEADS, 1); // for another thread
+/// assert_eq!((first.shape(), rest.shape()), ([1, 1, 4, 2], [1, 2, 4, 2]));
+/// ```
 pub const BATCH: usize = 0;
 /// The axis of the heads.
 pub const HEADS: usize = 1;

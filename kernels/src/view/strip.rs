@@ -84,7 +84,7 @@ impl<'a, T> MatRef<'a, T> {
     /// # Panics
     /// Where there are no such rows.
     #[inline(always)]
-    pub fn neighbours(&self, r: usize, n: usize) -> Option<&'a [T]> {
+    pub(crate) fn neighbours(&self, r: usize, n: usize) -> Option<&'a [T]> {
         assert!(r <= self.rows && n <= self.rows - r, "rows {r}.. {n} of {}", self.rows);
         if self.col_stride != 1 || self.row_stride != self.cols as isize || n == 0 {
             return None;
@@ -100,7 +100,7 @@ impl<'a, T> MatRef<'a, T> {
     /// # Panics
     /// Where there are no such rows, or the elements of a row do not lie side by side.
     #[inline(always)]
-    pub fn strip<const N: usize>(&self, r: usize) -> Strip<'a, N, T> {
+    pub(crate) fn strip<const N: usize>(&self, r: usize) -> Strip<'a, N, T> {
         let inside = r < self.rows && N <= self.rows - r;
         assert!(inside && self.has_rows(), "{N} rows from {r} on of {self:?}");
         let base = self.base.wrapping_offset(r as isize * self.row_stride);

@@ -14,7 +14,7 @@ impl<'a, T> MatRef<'a, T> {
     /// # Panics
     /// Where there is no row, or no such column.
     #[inline(always)]
-    pub fn band<const N: usize>(&self, cols: Range<usize>) -> Option<[&'a [T]; N]> {
+    pub(crate) fn band<const N: usize>(&self, cols: Range<usize>) -> Option<[&'a [T]; N]> {
         check_part(&(0..1), self.rows, &cols, self.cols);
         if self.col_stride != 1 && self.cols > 1 {
             return None;
@@ -94,7 +94,7 @@ impl<T> MatMut<'_, T> {
     /// The part of `shape` (rows, columns) from row `at.0`, column `at.1`, where all of it is there and the elements of
     /// a row lie side by side.
     #[inline(always)]
-    pub fn part(&mut self, at: (usize, usize), shape: (usize, usize)) -> Option<MatMut<'_, T>> {
+    pub(crate) fn part(&mut self, at: (usize, usize), shape: (usize, usize)) -> Option<MatMut<'_, T>> {
         let there = at.0 + shape.0 <= self.rows && at.1 + shape.1 <= self.cols && self.col_stride == 1;
         there.then(|| self.reborrow().sub(at.0..at.0 + shape.0, at.1..at.1 + shape.1))
     }
@@ -106,7 +106,7 @@ impl MatMut<'_> {
     /// # Panics
     /// Where that is not its shape, or a row's elements do not lie side by side.
     #[inline(always)]
-    pub fn tile<const M: usize, const N: usize>(&mut self) -> [&mut [Floats; N]; M] {
+    pub(crate) fn tile<const M: usize, const N: usize>(&mut self) -> [&mut [Floats; N]; M] {
         assert!(
             self.rows == M && self.cols == N * LANES && self.col_stride == 1,
             "a tile of ({M}, {N} lines)"

@@ -8,11 +8,11 @@ mod attention;
 mod attention_stored;
 mod backward;
 mod gated;
-pub mod gemm;
+pub(crate) mod gemm;
 mod half;
 mod int8;
 mod map;
-pub mod nf4;
+pub(crate) mod nf4;
 mod reduce;
 mod rope;
 mod search;
@@ -155,7 +155,7 @@ impl Inputs {
 }
 
 /// A weight that is given, not drawn: (n, k) = (output features, input features), row-major.
-pub struct Weight {
+pub(crate) struct Weight {
     /// Output features.
     pub n: usize,
     /// Input features.

@@ -114,6 +114,18 @@ pub enum Value<'a> {
 }
 
 /// An array of values of one type; never of arrays.
+///
+/// ```
+/// use samebits::io::gguf::{Array, ArrayBuf, Elements, Entry, Gguf, Value, ValueType, to_bytes};
+/// let tokens = ArrayBuf::strings(["<s>", "a"]);
+/// let file = Gguf::from_bytes(&to_bytes(&[("tokenizer.ggml.tokens", tokens.value())], &[])?)?;
+/// let entry: Entry = file.entry("tokenizer.ggml.tokens")?;
+/// let array: Array = entry.array(ValueType::String)?;
+/// let mut elements: Elements = array.iter();
+/// assert_eq!((elements.len(), elements.next().and_then(Value::as_str)), (2, Some("<s>")));
+/// assert!(entry.usize().unwrap_err().to_string().contains("tokenizer.ggml.tokens"));
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Array<'a> {
     kind: ValueType,

@@ -108,6 +108,21 @@ pub fn write(
 /// [`write()`] for tensors that are made one after the other: `bytes` is asked for those of each in order, so that no
 /// more than one has to be in memory.
 ///
+/// ```
+/// use samebits::io::gguf::{self, GgmlType, Gguf, MAX_RANK, TensorInfo, TensorView};
+/// use samebits::io::bytes::Access;
+/// let path = std::env::temp_dir().join(format!("samebits-each-{}.gguf", std::process::id()));
+/// let info = |name| TensorInfo { name, kind: GgmlType::F32, shape: &[2] };
+/// // The second tensor is made when the first is written.
+/// gguf::write_each(&path, &[], &[info("a"), info("b")], |i| Ok([[0; 8], [1; 8]][i].to_vec()))?;
+/// assert_eq!(Gguf::open(&path, Access::Read)?.tensor("b")?.bytes, [1; 8]);
+/// let wide = TensorView { name: "w", kind: GgmlType::F32, shape: &[1; MAX_RANK + 1], bytes: &[0; 4] };
+/// assert!(gguf::write(&path, &[], &[wide]).is_err()); // the file stays as it was
+/// assert_eq!(Gguf::open(&path, Access::Read)?.len(), 2);
+/// std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`write()`]; whatever `bytes` fails with; [`Error::Malformed`] where it gives more or fewer bytes than type and
 /// shape need.

@@ -34,6 +34,17 @@ enum State {
 }
 
 /// A number to write. NaN and infinities, which JSON lacks, become `null`.
+///
+/// ```
+/// use samebits::io::json::{Number, Writer};
+/// let mut out = Writer::compact();
+/// out.array(|w| {
+///     w.number(Number::Single(0.1)); // the shortest digits that give it back
+///     w.number(0.1f32 as f64);
+///     w.number(f64::NAN);
+/// });
+/// assert_eq!(out.finish(), "[0.1,0.10000000149011612,null]");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Number {
     /// Not negative.

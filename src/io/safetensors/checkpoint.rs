@@ -23,6 +23,23 @@ const SINGLE: &str = "model.safetensors";
 const MAX_INDEX: u64 = 100_000_000;
 
 /// The tensors of a model, in one file or several.
+///
+/// ```
+/// use samebits::io::safetensors::{Checkpoint, Dtype, TensorInfo, TensorView, write, write_each};
+/// let folder = std::env::temp_dir().join(format!("samebits-checkpoint-{}", std::process::id()));
+/// std::fs::create_dir(&folder).unwrap();
+/// let (one, path) = (1f32.to_le_bytes(), folder.join("model.safetensors"));
+/// let b = TensorView { name: "b", dtype: Dtype::F32, shape: &[1], bytes: &one };
+/// write(&path, &[b, TensorView { name: "a", ..b }], &[])?;
+/// let checkpoint = Checkpoint::open(&folder)?;
+/// assert_eq!(checkpoint.tensors().map(|t| t.name.to_string()).collect::<Vec<_>>(), ["a", "b"]);
+/// assert_eq!(checkpoint.load("b")?.to_vec::<f32>(), [1.0]);
+/// // Tensors that are made one after the other, of which no two need be in memory:
+/// write_each(&path, &[TensorInfo::of(&b)], &[], |_| Ok(2f32.to_le_bytes().to_vec()))?;
+/// assert_eq!(Checkpoint::open(&folder)?.load("b")?.to_vec::<f32>(), [2.0]);
+/// std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Checkpoint {
     path: PathBuf,
     /// Each with the name of its file.

@@ -12,6 +12,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Headers may have this many bytes, by the format's own limit.
+///
+/// ```
+/// use samebits::io::safetensors::{MAX_HEADER, SafeTensors};
+/// let file = (MAX_HEADER + 1).to_le_bytes(); // a header that is longer than the file, and than any may be
+/// assert!(SafeTensors::from_bytes(&file).is_err());
+/// ```
 pub const MAX_HEADER: u64 = 100_000_000;
 
 /// Bytes of the length that precedes the header.

@@ -6,6 +6,18 @@ use crate::io::json::Writer;
 use alloc::string::String;
 
 /// Special tokens by their text, as far as there are some.
+///
+/// ```
+/// use samebits::io::tokenizer::{SpecialTokens, TrainOptions, TrainedTokenizer, Trainer};
+/// let special = vec!["<|end|>".to_string()];
+/// let mut trainer = Trainer::new(TrainOptions { vocab: 300, special, ..TrainOptions::default() })?;
+/// trainer.feed("a rose is a rose is a rose");
+/// let trained: TrainedTokenizer = trainer.train();
+/// assert_eq!(trained.vocab_len(), 257 + trained.merges()); // bytes, the special one, and merges
+/// let tokens = SpecialTokens { bos: None, eos: Some("<|end|>"), unk: None, pad: None };
+/// assert!(tokens.config_json(None).contains(r#""eos_token": "<|end|>""#)); // tokenizer_config.json
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpecialTokens<'a> {
     /// Begins a text.

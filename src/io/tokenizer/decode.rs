@@ -84,6 +84,19 @@ pub(crate) struct State {
 }
 
 /// Turns ids into text as they come: [`Tokenizer::decoder`].
+///
+/// ```
+/// use samebits::io::tokenizer::{Decoder, Tokenizer};
+/// let tokenizer = Tokenizer::from_vocab_txt("[PAD]\n[UNK]\n[CLS]\n[SEP]\nun\n##able\n")?;
+/// let mut decoder: Decoder = tokenizer.decoder(true);
+/// let mut text = String::new();
+/// for id in [4, 5] {
+///     text += decoder.push(id); // as soon as it is whole
+/// }
+/// text += decoder.finish();
+/// assert_eq!(text, "unable");
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Decoder<'t> {
     tokenizer: &'t Tokenizer,
     skip_special: bool,

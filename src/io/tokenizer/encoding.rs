@@ -6,6 +6,23 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// The tokens of a text. All lists have one entry a token.
+///
+/// ```
+/// use samebits::io::tokenizer::{Choice, EncodeOptions, Encoding, Padding, Side, Strategy, Tokenizer, Truncation};
+/// let tokenizer = Tokenizer::from_vocab_txt("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\n")?;
+/// let cut = Truncation { max_length: 4, strategy: Strategy::LongestFirst, side: Side::Left };
+/// let filled = Padding { length: None, multiple_of: 0, side: Side::Right, id: 0, type_id: 0 };
+/// let options = EncodeOptions {
+///     truncation: Choice::Use(cut),
+///     padding: Choice::Use(filled),
+///     ..EncodeOptions::default()
+/// };
+/// let both: Vec<Encoding> = tokenizer.encode_batch(&["a b c", "b"], &options)?;
+/// assert_eq!(both[0].ids, [2, 5, 6, 3]); // [CLS] b c [SEP]: cut on the left
+/// assert_eq!((&both[1].ids[..], &both[1].attention[..]), (&[2, 5, 3, 0][..], &[1, 1, 1, 0][..]));
+/// assert_eq!(both[0].offsets[1], (2, 3)); // where "b" stands
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoding {
     /// The ids.

@@ -31,6 +31,22 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// What a GGUF file says about its tokenizer: the keys `tokenizer.ggml.…`.
+///
+/// From the file of a tokenizer to a GGUF file's keys and back:
+/// ```
+/// use samebits::io::tokenizer::{EncodeOptions, GgufVocabulary, OwnedVocabulary, TrainOptions, Tokenizer, Trainer};
+/// let mut trainer = Trainer::new(TrainOptions { vocab: 260, ..TrainOptions::default() })?;
+/// trainer.feed("a rose is a rose is a rose");
+/// let json = trainer.train().to_json();
+/// let tokenizer = Tokenizer::from_json(json.as_bytes())?;
+/// let owned = OwnedVocabulary::of_file(json.as_bytes(), &tokenizer, tokenizer.vocab_len())?;
+/// let vocabulary: GgufVocabulary = owned.borrow();
+/// assert_eq!((vocabulary.model, vocabulary.tokens.len()), ("gpt2", tokenizer.vocab_len()));
+/// let again = Tokenizer::from_gguf_vocabulary(&vocabulary)?;
+/// let ids = |t: &Tokenizer| t.encode("a rose", &EncodeOptions::plain()).map(|e| e.ids);
+/// assert_eq!(ids(&again)?, ids(&tokenizer)?);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct GgufVocabulary<'a> {
     /// `model`: `llama`, `t5`, `gpt2` or `bert`.

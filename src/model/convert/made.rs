@@ -60,6 +60,20 @@ impl Decoder {
 /// Writes a model as a folder that transformers loads: `config.json`, `generation_config.json` and `model.safetensors`
 /// in f32, whole or not at all; `more` adds what else belongs there, its tokenizer above all.
 ///
+/// ```
+/// use samebits::model::{Decoder, DecoderConfig, save_folder};
+/// use samebits::{Cpu, io::atomic, random::Philox};
+/// let (cpu, path) = (Cpu::detect(), std::env::temp_dir().join(format!("samebits-folder-{}", std::process::id())));
+/// let config = DecoderConfig::from_hf(&std::fs::read("tests/data/models/llama/config.json").unwrap())?;
+/// let model = Decoder::random(cpu, &config, 0.02, Philox::new(1))?; // to be trained from nothing
+/// save_folder(&model, cpu, &path, |folder| atomic::write(&folder.join("README.md"), |out| out.write_all(b"Mine.")))?;
+/// let again = Decoder::open_with(&path, cpu, Default::default())?;
+/// let name = "model.embed_tokens.weight";
+/// assert_eq!(again.named_tensor(cpu, name)?.to_f32_vec(cpu), model.named_tensor(cpu, name)?.to_f32_vec(cpu));
+/// std::fs::remove_dir_all(path).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where the architecture's projections are fused in files, something stands at `path`, or cannot be written.
 pub fn save_folder(

@@ -50,6 +50,25 @@ pub enum Keep {
 }
 
 /// Memory of training passes, used again from call to call.
+///
+/// ```
+/// use samebits::kernels::cross_entropy::CrossEntropy;
+/// use samebits::model::{Examples, Keep, Tape};
+/// use samebits::{Cpu, assets, nn::Gradients, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let mut model = assets::model(run.cpu())?;
+/// let examples = Examples { tokens: &[5, 6, 7], targets: &[6, 7, -100], ends: &[0, 3] }; // what follows each
+/// let mut learn = |keep| {
+///     let (mut gradients, mut tape) = (Gradients::default(), Tape::new(keep));
+///     gradients.train("norm.weight", model.config().dim);
+///     let loss = model.learn(&run, examples, &CrossEntropy::default(), &mut gradients, &mut tape)?;
+///     Ok::<_, samebits::Error>((loss, gradients.get("norm.weight").unwrap().to_vec(), tape.bytes()))
+/// };
+/// let (all, inputs) = (learn(Keep::All)?, learn(Keep::Inputs)?);
+/// assert!(all.0 > 0.0 && all.2 > inputs.2); // less is kept …
+/// assert_eq!((all.0, all.1), (inputs.0, inputs.1)); // … and computed again: the same bits
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Tape {
     keep: Keep,

@@ -17,6 +17,17 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// A module of a file.
+///
+/// ```
+/// use samebits::model::{ModuleMut, Site};
+/// use samebits::{Cpu, assets};
+/// let mut model = assets::model(Cpu::detect())?;
+/// let modules: Vec<ModuleMut> = model.modules_mut();
+/// assert!(matches!(modules[0].site, Site::Table(_)) && modules[0].name == "model.embed_tokens");
+/// let Site::Linear(layers) = &modules[1].site else { panic!("a projection") };
+/// assert_eq!((modules[1].name.as_str(), layers[0].0.as_str()), ("model.layers.0.self_attn.q_proj", "blocks.0.attention.q"));
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ModuleMut<'a> {
     /// Its name in Hugging Face's code.

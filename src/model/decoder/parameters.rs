@@ -13,6 +13,16 @@ use alloc::vec::Vec;
 
 /// A parameter that can be trained, under the name that [`Gradients`](crate::nn::Gradients) has for it: that of the
 /// fields, joined by dots.
+///
+/// ```
+/// use samebits::model::ParameterMut;
+/// use samebits::{Cpu, assets};
+/// let mut model = assets::model(Cpu::detect())?; // in NF4: of its parameters, norms can change
+/// let count = |all: Vec<ParameterMut>| all.iter().filter(|p| p.name.contains("norm")).map(|p| p.values.len()).sum::<usize>();
+/// let (dim, layers) = (model.config().dim, model.config().windows.len());
+/// assert_eq!(model.with_parameters(count), dim * (2 * layers + 1));
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ParameterMut<'a> {
     /// Such as `blocks.0.attention.q.weight`.

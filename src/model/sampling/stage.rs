@@ -26,6 +26,18 @@ pub enum Stage {
 }
 
 /// Penalties for tokens among the last ones.
+///
+/// ```
+/// use samebits::model::sampling::{Candidates, Draw, Penalties, Sampler, Settings, Stage};
+/// let penalties = Penalties { last_n: 64, repeat: 1.0, frequency: 0.0, presence: 2.0 };
+/// let sampler = Sampler::of_stages(vec![Stage::Penalties(penalties), Stage::TopK(1)], 0)?;
+/// let draw = Draw { logits: &[1.0, 3.0, 2.0], context: &[1], position: 0 };
+/// let cpu = samebits::Cpu::detect();
+/// assert_eq!(sampler.sample(cpu, &draw, &mut Candidates::new())?, 2); // token 1 came already
+/// let usual = Sampler::new(&Settings { temperature: 0.0, ..Settings::default() }, 0)?;
+/// assert_eq!(usual.sample(cpu, &draw, &mut Candidates::new())?, 1);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Penalties {
     /// How many of the last tokens count; `usize::MAX` for all.

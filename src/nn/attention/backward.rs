@@ -13,6 +13,23 @@ use crate::run::Run;
 use alloc::vec::Vec;
 
 /// What a layer's forward pass keeps for its backward pass; memory is used again.
+///
+/// ```
+/// use samebits::kernels::attention::Pattern;
+/// use samebits::nn::{AttentionCache, Gradients, Linear, Mixing, MultiHeadAttention, Pass, Weight};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let of = |w: f32| Linear::new(Weight::plain(1, 1, vec![w]), None);
+/// let (q, k, v, o, mixing) = (of(1.0), of(1.0), of(2.0), of(3.0), Mixing::new(1, Pattern::Causal));
+/// let layer = MultiHeadAttention { q, k, v, o, heads: 1, kv_heads: 1, head_dim: 1, qk_norm: None, mixing, prefix: None };
+/// let pass = Pass { run: &run, rope: None, ends: &[0, 1], draw: None };
+/// let (mut cache, mut gradients, mut out, mut dx) = (AttentionCache::default(), Gradients::default(), [0.0], [0.0]);
+/// gradients.train("v.weight", 1);
+/// layer.forward_train(pass, &[5.0], None, &mut out, &mut cache);
+/// layer.backward(pass, (&[5.0], &[1.0]), &cache, &mut dx, &mut gradients.scope());
+/// assert_eq!((out, dx), ([30.0], [6.0])); // a token alone: o · v · x, whatever q and k are
+/// assert_eq!(gradients.get("v.weight"), Some(&[15.0][..])); // o · x
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AttentionCache {
     /// (rows, heads · head_dim) and (rows, kv_heads · head_dim), before their norms, where there are some.

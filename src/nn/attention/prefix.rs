@@ -15,6 +15,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The prefix of one layer.
+///
+/// ```
+/// use samebits::nn::Prefix;
+/// // Two tokens of one head of one component.
+/// let mut prefix = Prefix { name: "p".into(), active: true, tokens: 2, k: vec![0.1, 0.2], v: vec![0.3, 0.4] };
+/// let names: Vec<_> = prefix.parameters_mut().into_iter().map(|(name, shape, _)| (name, shape)).collect();
+/// assert_eq!(names.len(), 2); // k and v, (tokens, features) each: what training changes
+/// assert!(names.iter().all(|(_, shape)| *shape == [2, 1]));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prefix {
     /// What it is called.

@@ -13,6 +13,43 @@ use crate::run::{Lent, Run};
 use alloc::vec::Vec;
 
 /// What a block's forward pass keeps for its backward pass, each (rows, features); memory is used again.
+///
+/// The gradient of a block against the difference quotient:
+/// ```
+/// use samebits::kernels::{activation::Activation, attention::Pattern};
+/// use samebits::nn::{BlockCache, FeedForwardNetwork, Gradients, Linear, Mixing, MultiHeadAttention};
+/// use samebits::nn::{LayerNorm, Norm, Pass, Placement, TransformerBlock, Weight, adapter::BranchAdapters};
+/// use samebits::{Cpu, run::Run};
+/// let of = |seed: usize, n: usize, k: usize| {
+///     let values = (0..n * k).map(|i| ((i * 7 + seed) % 11) as f32 / 11.0 - 0.4).collect();
+///     Linear::new(Weight::plain(n, k, values), None)
+/// };
+/// let norm = || Norm::Layer(LayerNorm { weight: vec![1.0; 4].into(), bias: None, eps: 1e-5 });
+/// let (q, k, v, o, mixing) = (of(1, 4, 4), of(2, 4, 4), of(3, 4, 4), of(4, 4, 4), Mixing::new(2, Pattern::Causal));
+/// let block = TransformerBlock {
+///     placement: Placement::Pre,
+///     attention_norm: norm(),
+///     attention: MultiHeadAttention { q, k, v, o, heads: 2, kv_heads: 2, head_dim: 2, qk_norm: None, mixing, prefix: None },
+///     attention_after: None,
+///     cross: None,
+///     network_norm: Some(norm()),
+///     network: FeedForwardNetwork { gate: None, up: of(5, 8, 4), down: of(6, 4, 8), activation: Activation::GeluErf },
+///     network_after: None,
+///     adapters: BranchAdapters::default(),
+/// };
+/// let (run, mut cache) = (Run::here(Cpu::detect()), BlockCache::default());
+/// let pass = Pass { run: &run, rope: None, ends: &[0, 2], draw: None };
+/// let mut sum = |first: f32| {
+///     let mut x = [first, 0.2, -1.0, 0.4, 0.7, -0.3, 0.5, 0.1];
+///     block.forward_train(pass, &mut x, &mut cache);
+///     x[0] + x[6]
+/// };
+/// let quotient = (sum(0.91) - sum(0.89)) / 0.02;
+/// sum(0.9);
+/// let mut d = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]; // of the sum
+/// block.backward(pass, &cache, &mut d, &mut Gradients::default().scope());
+/// assert!((d[0] - quotient).abs() < 2e-3, "{} and {quotient}", d[0]);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct BlockCache {
     /// What the block was given.

@@ -12,6 +12,22 @@ use crate::run::Run;
 use alloc::vec::Vec;
 
 /// What a network's forward pass keeps for its backward pass; memory is used again.
+///
+/// ```
+/// use samebits::kernels::{activation::Activation, gemm::Accumulate};
+/// use samebits::nn::{FeedForwardCache, FeedForwardNetwork, Gradients, Linear, Scope, Weight};
+/// use samebits::{Cpu, run::Run};
+/// let of = |w: f32| Linear::new(Weight::plain(1, 1, vec![w]), None);
+/// let network = FeedForwardNetwork { gate: None, up: of(2.0), down: of(3.0), activation: Activation::Relu };
+/// let (run, mut cache, mut gradients) = (Run::here(Cpu::detect()), FeedForwardCache::default(), Gradients::default());
+/// gradients.train("up.weight", 1);
+/// let (x, mut out, mut dx) = ([5.0], [0.0], [0.0]);
+/// network.forward_train((&run, None), &x, None, &mut out, &mut cache);
+/// let mut to: Scope = gradients.scope();
+/// network.backward((&run, None), (&x, &[1.0]), &cache, (&mut dx, Accumulate::Overwrite), &mut to);
+/// assert_eq!((out, dx), ([30.0], [6.0])); // 3 relu(2 x)
+/// assert_eq!(gradients.get("up.weight"), Some(&[15.0][..])); // 3 x
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct FeedForwardCache {
     /// (rows, hidden): what the activation is given.

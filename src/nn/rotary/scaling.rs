@@ -22,6 +22,31 @@ use crate::{Error, Result};
 use alloc::vec::Vec;
 
 /// How a model's rotary frequencies were stretched past the length that it was first trained for.
+///
+/// ```
+/// use samebits::kernels::rope::Pairing;
+/// use samebits::nn::rotary::{Llama3, LongRope, RopeScaling, RotaryConfig, RotaryEmbedding, Yarn};
+/// let slowest = |scaling: RopeScaling, length| {
+///     let config = RotaryConfig { scaling, ..RotaryConfig::new(4, 10_000.0, Pairing::Half) };
+///     RotaryEmbedding::new(&config, length).unwrap().inverse_frequencies()[1]
+/// };
+/// let plain = slowest(RopeScaling::None, 100);
+/// assert!((plain - 0.01).abs() < 1e-15); // θ^(−2/4)
+/// assert!((slowest(RopeScaling::Linear { factor: 4.0 }, 100) * 4.0 - plain).abs() < 1e-15);
+/// // A turn of it takes 628 positions, more than the 100 of before: it is interpolated whole.
+/// assert!((slowest(RopeScaling::Yarn(Yarn::new(4.0, 100)), 400) * 4.0 - plain).abs() < 1e-15);
+/// let llama = Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 100 };
+/// assert!((slowest(RopeScaling::Llama3(llama), 800) * 8.0 - plain).abs() < 1e-15);
+/// let long = LongRope {
+///     short_factor: vec![1.0, 1.0],
+///     long_factor: vec![1.0, 2.0],
+///     original_max_positions: 100,
+///     factor: 4.0,
+///     attention_factor: None,
+/// };
+/// assert_eq!(slowest(RopeScaling::LongRope(long.clone()), 100), plain);
+/// assert!((slowest(RopeScaling::LongRope(long), 101) * 2.0 - plain).abs() < 1e-15);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum RopeScaling {
     /// Not at all: `default`.

@@ -29,6 +29,22 @@ impl AdapterLayer {
     /// The gradient of x, (rows, features), through the bottleneck alone, from that of the output; the gradients of
     /// the parameters, as far as they are trained. `x` is what the adapter was given.
     ///
+    /// ```
+    /// use samebits::nn::Gradients;
+    /// use samebits::peft::{AdapterCache, AdapterInit, AdapterLayer, AdapterKind, Bottleneck};
+    /// use samebits::{Cpu, random::Philox, run::Run};
+    /// let (run, mut cache, mut gradients, mut y) = (Run::here(Cpu::detect()), AdapterCache::default(), Gradients::default(), [0.0]);
+    /// let mut layer = AdapterLayer::drawn(1, 1, AdapterInit::Identity, (Philox::new(1), 0));
+    /// (layer.down, layer.up) = (vec![2.0], vec![3.0]);
+    /// gradients.train("up.weight", 1);
+    /// layer.forward_train(&run, &[5.0], &[5.0], &mut y, &mut cache);
+    /// let dx = layer.backward(&run, (&[5.0], &[1.0]), &cache, &mut gradients.scope());
+    /// assert_eq!((y, dx), ([35.0], vec![6.0])); // x + 3 · 2 x; through the bottleneck alone 3 · 2
+    /// assert!(gradients.iter().all(|(_, g)| g == [10.0]));
+    /// let one = Bottleneck { kind: AdapterKind::Pfeiffer, layer }; // with what it reads of a block
+    /// assert_eq!(one.layer.bottleneck(), 1);
+    /// ```
+    ///
     /// # Panics
     /// Where the shapes disagree with the forward pass of `cache`.
     pub fn backward(

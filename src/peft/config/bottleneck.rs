@@ -18,6 +18,22 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// What bottleneck adapters are told.
+///
+/// ```
+/// use samebits::nn::adapter::Branch;
+/// use samebits::peft::config::{AdaptedModel, AdapterConfig, BottleneckConfig};
+/// use samebits::peft::{AdapterKind, Bottlenecks, adapt};
+/// use samebits::{Cpu, assets, random::Philox, run::Run};
+/// let (run, mut model) = (Run::here(Cpu::detect()), assets::model(Cpu::detect())?);
+/// let told = BottleneckConfig::new(AdapterKind::Houlsby, model.config().dim);
+/// assert!(told.contains(0, Branch::Attention) && told.contains(0, Branch::Network) && told.width() > 1);
+/// let of = AdaptedModel { class: "LlamaForCausalLM", kind: "llama", name: "inside" };
+/// let config = AdapterConfig::bottleneck(&told, of)?;
+/// adapt(&run, &mut model, ("mine", &config), Philox::new(1))?;
+/// let network = model.blocks_mut()[0].adapters.of_mut(Branch::Network);
+/// assert!(network.as_mut().unwrap().as_any().is::<Bottlenecks>());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct BottleneckConfig {
     /// What they read.

@@ -29,6 +29,22 @@ use alloc::vec::Vec;
 const SCALES: &str = "ia3_l";
 
 /// The scales of one layer by name, and which of them count: of all the same side.
+///
+/// ```
+/// use samebits::peft::config::{AdapterConfig, Ia3Config, Method};
+/// use samebits::peft::{Ia3Adapters, Side, adapt};
+/// use samebits::{Cpu, assets, random::Philox, run::Run};
+/// let config = AdapterConfig::ia3(&["k_proj", "v_proj", "down_proj"], &["down_proj"], "inside")?;
+/// let Method::Ia3(told) = config.method() else { panic!("IA³") };
+/// let told: &Ia3Config = told;
+/// assert_eq!(told.side("model.layers.0.mlp.down_proj"), Some(Side::Input));
+/// let run = Run::here(Cpu::detect());
+/// let mut model = assets::model(run.cpu())?;
+/// adapt(&run, &mut model, ("mine", &config), Philox::new(1))?;
+/// let key = &mut model.blocks_mut()[0].attention.k;
+/// assert!(key.adapter.as_mut().unwrap().as_any().is::<Ia3Adapters>());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ia3Adapters {
     side: Side,

@@ -16,6 +16,21 @@ pub(super) struct Merged {
 }
 
 /// What the sum of base and adapters is stored as.
+///
+/// ```
+/// use samebits::peft::{LinearWithLora, LoraAdapters, LoraLayer, LoraShape, MergeInto, MergeReport};
+/// use samebits::{Cpu, nn::{Linear, Weight}, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let mut layer = LinearWithLora::new(Linear::new(Weight::plain(1, 1, vec![10.0]), None));
+/// let shape = LoraShape { in_features: 1, out_features: 1, rank: 1 };
+/// layer.insert(&run, "one", LoraLayer::from_parts(shape, vec![2.0], vec![3.0], 0.5))?;
+/// layer.activate(&[("one", 1.0)])?;
+/// let report: MergeReport = layer.merge_into(&run, MergeInto::Floats)?;
+/// assert_eq!((layer.weight().to_rows(run.cpu()), report.error), (vec![13.0], 0.0));
+/// assert!(layer.unmerge() && layer.weight().to_rows(run.cpu()) == [10.0]);
+/// assert_eq!(LoraAdapters::new(0).names().count(), 0); // what a layer of a model has in its place
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeInto {
     /// `f32`: exact to half an ulp. A base of fewer bits is decoded first.

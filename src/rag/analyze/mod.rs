@@ -25,6 +25,16 @@ const ENGLISH_STOP_WORDS: [&str; 33] = [
 ];
 
 /// How a text becomes terms: words by Unicode's rules, in lower case; then, of English, less stop words, and stems.
+///
+/// ```
+/// use samebits::rag::analyze::{Analyzer, stem_english};
+/// let mut terms = Vec::new();
+/// Analyzer::english().each_term("The cats were running", &mut |term| terms.push(term.to_string()));
+/// assert_eq!(terms, ["cat", "were", "run"]);
+/// let mut word = String::from("walked");
+/// stem_english(&mut word);
+/// assert_eq!(word, "walk");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Analyzer {
     language: Language,

@@ -60,6 +60,20 @@ pub struct Chunk<'t> {
 }
 
 /// Cuts texts into chunks.
+///
+/// ```
+/// use samebits::rag::chunk::{Chunk, Language, Level, Place, Separator, Span, TextChunker, Unit};
+/// let text = "one, two, three";
+/// let commas = Level::Text(vec![Separator::after(", ")]);
+/// let chunker = TextChunker::with_levels(Unit::Bytes, 10, 0, vec![commas])?;
+/// let chunks: Vec<Chunk> = chunker.chunk(text)?;
+/// assert_eq!(chunks.iter().map(|c| c.text).collect::<Vec<_>>(), ["one, two, ", "three"]);
+/// let span: &Span = &chunks[1].span;
+/// assert_eq!((&text[span.bytes.clone()], span.start), ("three", Place { line: 1, column: 11 }));
+/// let code = TextChunker::code(Language::Rust, Unit::Bytes, 12, 0)?;
+/// assert_eq!(code.chunk("fn a() {}\n\nfn b() {}\n")?.len(), 2); // an item each
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TextChunker<'m> {
     plan: Plan<'m>,

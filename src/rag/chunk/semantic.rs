@@ -9,6 +9,19 @@ use core::ops::Range;
 pub type Embed<'m> = dyn Fn(&[&str]) -> Result<Vec<Vec<f32>>> + 'm;
 
 /// How far apart is far.
+///
+/// ```
+/// use samebits::rag::chunk::{Embed, TextChunker, Threshold, Unit};
+/// // Vectors that tell sentences of cats from others.
+/// let embed = |texts: &[&str]| {
+///     Ok(texts.iter().map(|t| if t.contains("at") { vec![1.0, 0.0] } else { vec![0.0, 1.0] }).collect())
+/// };
+/// let embed: &Embed = &embed;
+/// let chunker = TextChunker::semantic(Unit::Chars, 200, embed, 0, Threshold::Percentile(60.0))?;
+/// let chunks = chunker.chunk("A cat sat. It ate. Snow is cold. It melts.")?;
+/// assert_eq!(chunks.iter().map(|c| c.text).collect::<Vec<_>>(), ["A cat sat. It ate. ", "Snow is cold. It melts."]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
     /// Further than so many percent of all distances; 95 is usual.

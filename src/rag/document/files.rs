@@ -30,6 +30,23 @@ pub fn read_file(path: &Path, reading: &Reading) -> Result<Vec<Document>> {
 /// files, what its `.gitignore` and `.ignore` say and what `ignore` says are passed over; links to folders are not
 /// followed. `progress` is told of every file.
 ///
+/// ```
+/// use samebits::rag::document::{Format, Found, Ignore, Reading, Value, read, read_file};
+/// let folder = std::env::temp_dir().join(format!("samebits-read-{}", std::process::id()));
+/// std::fs::create_dir(&folder).unwrap();
+/// std::fs::write(folder.join("a.md"), "# A").unwrap();
+/// std::fs::write(folder.join("b.jsonl"), "{\"_id\": \"b1\", \"text\": \"of b\", \"year\": 1999}\n").unwrap();
+/// std::fs::write(folder.join("c.tmp"), "c").unwrap();
+/// let ignore = Ignore::of("*.tmp\n");
+/// let found: Found = read(&[&folder], &Reading::default(), &ignore, &mut |_path| ())?;
+/// assert_eq!((found.documents.len(), found.unreadable.len()), (2, 0));
+/// assert!(matches!(found.documents[0].format(), Format::Markdown));
+/// let of_b = read_file(&folder.join("b.jsonl"), &Reading::default())?; // a document a line
+/// assert_eq!(of_b[0].metadata["year"], Value::Number(1999.0));
+/// std::fs::remove_dir_all(folder).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where one of `paths` does not exist. What cannot be read in a folder is listed instead.
 pub fn read(

@@ -101,6 +101,21 @@ pub trait EmbeddingModel: Send + Sync {
 }
 
 /// What [`EmbeddingModel::from_fn`] takes: any function of texts.
+///
+/// ```
+/// use samebits::rag::embed::{EmbeddingModel, FromFn, Function};
+/// use samebits::{Cpu, Result, run::Run};
+/// /// Any function of texts.
+/// fn model<F>(f: F) -> FromFn<F>
+/// where
+///     F: Fn(&[&str]) -> Result<Vec<Vec<f32>>> + Function<Model = FromFn<F>> + Send + Sync,
+/// {
+///     FromFn::from_fn(1, f).named("lengths")
+/// }
+/// let lengths = model(|texts| Ok(texts.iter().map(|t| vec![t.len() as f32]).collect()));
+/// assert_eq!(lengths.embed(&Run::here(Cpu::detect()), &["a", "bcd"])?, [1.0, 3.0]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub trait Function {
     /// The model that it makes.
     type Model;
@@ -187,6 +202,27 @@ impl Options {
 }
 
 /// Opens a model that embeds: the folder of an encoder, of model2vec, or of sentence-transformers' `StaticEmbedding`.
+///
+/// ```
+/// use samebits::rag::embed::{EmbeddingModel, HashingEmbedder, Options, StaticEmbedder, TransformerEmbedder};
+/// use samebits::rag::{Analyzer, embed::{open, open_or_inside}};
+/// use samebits::{Cpu, run::Run};
+/// let (run, options) = (Run::here(Cpu::detect()), Options { dim: Some(64), ..Options::default() });
+/// let inside = open_or_inside(None, run.cpu(), options)?; // the table inside the program
+/// let alike = |model: &dyn EmbeddingModel, a: &str, b: &str| {
+///     let rows = model.embed(&run, &[a, b])?;
+///     let (a, b) = rows.split_at(model.dim());
+///     Ok::<f32, samebits::Error>(a.iter().zip(b).map(|(a, b)| a * b).sum())
+/// };
+/// assert!(alike(&*inside, "a cat", "the kitten")? > alike(&*inside, "a cat", "the invoice")?);
+/// assert!(StaticEmbedder::builtin()?.dim() > inside.dim());
+/// let hashing = HashingEmbedder::new(Analyzer::english(), 256)?; // words and parts of words, no model
+/// assert!(alike(&hashing, "running", "runs")? > alike(&hashing, "running", "sea")?);
+/// let folder = "tests/data/models/bert";
+/// let encoder = TransformerEmbedder::open(folder, run.cpu(), Options::default())?;
+/// assert_eq!(open(folder, run.cpu(), Options::default())?.name(), encoder.name());
+/// # Ok::<(), samebits::Error>(())
+/// ```
 ///
 /// # Errors
 /// Where a file is missing or malformed, or describes what is not known.

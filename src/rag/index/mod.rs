@@ -46,6 +46,35 @@ use tables::{CHUNK, ChunkRow, DOCUMENT, DocumentRow, Numbers};
 const CHECKED: usize = 64 << 20;
 
 /// An index as it lies in a file.
+///
+/// From documents to answers by words, by meaning and by both:
+/// ```
+/// use samebits::rag::document::Value;
+/// use samebits::rag::embed::{EmbeddingModel, StaticEmbedder};
+/// use samebits::rag::index::{Aids, Builder, Chunking, Count, Excerpt, Found, Index, Mode, Query, Settings, Strategy};
+/// use samebits::rag::{Document, Filter, vectors::VectorType};
+/// use samebits::{Cpu, run::Run};
+/// let (run, model) = (Run::here(Cpu::detect()), StaticEmbedder::builtin()?);
+/// let chunking = Chunking { strategy: Strategy::Recursive, unit: Count::Chars, size: 100, overlap: 0 };
+/// let settings = Settings { chunking, model: Some(model.name()), vectors: VectorType::Int8, ..Settings::default() };
+/// let mut builder = Builder::new(settings);
+/// for (id, text, year) in [("cats", "A cat purrs.", 1999.0), ("sea", "The sea is deep.", 2001.0)] {
+///     let mut document = Document::new(id, text);
+///     document.metadata.insert("year".into(), Value::Number(year));
+///     builder.add(document, Aids::default())?;
+/// }
+/// builder.embed(&run, &model, &mut |_done, _of| Ok(()))?;
+/// let index = Index::from_bytes(&builder.to_bytes())?;
+/// let vector = model.embed_query(&run, "kitten")?;
+/// let all = Query { text: "kitten", vector: Some(&vector), k: 1, mode: Mode::Hybrid, filter: None, weight: 1.0 };
+/// let found: Vec<Found> = index.search(&run, &all)?;
+/// let excerpt: Excerpt = index.excerpt(found[0].chunk)?;
+/// assert_eq!((excerpt.document, excerpt.text()), ("cats", "A cat purrs.")); // which has not the word
+/// let late = Filter::parse("year > 2000")?;
+/// let found = index.search(&run, &Query { filter: Some(&late), ..all })?;
+/// assert_eq!(index.excerpt(found[0].chunk)?.document, "sea");
+/// # Ok::<(), samebits::Error>(())
+/// ```
 pub struct Index {
     file: Buffer,
     sections: Sections,

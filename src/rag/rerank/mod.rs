@@ -44,6 +44,25 @@ pub trait Reranker: Send + Sync {
 /// What `name` names: `lexical` a [`LexicalReranker`] of the terms of `analyzer`; else a folder, of an encoder with a head
 /// a [`CrossEncoder`], without one a [`LateInteraction`].
 ///
+/// ```
+/// use samebits::rag::rerank::{CrossEncoder, LateInteraction, LexicalReranker, Reranker, open, open_in, ranking, reranked};
+/// use samebits::{Cpu, nn::Compute, rag::Analyzer, run::Run};
+/// use std::path::Path;
+/// let run = Run::here(Cpu::detect());
+/// let (question, texts) = ("deep sea", ["Cats purr.", "The sea is deep."]);
+/// let lexical = open(Path::new("lexical"), run.cpu(), Analyzer::english())?;
+/// assert_eq!(ranking(&lexical.scores(&run, question, &texts)?), [1, 0]);
+/// let best = reranked(&run, &*lexical, question, texts.to_vec(), |text| text)?;
+/// assert_eq!(best[0].0, texts[1]);
+/// assert_eq!(lexical.scores(&run, question, &texts)?, LexicalReranker::new(Analyzer::english()).scores(&run, question, &texts)?);
+/// // Models: an encoder with a head, and one whose tokens' vectors are compared.
+/// let cross = CrossEncoder::open("tests/data/rerank/bert", run.cpu())?;
+/// let same = open_in(Path::new("tests/data/rerank/bert"), run.cpu(), Analyzer::words(), Compute::F32)?;
+/// assert_eq!(cross.scores(&run, question, &texts)?, same.scores(&run, question, &texts)?);
+/// assert_eq!(LateInteraction::open("tests/data/rerank/colbert", run.cpu())?.scores(&run, question, &texts)?.len(), 2);
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where the folder has no such model.
 pub fn open(name: &Path, cpu: Cpu, analyzer: Analyzer) -> Result<Box<dyn Reranker>> {

@@ -33,6 +33,20 @@ use crate::rag::Analyzer;
 use std::collections::HashMap;
 
 /// Which BM25.
+///
+/// ```
+/// use samebits::rag::retrieve::{Bm25, Bm25Options, Lexicon, Variant};
+/// use samebits::rag::Analyzer;
+/// let options = Bm25Options { variant: Variant::Plus, delta: 1.0, ..Bm25Options::default() };
+/// let mut index = Bm25::new(options, Analyzer::english());
+/// index.add("sea", "The sea is deep.");
+/// index.add("cat", "A cat purrs.");
+/// assert_eq!(index.search("how deep", 3)[0].id, "sea");
+/// // What scores are computed from:
+/// let lexicon: &dyn Lexicon = &index;
+/// let term = lexicon.term("deep").unwrap();
+/// assert_eq!((lexicon.documents(), lexicon.with_term(term)), (2, 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// As Lucene computes it.

@@ -40,6 +40,18 @@ impl Ord for Kept {
 }
 
 /// The best `k` of what is offered.
+///
+/// ```
+/// use samebits::rag::retrieve::{Hit, Top, diverse};
+/// let mut top = Top::new(2);
+/// [(1.0, "c"), (3.0, "b"), (3.0, "a")].iter().for_each(|&(score, id)| top.offer(score, id));
+/// let hits: Vec<Hit> = top.into_hits();
+/// assert_eq!(hits.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["a", "b"]); // of equals the smaller id
+/// // Two that differ: "b" says the same as "a".
+/// let alike = |i: usize, j: usize| if i.max(j) == 1 { 1.0 } else { 0.0 };
+/// let three = [hits.clone(), vec![Hit { id: "c".into(), score: 2.5 }]].concat();
+/// assert_eq!(diverse(&three, 2, 0.5, &alike)[1].id, "c");
+/// ```
 pub struct Top {
     k: usize,
     kept: BinaryHeap<Kept>,

@@ -14,6 +14,16 @@
 //! let parts: Vec<&str> = segment::prose("It was 3.14. Mr. Poe left.").collect();
 //! assert_eq!(parts, ["It was 3.14. ", "Mr. Poe left."]);
 //! ```
+//!
+//! ```
+//! use samebits::rag::segment::{Graphemes, Sentences, Words, ceil, floor, graphemes, prose, words};
+//! let (mut parts, mut inside): (Sentences, Words) = (prose("A cat. It sat."), words("A cat."));
+//! assert_eq!((parts.next(), inside.next()), (Some("A cat. "), Some("A")));
+//! let text = "e\u{301}f"; // é in two characters of one and two bytes, then f
+//! let whole: Graphemes = graphemes(text);
+//! assert_eq!(whole.count(), 2);
+//! assert_eq!((floor(text, 0, 1), ceil(text, 0, 1)), (0, 3)); // where a cut near byte 1 may be
+//! ```
 
 mod grapheme;
 mod sentence;

@@ -43,6 +43,23 @@ impl Metric {
 }
 
 /// How a vector is stored.
+///
+/// ```
+/// use samebits::rag::vectors::{Form, Full, Metric, VectorIndex, VectorType};
+/// use samebits::{Cpu, run::Run};
+/// let run = Run::here(Cpu::detect());
+/// let plain = Form::new(64, Metric::Dot)?;
+/// // Bits, with halves beside them by which the best are looked at again.
+/// let binary = plain.stored(VectorType::Binary, Full::F16);
+/// let row: Vec<f32> = (0..64).map(|i| if i % 3 == 0 { 1.0 } else { -1.0 }).collect();
+/// let scores: Vec<f32> = [plain, binary].into_iter().map(|form| {
+///     let mut index = VectorIndex::new(form);
+///     index.add(run.cpu(), &["a"], &row)?;
+///     Ok(index.search(&run, &row, 1)?[0][0].score as f32)
+/// }).collect::<samebits::Result<_>>()?;
+/// assert_eq!(scores, [64.0, 64.0]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VectorType {
     /// As it is: 4 bytes an element.

@@ -35,6 +35,22 @@ const BLOCK: usize = 128;
 const QUERIES: usize = 64;
 
 /// What is searched for.
+///
+/// ```
+/// use samebits::rag::vectors::{Form, Metric, RowSet, Search, VectorIndex, VectorType, VectorsRef};
+/// use samebits::{Cpu, run::Run};
+/// let (run, form) = (Run::here(Cpu::detect()), Form::new(2, Metric::Dot)?);
+/// assert!(matches!(form.kind(), VectorType::F32));
+/// let mut index = VectorIndex::new(form);
+/// index.add(run.cpu(), &["a", "b", "c"], &[1.0, 0.0, 0.0, 2.0, 3.0, 3.0])?;
+/// let vectors: VectorsRef = index.view();
+/// let best = vectors.search(&run, &[1.0, 1.0], &Search::new(2))?;
+/// assert_eq!(best[0], [(2, 6.0), (1, 2.0)]);
+/// let others = RowSet::new(3, |row| row != 2); // as if there were no row 2
+/// let best = vectors.search(&run, &[1.0, 1.0], &Search { wanted: Some(&others), ..Search::new(1) })?;
+/// assert_eq!(best[0], [(1, 2.0)]);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'s> {
     /// Rows wanted of each query: so many come, where there are so many.

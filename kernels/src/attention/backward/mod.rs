@@ -79,6 +79,35 @@ pub const fn backward_scratch_len(qk_dim: usize, v_dim: usize) -> usize {
 
 /// Computes the gradients on this thread, piece by piece. `delta` is room for D, (batch × heads × Lq).
 ///
+/// ```
+/// use samebits_kernels::attention::{AttentionBackward, Gradients, KeyPieces, Options, QueryPieces};
+/// use samebits_kernels::attention::{KeyPiece, QueryPiece, attention_backward, backward_scratch_len};
+/// use samebits_kernels::{Cpu, Line, view::{HeadsMut, HeadsRef}};
+/// // Two keys that score alike: p = ½, ½, the result 2, the scores' gradients ½ (1 − 2) and ½ (3 − 2).
+/// let (q, k, v, out, lse, d_out) = ([0.0], [1.0, 5.0], [1.0, 3.0], [2.0], [2f32.ln()], [1.0]);
+/// let (one, two) = ([1, 1, 1, 1], [1, 1, 2, 1]);
+/// let at = |x, shape| HeadsRef::new(x, shape);
+/// let (k, v) = (at(&k[..], two), at(&v, two));
+/// let (q, out, lse, d_out) = (at(&q, one), at(&out, one), at(&lse, one), at(&d_out, one));
+/// let problem = AttentionBackward { q, k, v, out, lse, d_out, options: Options::new(1.0) };
+/// let (mut dq, mut dk, mut dv, mut delta) = ([0.0], [0.0; 2], [0.0; 2], [0.0]);
+/// let (mut scratch, cpu) = (vec![Line::ZERO; backward_scratch_len(1, 1)], Cpu::detect());
+/// let [dk_at, dv_at] = [&mut dk, &mut dv].map(|x| HeadsMut::new(x, two));
+/// let to = Gradients { dq: HeadsMut::new(&mut dq, one), dk: dk_at, dv: dv_at };
+/// attention_backward(cpu, &problem, to, &mut delta, &mut scratch);
+/// assert!((dq[0] - (-0.5 * 1.0 + 0.5 * 5.0)).abs() < 1e-6 && (dv[1] - 0.5).abs() < 1e-6);
+/// assert_eq!(dk, [0.0; 2]); // q is 0
+///
+/// // The same in pieces: all of the first pass, then those of the second, each on any thread.
+/// let (mut dq2, mut dk2, mut dv2) = ([9.0], [9.0; 2], [9.0; 2]);
+/// let first: QueryPieces = problem.queries(HeadsMut::new(&mut dq2, one), HeadsMut::new(&mut delta, one));
+/// first.for_each(|piece: QueryPiece| piece.run(cpu, &mut scratch));
+/// let [dk_at, dv_at] = [&mut dk2, &mut dv2].map(|x| HeadsMut::new(x, two));
+/// let second: KeyPieces = problem.keys(HeadsRef::new(&delta, one), dk_at, dv_at);
+/// second.for_each(|piece: KeyPiece| piece.run(cpu, &mut scratch));
+/// assert_eq!((dq2, dk2, dv2), (dq, dk, dv));
+/// ```
+///
 /// # Panics
 /// Where shapes disagree, or `delta` or `scratch` is too short.
 pub fn attention_backward(

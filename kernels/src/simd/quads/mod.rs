@@ -87,6 +87,39 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
 }
 
 /// A kernel body that says the words of both tables. Its `run` must be `#[inline(always)]`.
+///
+/// ```
+/// use samebits_kernels::simd::{Simd, quads::{Halves, QuadKernel, Quads}};
+/// use samebits_kernels::{Cpu, Kernel};
+/// /// Four codes of a row times four of each column.
+/// #[derive(Clone, Copy)]
+/// struct Products;
+/// impl QuadKernel for Products {
+///     type Output = i32;
+///     #[inline(always)]
+///     fn run<S: Simd, Q: Quads<S>>(self, s: S, q: Q) -> i32 {
+///         let (row, column) = ([1i8, -2, 3, -4], [5, 6, 7, 200]);
+///         let (mut codes, mut even, mut odd, mut out) = ([0; 64], [0; 16], [0; 16], [0; 16]);
+///         codes.as_chunks_mut().0.fill(column);
+///         let halves = q.split(s, s.splat_i(i32::from_le_bytes(row.map(|x| x as u8))));
+///         (s.store_i(&mut even, halves[0]), s.store_i(&mut odd, halves[1]));
+///         let right = q.right(s, s.load_bytes(&codes)); // less TAKEN each, which the sums start with
+///         let sums = q.start(s, Q::TAKEN * (1 - 2 + 3 - 4));
+///         s.store_i(&mut out, q.total(s, q.dot(s, [even[0], odd[0]], right, sums)));
+///         out[15]
+///     }
+/// }
+/// impl Kernel for Products {
+///     type Output = i32;
+///     #[inline(always)]
+///     fn run<S: Simd>(self, s: S) -> i32 {
+///         QuadKernel::run(self, s, Halves)
+///     }
+/// }
+/// for cpu in Cpu::all() {
+///     assert_eq!((cpu.run_quads(Products), cpu.run(Products)), (-786, -786)); // 5 − 12 + 21 − 800
+/// }
+/// ```
 pub trait QuadKernel {
     /// What the kernel returns.
     type Output;

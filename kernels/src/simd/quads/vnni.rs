@@ -8,6 +8,11 @@ use crate::simd::{Avx512, Simd};
 use core::arch::x86_64::*;
 
 /// Proof that AVX-512 VNNI runs here.
+///
+/// ```
+/// use samebits_kernels::simd::{Avx512, quads::{Quads, Vnni}};
+/// assert_eq!(<Vnni as Quads<Avx512>>::TAKEN, 0); // codes without sign, as they are
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Vnni(());
 

@@ -16,6 +16,19 @@ use crate::{LANES, Line};
 use core::arch::asm;
 
 /// The unit, configured for whole tiles, for this thread.
+///
+/// ```
+/// use samebits_kernels::simd::tiles::{Amx, NOTHING, Plain, Tiles};
+/// use samebits_kernels::{Cpu, Line, gemm::Bf16};
+/// if Cpu::detect().features().amx_bf16 {
+///     // SAFETY: detected.
+///     let mut unit = unsafe { Amx::assume() };
+///     let (tile, mut sums, mut plain) = ([Line([1.5; 16]); 16], [NOTHING; 4], [NOTHING; 4]);
+///     Tiles::<Bf16>::add(&mut unit, [&[tile]; 2], [&[tile]; 2], &mut sums);
+///     Tiles::<Bf16>::add(&mut Plain, [&[tile]; 2], [&[tile]; 2], &mut plain);
+///     assert!(sums == plain);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Amx {
     /// Tiles belong to a thread.
@@ -143,6 +156,19 @@ impl Tiles<Quad> for Amx {
 }
 
 /// The unit, configured for half tiles of codes, for this thread.
+///
+/// ```
+/// use samebits_kernels::simd::tiles::{AmxHalves, Halves, NOTHING, Plain};
+/// use samebits_kernels::{Cpu, Line};
+/// if Cpu::detect().features().amx_int8 {
+///     // SAFETY: detected.
+///     let mut unit = unsafe { AmxHalves::assume() };
+///     let (half, mut sums, mut plain) = ([Line([1.5; 16]); 8], [[NOTHING; 4]], [[NOTHING; 4]]);
+///     unit.multiply([&[half]; 2], [&[half]; 2], &mut sums);
+///     Plain.multiply([&[half]; 2], [&[half]; 2], &mut plain);
+///     assert!(sums == plain);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct AmxHalves {
     _unit: Amx,

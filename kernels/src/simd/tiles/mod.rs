@@ -54,6 +54,25 @@ pub const CODES: usize = 64;
 ///
 /// *[`Quad`](crate::int8::Quad)*: exact, wrapping. A row of a tile of A is 64 steps of a row, with sign; row r of one of B
 /// is steps 4r to 4r + 3 of sixteen columns, without sign.
+///
+/// ```
+/// use samebits_kernels::simd::tiles::{CODES, NOTHING, Plain, STEPS, Sums, TALL, Tile, Tiles, WIDE};
+/// use samebits_kernels::{LANES, Line, gemm::Bf16, int8::Quad};
+/// let (mut a, mut b): (Tile, Tile) = (NOTHING, NOTHING);
+/// Line::elements_mut::<i8>(&mut a)[..CODES].fill(-1); // row 0 of A
+/// Line::elements_mut::<u8>(&mut b).fill(200);
+/// let mut sums: Sums = [NOTHING; 4];
+/// Tiles::<Quad>::add(&mut Plain, [&[a], &[NOTHING]], [&[b], &[b]], &mut sums);
+/// let sums: &[i32] = Line::elements(&sums[0]);
+/// assert_eq!((sums[0], sums[LANES]), (-200 * CODES as i32, 0));
+/// // bfloat16: 1 and 2.
+/// Line::elements_mut::<u16>(&mut a)[..STEPS].fill(0x3f80);
+/// Line::elements_mut::<u16>(&mut b).fill(0x4000);
+/// let mut sums: Sums = [NOTHING; 4];
+/// Tiles::<Bf16>::add(&mut Plain, [&[a], &[a]], [&[b], &[b]], &mut sums);
+/// assert_eq!(sums[0][0][0], 2.0 * STEPS as f32);
+/// assert_eq!(size_of::<Sums>(), 4 * TALL * WIDE * LANES);
+/// ```
 pub trait Tiles<E> {
     /// Adds to `sums` the products, tile after tile.
     ///
@@ -63,6 +82,17 @@ pub trait Tiles<E> {
 }
 
 /// Two by two products of half tiles, each for itself.
+///
+/// ```
+/// use samebits_kernels::simd::tiles::{Half, Halves, NOTHING, Plain};
+/// use samebits_kernels::Line;
+/// let (mut a, mut b): (Half, Half) = ([Line::ZERO; 8], [Line::ZERO; 8]);
+/// Line::elements_mut::<i8>(&mut a)[..32].fill(3); // row 0 of A
+/// Line::elements_mut::<i8>(&mut b).fill(-2);
+/// let mut sums = [[NOTHING; 4]];
+/// Plain.multiply([&[a], &[a]], [&[b], &[b]], &mut sums);
+/// assert_eq!(Line::elements::<i32>(&sums[0][0])[0], 3 * -2 * 32);
+/// ```
 pub trait Halves {
     /// Writes to each of `sums` the exact products of one half tile of codes, with sign both, of each stripe.
     ///

@@ -68,6 +68,26 @@ const BATCH: usize = 1024;
 /// Makes a table of `vocabulary`, whose tokens `tokenizer` and `model` know. `step` is told what is being done, how far it
 /// is and of how much.
 ///
+/// ```
+/// use samebits::io::tokenizer::Tokenizer;
+/// use samebits::model::SentenceEncoder;
+/// use samebits::rag::embed::distill::{Distilled, Elements, Layout, Plan, Vocabulary, distill};
+/// use samebits::rag::embed::{EmbeddingModel, Options, StaticEmbedder};
+/// use samebits::{Cpu, run::Run};
+/// let (run, folder) = (Run::here(Cpu::detect()), std::path::Path::new("tests/data/models/bert"));
+/// let file = std::fs::read(folder.join("tokenizer.json")).unwrap();
+/// let (model, tokenizer) = (SentenceEncoder::open(folder, run.cpu())?, Tokenizer::from_json(&file)?);
+/// let plan = Plan { dim: 4, sif: Some(1e-4), counts: None, texts: vec![] };
+/// let vocabulary = Vocabulary::of(&file, None)?;
+/// let made: Distilled = distill(&run, (&model, &tokenizer), vocabulary, plan, &mut |_, _, _| Ok(()))?;
+/// assert_eq!(made.table.len(), made.vocabulary.ids.len() * 4);
+/// let path = std::env::temp_dir().join(format!("samebits-distill-{}", std::process::id()));
+/// made.save(run.cpu(), &path, "bert", Layout { elements: Elements::F32, compact: false })?;
+/// assert_eq!(StaticEmbedder::open(&path, Options::default())?.dim(), 4);
+/// std::fs::remove_dir_all(path).unwrap();
+/// # Ok::<(), samebits::Error>(())
+/// ```
+///
 /// # Errors
 /// Where the model gives what is no number; whatever `step` fails with.
 pub fn distill(

@@ -10,6 +10,25 @@ use crate::run::Run;
 use std::io::Write;
 
 /// A [`VectorIndex`] and a [`Graph`] over its rows: what is added is linked, what is removed is gone from both.
+///
+/// ```
+/// use samebits::rag::vectors::{Form, Graph, GraphIndex, GraphOptions, GraphRef, GraphSearch, Metric};
+/// use samebits::{Cpu, run::Run, tensor::Buffer};
+/// let (run, form) = (Run::here(Cpu::detect()), Form::new(2, Metric::L2)?);
+/// let mut index = GraphIndex::new(form, GraphOptions::default());
+/// let points: Vec<(String, [f32; 2])> = (0..100).map(|i| (format!("p{i}"), [i as f32, 0.0])).collect();
+/// let ids: Vec<&str> = points.iter().map(|(id, _)| id.as_str()).collect();
+/// index.add(&run, &ids, points.iter().flat_map(|p| p.1).collect::<Vec<_>>().as_slice())?;
+/// let near = index.search(&run, &[41.9, 0.0], &GraphSearch::new(2))?;
+/// assert_eq!(near[0].iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["p42", "p41"]);
+/// let graph: &Graph = index.graph();
+/// assert_eq!(graph.reached(), 100); // no row that no walk could find
+/// let mut bytes = Buffer::zeroed(graph.to_bytes().len())?; // at a multiple of 64, as in a mapped file
+/// bytes.elements_mut::<u8>().copy_from_slice(&graph.to_bytes());
+/// let stored = GraphRef::parse(bytes.elements())?;
+/// assert_eq!(stored.search(&run, &index.index().view(), &[41.9, 0.0], &GraphSearch::new(1))?[0][0].0, 42);
+/// # Ok::<(), samebits::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GraphIndex {
     index: VectorIndex,
