@@ -58,6 +58,37 @@ pub trait Codes: Copy + Send + Sync + 'static {
 }
 
 /// Codes that a format of ggml's has.
+///
+/// ```
+/// use samebits_kernels::ggml::{Rows, dequantize};
+/// use samebits_kernels::int8::{Affine, Block5, Block6, Codes, OfFile, PackedBlocks, Scaling, Sixteenths, Super};
+/// use samebits_kernels::int8::{Iq4Nl, Q4K, Q5K, Q6K, Q41, Q50, Q51, blocks_len, scales_len};
+/// fn stands_for_what_the_file_decodes_to<C: OfFile>() {
+///     let (cpu, n, k) = (samebits_kernels::Cpu::detect(), 3, 512);
+///     let stored: Vec<u8> = (0..n * C::FORMAT.bytes(k)).map(|i| (i * 37 % 59) as u8).collect();
+///     let mut blocks = vec![C::EMPTY; blocks_len(n, k)];
+///     let mut scales = vec![C::NO_SCALES; scales_len::<C>(n, k)];
+///     assert_eq!(scales.len() * <C::Scales as Scaling>::BLOCKS, blocks.len());
+///     let weight = Rows::new(C::FORMAT, n, k, &stored);
+///     let packed = PackedBlocks::<C>::pack(weight, &mut blocks, &mut scales);
+///     let mut decoded = vec![0.0; n * k];
+///     dequantize(cpu, C::FORMAT, &stored, &mut decoded);
+///     for (i, x) in decoded.iter().enumerate() {
+///         assert!((packed.get(i / k, i % k) - x).abs() < 1e-3);
+///     }
+/// }
+/// stands_for_what_the_file_decodes_to::<Q41>();
+/// stands_for_what_the_file_decodes_to::<Q50>();
+/// stands_for_what_the_file_decodes_to::<Q51>();
+/// stands_for_what_the_file_decodes_to::<Iq4Nl>();
+/// stands_for_what_the_file_decodes_to::<Q4K>();
+/// stands_for_what_the_file_decodes_to::<Q5K>();
+/// stands_for_what_the_file_decodes_to::<Q6K>();
+/// // Sixteen columns take the memory that they take in the file; of Q4_K and Q5_K a line more: six bits fill a byte.
+/// assert_eq!(size_of::<Block5>() + size_of::<Affine>(), 16 * 24); // Q5_1, 32 steps
+/// assert_eq!(8 * size_of::<Block6>() + size_of::<Sixteenths>(), 16 * 210); // Q6_K, 256 steps
+/// assert_eq!(8 * size_of::<Block5>() + size_of::<Super>(), 16 * 176 + 64); // Q5_K
+/// ```
 pub trait OfFile: Codes {
     /// The format.
     const FORMAT: Format;
