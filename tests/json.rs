@@ -165,9 +165,14 @@ fn duplicate_keys_are_not_quadratic() {
     };
     let n = if slow() { 10_000 } else { 100_000 };
     let (small, large) = (object(n / 8), object(n));
-    let best = |text: &str| (0..5).map(|_| seconds(text)).fold(f64::INFINITY, f64::min);
-    let ratio = best(&large) / best(&small);
-    assert!(ratio < 20.0, "eight times the keys took {ratio} times as long; a quadratic check takes 64");
+    // In turns, so that both meet the same neighbours; the larger leaves the caches, which takes three times as long on a
+    // busy machine.
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..7 {
+        best = [best[0].min(seconds(&small)), best[1].min(seconds(&large))];
+    }
+    let ratio = best[1] / best[0];
+    assert!(ratio < 32.0, "eight times the keys took {ratio} times as long; a quadratic check takes 64");
 }
 
 #[test]
