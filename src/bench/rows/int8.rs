@@ -28,7 +28,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "MxNxK",
         shapes: &[&[512, 512, 512], &[128, 1536, 384]],
         work: |d| product(d, 34),
-        make: |d, i| Scaled::<Eight>::body(d, i),
+        make: |d, i| format::<Eight>(d, i),
     },
     Entry {
         name: "gemm_q4_0",
@@ -36,7 +36,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "MxNxK",
         shapes: &[&[512, 512, 512], &[128, 1536, 384]],
         work: |d| product(d, 18),
-        make: |d, i| Scaled::<Nibbles>::body(d, i),
+        make: |d, i| format::<Nibbles>(d, i),
     },
     Entry {
         name: "gemm_q4_k",
@@ -44,7 +44,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "MxNxK",
         shapes: &[&[512, 512, 512], &[128, 1536, 512]],
         work: |d| product(d, 18),
-        make: |d, i| Scaled::<Q4K>::body(d, i),
+        make: |d, i| format::<Q4K>(d, i),
     },
     Entry {
         name: "gemm_q6_k",
@@ -52,7 +52,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "MxNxK",
         shapes: &[&[512, 512, 512], &[128, 1536, 512]],
         work: |d| product(d, 26),
-        make: |d, i| Scaled::<Q6K>::body(d, i),
+        make: |d, i| format::<Q6K>(d, i),
     },
     Entry {
         name: "gemv_q8_0",
@@ -60,7 +60,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "NxK",
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 34),
-        make: |d, i| Scaled::<Eight>::body(&[1, d[0], d[1]], i),
+        make: |d, i| format::<Eight>(&[1, d[0], d[1]], i),
     },
     Entry {
         name: "gemv_q4_0",
@@ -68,7 +68,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "NxK",
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 18),
-        make: |d, i| Scaled::<Nibbles>::body(&[1, d[0], d[1]], i),
+        make: |d, i| format::<Nibbles>(&[1, d[0], d[1]], i),
     },
     Entry {
         name: "gemv_q4_k",
@@ -76,7 +76,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "NxK",
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 18),
-        make: |d, i| Scaled::<Q4K>::body(&[1, d[0], d[1]], i),
+        make: |d, i| format::<Q4K>(&[1, d[0], d[1]], i),
     },
     Entry {
         name: "gemv_q6_k",
@@ -84,7 +84,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "NxK",
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 26),
-        make: |d, i| Scaled::<Q6K>::body(&[1, d[0], d[1]], i),
+        make: |d, i| format::<Q6K>(&[1, d[0], d[1]], i),
     },
     Entry {
         name: "gemv_nf4_int8",
@@ -92,7 +92,7 @@ pub const FAMILY: &[Entry] = &[
         dims: "NxK",
         shapes: &[&[4096, 4096], &[512, 512]],
         work: |d| vector(d, 20),
-        make: |d, i| Scaled::<Nf4>::body(&[1, d[0], d[1]], i),
+        make: |d, i| Scaled::<Nf4>::body(&[1, d[0], d[1]], i, nf4),
     },
 ];
 
@@ -154,19 +154,16 @@ impl Exact {
     }
 }
 
-/// Codes that the rows measure.
-trait Stored: Codes {
-    /// A weight (n, k) packed to codes and scales, and its own values.
-    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>);
-}
+/// A weight (n, k) packed to codes and scales, and its own values.
+type Drawn<C> = (Vec<<C as Codes>::Block>, Vec<<C as Codes>::Scales>, Vec<f32>);
 
 /// Room for a weight, packed and decoded.
-fn room<C: Codes>(n: usize, k: usize) -> (Vec<C::Block>, Vec<C::Scales>, Vec<f32>) {
+fn room<C: Codes>(n: usize, k: usize) -> Drawn<C> {
     (filled(C::EMPTY, blocks_len(n, k)), filled(C::NO_SCALES, scales_len::<C>(n, k)), filled(0.0, n * k))
 }
 
 /// A weight of ggml's, as its file holds it: of those that we make, drawn floats; else any bits, with small scales.
-fn of_file<C: OfFile>(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<C::Block>, Vec<C::Scales>, Vec<f32>) {
+fn of_file<C: OfFile>(n: usize, k: usize, inputs: &mut Inputs) -> Drawn<C> {
     let (mut blocks, mut scales, mut w) = room::<C>(n, k);
     let (format, mut stored) = (C::FORMAT, vec![0; C::FORMAT.bytes(n * k)]);
     match format {
@@ -186,43 +183,23 @@ fn of_file<C: OfFile>(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<C::Block>
     (blocks, scales, w)
 }
 
-impl Stored for Eight {
-    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        of_file::<Self>(n, k, inputs)
+/// NF4: codes and absmax as they are drawn.
+fn nf4(n: usize, k: usize, inputs: &mut Inputs) -> Drawn<Nf4> {
+    let (mut blocks, mut scales, mut w) = room::<Nf4>(n, k);
+    let (codes, absmax) = (inputs.below(256, n * k / 2), inputs.normal(n * k / BLOCK));
+    let codes: Vec<u8> = codes.into_iter().map(|x| x as u8).collect();
+    PackedBlocks::<Nf4>::pack(RowNf4::new(n, k, BLOCK, &codes, &absmax), &mut blocks, &mut scales);
+    // The plain loop has the levels as they are multiplied.
+    for (i, w) in w.iter_mut().enumerate() {
+        let level = LEVELS[usize::from(codes[i / 2] >> (4 * (1 - i % 2)) & 15)];
+        *w = (level * 127.0).round() / 127.0 * absmax[i / BLOCK];
     }
+    (blocks, scales, w)
 }
 
-impl Stored for Nibbles {
-    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        of_file::<Self>(n, k, inputs)
-    }
-}
-
-impl Stored for Q4K {
-    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        of_file::<Self>(n, k, inputs)
-    }
-}
-
-impl Stored for Q6K {
-    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        of_file::<Self>(n, k, inputs)
-    }
-}
-
-impl Stored for Nf4 {
-    fn draw(n: usize, k: usize, inputs: &mut Inputs) -> (Vec<Self::Block>, Vec<Self::Scales>, Vec<f32>) {
-        let (mut blocks, mut scales, mut w) = room::<Self>(n, k);
-        let (codes, absmax) = (inputs.below(256, n * k / 2), inputs.normal(n * k / BLOCK));
-        let codes: Vec<u8> = codes.into_iter().map(|x| x as u8).collect();
-        PackedBlocks::<Nf4>::pack(RowNf4::new(n, k, BLOCK, &codes, &absmax), &mut blocks, &mut scales);
-        // The plain loop has the levels as they are multiplied.
-        for (i, w) in w.iter_mut().enumerate() {
-            let level = LEVELS[usize::from(codes[i / 2] >> (4 * (1 - i % 2)) & 15)];
-            *w = (level * 127.0).round() / 127.0 * absmax[i / BLOCK];
-        }
-        (blocks, scales, w)
-    }
+/// A product with a format of ggml's.
+fn format<C: OfFile>(d: &[usize], inputs: &mut Inputs) -> Body {
+    Scaled::<C>::body(d, inputs, of_file::<C>)
 }
 
 struct Scaled<C: Codes> {
@@ -238,10 +215,14 @@ struct Scaled<C: Codes> {
     shape: (usize, usize, usize),
 }
 
-impl<C: Stored> Scaled<C> {
-    fn body(d: &[usize], inputs: &mut Inputs) -> Body {
+impl<C: Codes> Scaled<C> {
+    fn body(
+        d: &[usize],
+        inputs: &mut Inputs,
+        draw: impl FnOnce(usize, usize, &mut Inputs) -> Drawn<C>,
+    ) -> Body {
         let (m, n, k) = (d[0], d[1], d[2].next_multiple_of(BLOCK * C::Scales::BLOCKS));
-        let (blocks, of_w, w) = C::draw(n, k, inputs);
+        let (blocks, of_w, w) = draw(n, k, inputs);
         let (codes, scales) = (vec![0; m * k], vec![0.0; m * k / BLOCK]);
         // 64ths, the first of a block the largest: quantising loses nothing, so that the plain loop computes the same.
         let mut x: Vec<f32> =
