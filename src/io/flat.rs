@@ -159,6 +159,19 @@ impl Writer {
         Ok(())
     }
 
+    /// How many they are, then each.
+    ///
+    /// # Errors
+    /// Where there are 2³² or more, or what `put` says.
+    pub fn list<T>(
+        &mut self,
+        mut all: impl Iterator<Item = T> + Clone,
+        mut put: impl FnMut(&mut Writer, T) -> Result<()>,
+    ) -> Result<()> {
+        self.count(all.clone().count())?;
+        all.try_for_each(|x| put(self, x))
+    }
+
     /// A number of them, then numbers.
     ///
     /// # Errors
@@ -288,6 +301,12 @@ impl<'a> Reader<'a> {
             list.push(get(self)?);
         }
         Ok(list)
+    }
+
+    /// What [`Writer::list`] wrote.
+    pub fn counted<T>(&mut self, get: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let n = self.u32()? as usize;
+        self.list(n, get)
     }
 
     /// `n` floats, where they lie if they stay there.

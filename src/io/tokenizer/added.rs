@@ -92,7 +92,7 @@ impl Added {
     }
 
     /// All of them, by ascending id.
-    pub fn iter(&self) -> impl Iterator<Item = &AddedToken> {
+    pub fn iter(&self) -> impl Iterator<Item = &AddedToken> + Clone {
         self.tokens.iter()
     }
 

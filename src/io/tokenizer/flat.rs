@@ -172,11 +172,9 @@ impl Parts {
         let model = one(from, "a model", &self.models)?;
         let normalizers = list(from, "a normaliser", &self.normalizers)?;
         let splitters = list(from, "a pre-tokenizer", &self.splitters)?;
-        let n = from.u32()? as usize;
-        let added = Added::new(from.list(n, |from| self.added(from))?, &normalizers)?;
+        let added = Added::new(from.counted(|from| self.added(from))?, &normalizers)?;
         let mut tokenizer = Tokenizer::assemble(model, added, normalizers, splitters);
-        let n = from.u32()? as usize;
-        tokenizer.posts = from.list(n, Post::read)?;
+        tokenizer.posts = from.counted(Post::read)?;
         tokenizer.stages = list(from, "a decoder", &self.stages)?;
         tokenizer.truncation = from.maybe("whether texts are cut", Truncation::read)?;
         tokenizer.padding = from.maybe("whether texts are filled", Padding::read)?;
@@ -213,38 +211,33 @@ fn one<T>(from: &mut Reader<'_>, what: &str, readers: &[Option<Read<T>>]) -> Res
 }
 
 fn list<T>(from: &mut Reader<'_>, what: &str, readers: &[Option<Read<T>>]) -> Result<Vec<T>> {
-    let n = from.u32()? as usize;
-    from.list(n, |from| one(from, what, readers))
+    from.counted(|from| one(from, what, readers))
 }
 
 impl Tokenizer {
     fn write(&self, to: &mut Writer) -> Result<()> {
         to.count(self.model.number())?;
         self.model.write(to)?;
-        to.count(self.normalizers.len())?;
-        for step in &self.normalizers {
+        to.list(self.normalizers.iter(), |to, step| {
             to.count(step.number())?;
-            step.write(to)?;
-        }
-        to.count(self.splitters.len())?;
-        for step in &self.splitters {
+            step.write(to)
+        })?;
+        to.list(self.splitters.iter(), |to, step| {
             to.count(step.number())?;
-            step.write(to)?;
-        }
-        to.count(self.added.iter().count())?;
-        for token in self.added.iter() {
+            step.write(to)
+        })?;
+        to.list(self.added.iter(), |to, token| {
             to.u32(token.id);
             to.text(&token.content)?;
             let flags = [token.alone.is_some(), token.lstrip, token.rstrip, token.normalized, token.special];
             flags.into_iter().for_each(|flag| to.flag(flag));
-        }
-        to.count(self.posts.len())?;
-        self.posts.iter().try_for_each(|post| post.write(to))?;
-        to.count(self.stages.len())?;
-        for step in &self.stages {
+            Ok(())
+        })?;
+        to.list(self.posts.iter(), |to, post| post.write(to))?;
+        to.list(self.stages.iter(), |to, step| {
             to.count(step.number())?;
-            step.write(to)?;
-        }
+            step.write(to)
+        })?;
         to.flag(self.truncation.is_some());
         self.truncation.iter().try_for_each(|truncation| truncation.write(to))?;
         to.flag(self.padding.is_some());
@@ -266,15 +259,15 @@ impl Post {
             Post::Template { single, pair } => {
                 to.u32(1);
                 for pieces in [single, pair] {
-                    to.count(pieces.len())?;
-                    for piece in pieces {
+                    to.list(pieces.iter(), |to, piece| {
                         let (kind, id, type_id) = match *piece {
                             Piece::First(type_id) => (0, 0, type_id),
                             Piece::Second(type_id) => (1, 0, type_id),
                             Piece::Token(id, type_id) => (2, id, type_id),
                         };
                         [kind, id, type_id].into_iter().for_each(|x| to.u32(x));
-                    }
+                        Ok(())
+                    })?;
                 }
             }
         }
@@ -286,8 +279,7 @@ impl Post {
             return Ok(Post::TrimOffsets { prefix_space: from.flag("whether a space was put in front")? });
         }
         let mut pieces = || {
-            let n = from.u32()? as usize;
-            from.list(n, |from| {
+            from.counted(|from| {
                 let (kind, id, type_id) =
                     (from.count("the kind of a piece", 0, 2)?, from.u32()?, from.u32()?);
                 Ok(match kind {
