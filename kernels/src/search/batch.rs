@@ -22,12 +22,12 @@
 
 use super::codes::{Code, Codes, GROUP, nf4_codes};
 use super::floats::Which;
+use super::integers;
 use crate::cpu::{Cpu, Kernel};
-use crate::gemm::Accumulate;
 use crate::int8::{self, Block8, GemmI8, PackedI8};
 use crate::line::numbers;
 use crate::simd::Simd;
-use crate::view::{MatMut, MatRef};
+use crate::view::MatRef;
 use crate::{LANES, Line};
 
 /// Queries, as rows of codes are multiplied with all of them at once.
@@ -147,7 +147,7 @@ impl<'a> Batch<'a> {
         assert!(out.len() == m * n, "output of {} elements, {m} queries and {n} rows", out.len());
         let need = Batch::scratch_len(code, m, self.k);
         assert!(scratch.len() >= need, "batch: {} lines of scratch, {need} needed", scratch.len());
-        let (depth, width) = (Batch::depth(code, self.k), m.next_multiple_of(LANES));
+        let depth = Batch::depth(code, self.k);
         let [codes, sums] = Batch::parts(code, m, self.k);
         let (room, scratch) = scratch.split_at_mut(codes);
         let (sums, scratch) = scratch.split_at_mut(sums);
@@ -163,11 +163,7 @@ impl<'a> Batch<'a> {
                     Line::elements(room)
                 }
             };
-            let a = MatRef::new(a, count, depth);
-            let c = MatMut::new(&mut Line::elements_mut(sums)[..count * width], count, width);
-            let c = c.sub(0..count, 0..m);
-            GemmI8 { a, b: self.codes, c, accumulate: Accumulate::Overwrite }.run(cpu, scratch);
-            let sums = Line::elements(sums);
+            let sums = integers(cpu, (MatRef::new(a, count, depth), self.codes), sums, scratch);
             cpu.run(Finish { batch: self, rows, which, places: (first, count), sums, out });
         }
     }

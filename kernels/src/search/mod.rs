@@ -41,7 +41,12 @@ pub use codes::{Code, Codes, QueryCodes, mean_magnitude, pack_bits};
 pub use floats::{FloatRows, Which, dots};
 pub use screen::{Asked, Screen};
 
+use crate::cpu::Cpu;
+use crate::gemm::Accumulate;
+use crate::int8::{GemmI8, PackedI8};
 use crate::simd::Floats;
+use crate::view::{MatMut, MatRef};
+use crate::{LANES, Line};
 
 /// Rows and queries of a tile.
 const SIDE: usize = 4;
@@ -59,4 +64,18 @@ fn put(out: &mut [f32], n: usize, (q, first): (usize, usize), results: &Floats) 
             None => place.copy_from_slice(&four[..place.len()]),
         }
     }
+}
+
+/// I of every row with every query, (rows, queries), each row from a line of `lines` on.
+fn integers<'l>(
+    cpu: Cpu,
+    (rows, queries): (MatRef<'_, i8>, PackedI8<'_>),
+    lines: &'l mut [Line],
+    scratch: &mut [Line],
+) -> &'l [i32] {
+    let (n, m) = (rows.rows(), queries.shape().1);
+    let width = m.next_multiple_of(LANES);
+    let c = MatMut::new(&mut Line::elements_mut(lines)[..n * width], n, width).sub(0..n, 0..m);
+    GemmI8 { a: rows, b: queries, c, accumulate: Accumulate::Overwrite }.run(cpu, scratch);
+    Line::elements(lines)
 }

@@ -31,11 +31,11 @@
 #![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
 
 use super::floats::{FloatRows, Rows, Stored, Which};
+use super::integers;
 use crate::cpu::{Cpu, Kernel, Tier};
-use crate::gemm::Accumulate;
 use crate::int8::{Block8, GemmI8, PackedI8, blocks_len};
 use crate::simd::Simd;
-use crate::view::{MatMut, MatRef};
+use crate::view::MatRef;
 use crate::{LANES, Line};
 
 /// Norms are taken so much larger.
@@ -193,11 +193,8 @@ impl<'a> Screen<'a> {
             FloatRows::F32(data) => cpu.run(Code { rows: Rows { data, k, which }, codes, bounds }),
             FloatRows::F16(data) => cpu.run(Code { rows: Rows { data, k, which }, codes, bounds }),
         }
-        let width = m.next_multiple_of(LANES);
-        let c = MatMut::new(&mut Line::elements_mut(sums)[..n * width], n, width).sub(0..n, 0..m);
-        let a = MatRef::new(codes, n, k);
-        GemmI8 { a, b: self.codes, c, accumulate: Accumulate::Overwrite }.run(cpu, scratch);
-        cpu.run(Sieve { screen: self, which, bounds, sums: Line::elements(sums), asked, found })
+        let sums = integers(cpu, (MatRef::new(codes, n, k), self.codes), sums, scratch);
+        cpu.run(Sieve { screen: self, which, bounds, sums, asked, found })
     }
 }
 
