@@ -6,11 +6,11 @@
 //!                                                                    multiple of 64 bytes, in the type they have
 //! ```
 //! Written by `samebits convert --flat`; `io/flat.rs` has the header. Weights of a `&'static [u8]` ([`Flat::in_place`])
-//! are multiplied where they lie, in flash, and norms, biases and the tokenizer's tables are read there. The layers are those of
-//! [`Decoder`] and [`Encoder`], so the results have the bits that the model's own files
-//! give on the desk.
+//! are multiplied where they lie, in flash, and norms, biases and the tokenizer's tables are read there. The layers are
+//! those of [`Decoder`] and [`Encoder`], so the results have the bits that the model's own files give on the desk.
 //!
-//! Version 2 belongs to the kernels' packing and the tokenizers' tables: where that changes, the version does, and the file is made anew.
+//! Version 2 belongs to the kernels' packing and the tokenizers' tables: where these change, the version does, and the file
+//! is made anew.
 
 mod arena;
 mod config;

@@ -16,7 +16,8 @@
 //!   scales each 16:  fma(p_t″, s_t″, fma(p_t′, s_t′, …))        two links a block
 //!   minima m_t:      fma(g_t, m_t, fma(p_t, s_t, …))           g_t = round(d_a,t × Σa over block t), a matter of the row
 //! ```
-//! d_w and m_t of the K formats are a half × a whole number, exact. Nothing else rounds, and no shape, tile or thread changes what is added to what: gemv = gemm.
+//! d_w and m_t of the K formats are a half × a whole number, exact. Nothing else rounds, and no shape, tile or thread
+//! changes what is added to what: gemv = gemm.
 //!
 //! ```text
 //!   a tile of 6 × 2:   8 × 4 steps: sums, i32    ──►    acc ← fma(sums as f32, d_a × d_w, acc)
