@@ -32,8 +32,8 @@ mod tile;
 mod tiles;
 
 pub use codes::{
-    BLOCK, Block4, Block5, Block6, Block8, Codes, OfFile, PackedBlocks, PackedI8, Quad, blocks_len,
-    scales_len,
+    BLOCK, Block4, Block5, Block6, Block8, CodeBlock, Codes, OfFile, PackedBlocks, PackedI8, Quad,
+    blocks_len, scales_len,
 };
 pub use exact::GemmI8;
 pub use forms::{Eight, Iq4Nl, Nf4, Nibbles, Q41, Q50, Q51};

@@ -36,10 +36,25 @@ pub type Block5 = [Quad; 5];
 /// A block of four bits.
 pub type Block4 = [Quad; 4];
 
+/// 32 steps of sixteen columns, in as many bits as codes without sign take.
+///
+/// ```
+/// use samebits_kernels::int8::{Block4, CodeBlock, Codes, Nibbles, Quad};
+/// let block: Block4 = [Quad([0x3a; 64]); 4];
+/// assert_eq!((block.code(7, 0), block.code(7, 4)), (10, 3)); // steps 0 to 3 low, 4 to 7 high
+/// assert_eq!(Nibbles::integer(&block, 7, 0), 10 - Nibbles::ZERO);
+/// ```
+pub trait CodeBlock: Copy + Send + Sync + 'static {
+    /// Quads 2J and 2J + 1, as codes of eight bits.
+    fn pair<S: Simd, const J: usize>(&self, s: S) -> [S::I32; 2];
+    /// The code of one step of a column.
+    fn code(&self, column: usize, step: usize) -> u8;
+}
+
 /// How codes are stored.
 pub trait Codes: Copy + Send + Sync + 'static {
     /// 32 steps of sixteen columns.
-    type Block: Copy + Send + Sync + 'static;
+    type Block: CodeBlock;
     /// Their scales.
     type Scales: Scaling;
     /// A block of 0, or of what the codes have nearest to it.
@@ -49,9 +64,14 @@ pub trait Codes: Copy + Send + Sync + 'static {
     /// The code that stands for 0.
     const ZERO: i32;
     /// Quads 2J and 2J + 1 of a block, as codes of eight bits.
-    fn pair<S: Simd, const J: usize>(s: S, block: &Self::Block) -> [S::I32; 2];
+    #[inline(always)]
+    fn pair<S: Simd, const J: usize>(s: S, block: &Self::Block) -> [S::I32; 2] {
+        block.pair::<S, J>(s)
+    }
     /// The integer of one step of a column.
-    fn integer(block: &Self::Block, column: usize, step: usize) -> i32;
+    fn integer(block: &Self::Block, column: usize, step: usize) -> i32 {
+        i32::from(block.code(column, step)) - Self::ZERO
+    }
     /// The checked product, in a function that is no generic one, so that it is compiled once, here, with its tiles
     /// as functions of their own.
     fn multiply(job: GemmQ8<'_, Self>, cpu: Cpu, scratch: &mut [Line]);

@@ -7,7 +7,7 @@
 //!   6 bits   two quads more: bits 2u, 2u + 1 of byte 4c + i of quad 4 + h, of step 16h + 4u + i      Q6_K
 //! ```
 
-use super::codes::{BLOCK, Block4, Block5, Block8, Codes, OfFile, PackedBlocks, Quad};
+use super::codes::{BLOCK, Block4, Block5, Block8, CodeBlock, Codes, OfFile, PackedBlocks, Quad};
 use super::scaled::{GemmQ8, multiply};
 use super::scaling::Affine;
 use crate::ggml::{Format, HalfLine, IQ4_NL_LEVELS};
@@ -26,6 +26,16 @@ macro_rules! compiled_here {
 }
 pub(super) use compiled_here;
 
+impl CodeBlock for Block8 {
+    #[inline(always)]
+    fn pair<S: Simd, const J: usize>(&self, s: S) -> [S::I32; 2] {
+        [s.load_bytes(&self[2 * J].0), s.load_bytes(&self[2 * J + 1].0)]
+    }
+    fn code(&self, column: usize, step: usize) -> u8 {
+        self[step / 4].0[4 * column + step % 4]
+    }
+}
+
 /// Eight bits, a half for a scale: Q8_0.
 #[derive(Clone, Copy, Debug)]
 pub struct Eight;
@@ -35,13 +45,6 @@ impl Codes for Eight {
     type Scales = HalfLine;
     const EMPTY: Block8 = [Quad([128; 64]); 8];
     const ZERO: i32 = 128;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block8) -> [S::I32; 2] {
-        [s.load_bytes(&block[2 * J].0), s.load_bytes(&block[2 * J + 1].0)]
-    }
-    fn integer(block: &Block8, column: usize, step: usize) -> i32 {
-        i32::from(block[step / 4].0[4 * column + step % 4]) - Self::ZERO
-    }
     compiled_here!();
 }
 
@@ -64,6 +67,16 @@ pub(super) fn put_bytes(block: &mut Block8, column: usize, steps: &[i8; BLOCK]) 
     }
 }
 
+impl CodeBlock for Block4 {
+    #[inline(always)]
+    fn pair<S: Simd, const J: usize>(&self, s: S) -> [S::I32; 2] {
+        nibbles(s, &self[J])
+    }
+    fn code(&self, column: usize, step: usize) -> u8 {
+        nibble(self, column, step)
+    }
+}
+
 /// Four bits, the integers −8 to 7, a half for a scale: Q4_0.
 #[derive(Clone, Copy, Debug)]
 pub struct Nibbles;
@@ -73,13 +86,6 @@ impl Codes for Nibbles {
     type Scales = HalfLine;
     const EMPTY: Block4 = [Quad([0x88; 64]); 4];
     const ZERO: i32 = 8;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block4) -> [S::I32; 2] {
-        nibbles(s, &block[J])
-    }
-    fn integer(block: &Block4, column: usize, step: usize) -> i32 {
-        i32::from(nibble(block, column, step)) - Self::ZERO
-    }
     compiled_here!();
 }
 
@@ -144,7 +150,7 @@ const fn biased(integers: [i8; LANES]) -> [u8; LANES] {
 /// Nibbles J of a block through a table of sixteen codes.
 #[inline(always)]
 fn looked_up<S: Simd, const J: usize>(s: S, block: &Block4, table: &[u8; LANES]) -> [S::I32; 2] {
-    let (codes, [low, high]) = (s.splat_bytes(table), nibbles(s, &block[J]));
+    let (codes, [low, high]) = (s.splat_bytes(table), block.pair::<S, J>(s));
     [s.lut_bytes(low, codes), s.lut_bytes(high, codes)]
 }
 
@@ -158,7 +164,7 @@ impl Codes for Nf4 {
         looked_up::<S, J>(s, block, const { &biased(LEVELS_127) })
     }
     fn integer(block: &Block4, column: usize, step: usize) -> i32 {
-        i32::from(LEVELS_127[usize::from(nibble(block, column, step))])
+        i32::from(LEVELS_127[usize::from(block.code(column, step))])
     }
     compiled_here!();
 }
@@ -215,7 +221,7 @@ impl Codes for Iq4Nl {
         looked_up::<S, J>(s, block, const { &biased(IQ4_NL) })
     }
     fn integer(block: &Block4, column: usize, step: usize) -> i32 {
-        i32::from(IQ4_NL[usize::from(nibble(block, column, step))])
+        i32::from(IQ4_NL[usize::from(block.code(column, step))])
     }
     compiled_here!();
 }
@@ -236,13 +242,6 @@ impl Codes for Q41 {
     type Scales = Affine;
     const EMPTY: Block4 = [Quad([0; 64]); 4];
     const ZERO: i32 = 0;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block4) -> [S::I32; 2] {
-        nibbles(s, &block[J])
-    }
-    fn integer(block: &Block4, column: usize, step: usize) -> i32 {
-        i32::from(nibble(block, column, step))
-    }
     compiled_here!();
 }
 
@@ -254,25 +253,24 @@ impl OfFile for Q41 {
     }
 }
 
-/// Codes of five bits, two quads of them.
-#[inline(always)]
-pub(super) fn fives<S: Simd, const J: usize>(s: S, block: &Block5) -> [S::I32; 2] {
-    let (bits, fifth) = (s.load_bytes(&block[4].0), s.splat_i(0x1010_1010));
-    // Bits 2J and 2J + 1 to the fifth place; what crosses into other bytes is masked off.
-    let more = match J {
-        0 => [s.shl::<4>(bits), s.shl::<3>(bits)],
-        1 => [s.shl::<2>(bits), s.shl::<1>(bits)],
-        2 => [bits, s.shr::<1>(bits)],
-        _ => [s.shr::<2>(bits), s.shr::<3>(bits)],
-    };
-    let [low, high] = nibbles(s, &block[J]);
-    [s.or_i(low, s.and_i(more[0], fifth)), s.or_i(high, s.and_i(more[1], fifth))]
-}
-
-/// The five bits of one step of a column.
-pub(super) fn five(block: &Block5, column: usize, step: usize) -> u8 {
-    let fifth = block[4].0[4 * column + step % 4] >> (step / 4) & 1;
-    nibble(block, column, step) | fifth << 4
+impl CodeBlock for Block5 {
+    #[inline(always)]
+    fn pair<S: Simd, const J: usize>(&self, s: S) -> [S::I32; 2] {
+        let (bits, fifth) = (s.load_bytes(&self[4].0), s.splat_i(0x1010_1010));
+        // Bits 2J and 2J + 1 to the fifth place; what crosses into other bytes is masked off.
+        let more = match J {
+            0 => [s.shl::<4>(bits), s.shl::<3>(bits)],
+            1 => [s.shl::<2>(bits), s.shl::<1>(bits)],
+            2 => [bits, s.shr::<1>(bits)],
+            _ => [s.shr::<2>(bits), s.shr::<3>(bits)],
+        };
+        let [low, high] = nibbles(s, &self[J]);
+        [s.or_i(low, s.and_i(more[0], fifth)), s.or_i(high, s.and_i(more[1], fifth))]
+    }
+    fn code(&self, column: usize, step: usize) -> u8 {
+        let fifth = self[4].0[4 * column + step % 4] >> (step / 4) & 1;
+        nibble(self, column, step) | fifth << 4
+    }
 }
 
 /// One column's codes of five bits, of 32 steps.
@@ -297,13 +295,6 @@ impl Codes for Q50 {
         block
     };
     const ZERO: i32 = 16;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block5) -> [S::I32; 2] {
-        fives::<S, J>(s, block)
-    }
-    fn integer(block: &Block5, column: usize, step: usize) -> i32 {
-        i32::from(five(block, column, step)) - Self::ZERO
-    }
     compiled_here!();
 }
 
@@ -329,13 +320,6 @@ impl Codes for Q51 {
     type Scales = Affine;
     const EMPTY: Block5 = [Quad([0; 64]); 5];
     const ZERO: i32 = 0;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block5) -> [S::I32; 2] {
-        fives::<S, J>(s, block)
-    }
-    fn integer(block: &Block5, column: usize, step: usize) -> i32 {
-        i32::from(five(block, column, step))
-    }
     compiled_here!();
 }
 

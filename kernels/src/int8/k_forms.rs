@@ -3,8 +3,8 @@
 //! Elements of files run along bytes, not along bits (`ggml/k_block.rs`): block b of 32 is a turn at the bits of 32 bytes.
 //! Here every block is what it is in the other formats of as many bits.
 
-use super::codes::{BLOCK, Block4, Block5, Block6, Codes, OfFile, Quad};
-use super::forms::{compiled_here, five, fives, half, nibble, nibbles, put_fives, put_nibbles};
+use super::codes::{BLOCK, Block4, Block5, Block6, CodeBlock, Codes, OfFile, Quad};
+use super::forms::{compiled_here, half, nibble, nibbles, put_fives, put_nibbles};
 use super::scaled::{GemmQ8, multiply};
 use super::scaling::{Sixteenths, Super};
 use crate::ggml::{Format, scales_and_minima};
@@ -20,13 +20,6 @@ impl Codes for Q4K {
     type Scales = Super;
     const EMPTY: Block4 = [Quad([0; 64]); 4];
     const ZERO: i32 = 0;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block4) -> [S::I32; 2] {
-        nibbles(s, &block[J])
-    }
-    fn integer(block: &Block4, column: usize, step: usize) -> i32 {
-        i32::from(nibble(block, column, step))
-    }
     compiled_here!();
 }
 
@@ -67,13 +60,6 @@ impl Codes for Q5K {
     type Scales = Super;
     const EMPTY: Block5 = [Quad([0; 64]); 5];
     const ZERO: i32 = 0;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block5) -> [S::I32; 2] {
-        fives::<S, J>(s, block)
-    }
-    fn integer(block: &Block5, column: usize, step: usize) -> i32 {
-        i32::from(five(block, column, step))
-    }
     compiled_here!();
 }
 
@@ -91,6 +77,24 @@ impl OfFile for Q5K {
     }
 }
 
+impl CodeBlock for Block6 {
+    #[inline(always)]
+    fn pair<S: Simd, const J: usize>(&self, s: S) -> [S::I32; 2] {
+        let (bits, two) = (s.load_bytes(&self[4 + J / 2].0), s.splat_i(0x3030_3030));
+        // Bits of step 4u + i to the fifth and sixth place; what crosses into other bytes is masked off.
+        let more = match J % 2 {
+            0 => [s.shl::<4>(bits), s.shl::<2>(bits)],
+            _ => [bits, s.shr::<2>(bits)],
+        };
+        let [low, high] = nibbles(s, &self[J]);
+        [s.or_i(low, s.and_i(more[0], two)), s.or_i(high, s.and_i(more[1], two))]
+    }
+    fn code(&self, column: usize, step: usize) -> u8 {
+        let two = self[4 + step / 16].0[4 * column + step % 4] >> (step % 16 / 4 * 2) & 3;
+        nibble(self, column, step) | two << 4
+    }
+}
+
 /// Six bits, the integers −32 to 31, a scale each 16 of them: Q6_K.
 #[derive(Clone, Copy, Debug)]
 pub struct Q6K;
@@ -104,21 +108,6 @@ impl Codes for Q6K {
         block
     };
     const ZERO: i32 = 32;
-    #[inline(always)]
-    fn pair<S: Simd, const J: usize>(s: S, block: &Block6) -> [S::I32; 2] {
-        let (bits, two) = (s.load_bytes(&block[4 + J / 2].0), s.splat_i(0x3030_3030));
-        // Bits of step 4u + i to the fifth and sixth place; what crosses into other bytes is masked off.
-        let more = match J % 2 {
-            0 => [s.shl::<4>(bits), s.shl::<2>(bits)],
-            _ => [bits, s.shr::<2>(bits)],
-        };
-        let [low, high] = nibbles(s, &block[J]);
-        [s.or_i(low, s.and_i(more[0], two)), s.or_i(high, s.and_i(more[1], two))]
-    }
-    fn integer(block: &Block6, column: usize, step: usize) -> i32 {
-        let two = block[4 + step / 16].0[4 * column + step % 4] >> (step % 16 / 4 * 2) & 3;
-        i32::from(nibble(block, column, step) | two << 4) - Self::ZERO
-    }
     compiled_here!();
 }
 
