@@ -313,6 +313,11 @@ impl<C: Codes, T: Halves> Kernel for ScaledPasses<'_, '_, '_, C, T> {
     }
 }
 
+/// A byte in each of a lane's four.
+const fn of_each(byte: i32) -> i32 {
+    u32::from_ne_bytes([byte as u8; 4]) as i32
+}
+
 /// Blocks of a panel as codes with sign; where blocks have parts, all of the first and then all of the second, each with 0
 /// for the other.
 struct Decode<'f, C: Codes> {
@@ -326,7 +331,7 @@ impl<C: Codes> Kernel for Decode<'_, C> {
     fn run<S: Simd>(self, s: S) {
         let Decode { blocks, room } = self;
         // A byte x − ZERO is x + (128 − ZERO) with its highest bit turned: what is added carries into no other byte.
-        let (more, sign) = (s.splat_i((128 - C::ZERO) * 0x0101_0101), s.splat_i(0x8080_8080_u32 as i32));
+        let (more, sign) = (s.splat_i(of_each(128 - C::ZERO)), s.splat_i(of_each(128)));
         for (part, room) in room.chunks_mut(HALF * blocks.len().max(1)).enumerate() {
             for (block, quads) in blocks.iter().zip(room.as_chunks_mut::<HALF>().0) {
                 let pairs = [
