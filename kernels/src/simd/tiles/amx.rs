@@ -14,6 +14,7 @@ use crate::gemm::Bf16;
 use crate::int8::{BLOCK, Quad};
 use crate::{LANES, Line};
 use core::arch::asm;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// The unit, configured for whole tiles, for this thread.
 ///
@@ -269,14 +270,32 @@ impl Trial {
     }
 }
 
+/// What a trial found. It is made once for a process and its answer never changes, so that it is no matter who asks first:
+/// [`Plain`] takes a millisecond, and detection may be asked for often.
+struct Tried(AtomicU8);
+
+impl Tried {
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
+    fn or_try(&self, trial: impl FnOnce() -> bool) -> bool {
+        if self.0.load(Ordering::Relaxed) == Tried::UNKNOWN {
+            self.0.store(if trial() { Tried::YES } else { Tried::NO }, Ordering::Relaxed);
+        }
+        self.0.load(Ordering::Relaxed) == Tried::YES
+    }
+}
+
 /// Whether the unit does what [`Plain`] says, tried once on numbers of many sizes: a unit that rounds otherwise, or a
 /// system that saves nothing, must not change a result.
 ///
 /// # Safety
 /// As [`Amx::assume`], with AMX-BF16.
 pub(crate) unsafe fn agrees_bf16() -> bool {
+    static TRIED: Tried = Tried(AtomicU8::new(Tried::UNKNOWN));
     // SAFETY: the caller's promise.
-    agree::<Bf16>(unsafe { Amx::assume() }, Trial::half)
+    TRIED.or_try(|| agree::<Bf16>(unsafe { Amx::assume() }, Trial::half))
 }
 
 /// The same of codes, in whole tiles and in halves.
@@ -284,6 +303,14 @@ pub(crate) unsafe fn agrees_bf16() -> bool {
 /// # Safety
 /// As [`Amx::assume`], with AMX-INT8.
 pub(crate) unsafe fn agrees_codes() -> bool {
+    static TRIED: Tried = Tried(AtomicU8::new(Tried::UNKNOWN));
+    // SAFETY: the caller's promise.
+    TRIED.or_try(|| unsafe { codes_agree() })
+}
+
+/// # Safety
+/// As [`agrees_codes`].
+unsafe fn codes_agree() -> bool {
     // SAFETY: the caller's promise. One unit is released before the next is configured.
     let whole = agree::<Quad>(unsafe { Amx::assume() }, Trial::bytes);
     let [a0, a1, b0, b1] = Trial(1).stripes(Trial::bytes);
