@@ -164,15 +164,15 @@ fn duplicate_keys_are_not_quadratic() {
         start.elapsed().as_secs_f64()
     };
     let n = if slow() { 10_000 } else { 100_000 };
-    let (small, large) = (object(n / 8), object(n));
+    let (small, large) = (object(n / 32), object(n));
     // In turns, so that both meet the same neighbours; the larger leaves the caches, which takes three times as long on a
-    // busy machine.
+    // busy machine: far from the limit all the same.
     let mut best = [f64::INFINITY; 2];
     for _ in 0..7 {
         best = [best[0].min(seconds(&small)), best[1].min(seconds(&large))];
     }
     let ratio = best[1] / best[0];
-    assert!(ratio < 32.0, "eight times the keys took {ratio} times as long; a quadratic check takes 64");
+    assert!(ratio < 300.0, "32 times the keys took {ratio} times as long; a quadratic check takes 1,000");
 }
 
 #[test]
