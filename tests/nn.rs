@@ -5,14 +5,14 @@ mod common;
 use common::{Random, assert_same, cpus};
 use samebits::Cpu;
 use samebits::kernels::activation::{self, Activation};
-use samebits::kernels::attention::Pattern;
+use samebits::kernels::attention::{Attention, Options, Pattern, Products};
 use samebits::kernels::gemm::{Bf16, F16};
 use samebits::kernels::ggml::{self, Format, Rows};
-use samebits::kernels::view::{MatMut, MatRef};
+use samebits::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use samebits::kernels::{Line, half};
 use samebits::nn::{
-    Embedding, FeedForwardNetwork, KeyValues, LayerNorm, Linear, Mixing, MultiHeadAttention, Norm, Placement,
-    RmsNorm, Room, Stored, TransformerBlock, Weight,
+    CrossAttention, Embedding, FeedForwardNetwork, KeyValues, LayerNorm, Linear, Mixing, MultiHeadAttention,
+    Norm, Placement, RmsNorm, Room, Stored, TransformerBlock, Weight, scaled_dot_product_attention,
 };
 use samebits::pool::Pool;
 use samebits::run::Run;
@@ -171,6 +171,59 @@ fn threads_neighbours_and_tiers_change_no_bit_of_a_block() {
                 assert_same(&all[part], &alone, format!("{placement:?}, rows {w:?}"));
             }
             assert_same(&all, first.get_or_insert(all.clone()), format!("{placement:?} on {}", cpu.tier()));
+        }
+    }
+}
+
+/// What a layer's attention makes of q, k and v, (tokens, heads · 6), by the kernel alone; products of bf16.
+fn rounded_attention(run: &Run<'_>, [q, k, v]: [&[f32]; 3], rows: usize, pattern: Pattern) -> Vec<f32> {
+    let of = |heads: usize| ([1, heads, rows, 6], [0, 6, 6 * heads as isize, 1]);
+    let mut mixed = vec![0.0; q.len()];
+    let (wide, narrow) = (of(4), of(2));
+    let problem = Attention {
+        q: HeadsRef::strided(q, 0, wide.0, wide.1),
+        k: HeadsRef::strided(k, 0, narrow.0, narrow.1).into(),
+        v: HeadsRef::strided(v, 0, narrow.0, narrow.1).into(),
+        out: HeadsMut::strided(&mut mixed, 0, wide.0, wide.1),
+        lse: None,
+        options: Options { products: Products::Bf16, pattern, ..Options::for_head_dim(6) },
+    };
+    scaled_dot_product_attention(run, problem);
+    mixed
+}
+
+/// A layer's attention in bf16 is the kernel's over the layer's own q, k and v; cross-attention's goes with it.
+#[test]
+fn attention_in_bf16_is_the_kernel_of_that_name() {
+    for cpu in cpus() {
+        let run = Run::here(cpu);
+        let mut block = block(cpu, Placement::Pre);
+        block.cross =
+            Some(CrossAttention { norm: block.attention_norm.clone(), attention: block.attention.clone() });
+        block.set_attention(Products::Bf16);
+        let (rows, dim) = (70, 24);
+        let x = Random::new(9).normal(rows * dim);
+        let product = |layer: &Linear, x: &[f32]| {
+            let mut y = vec![0.0; rows * layer.out_features()];
+            let out = MatMut::new(&mut y, rows, layer.out_features());
+            layer.forward(&run, MatRef::new(x, rows, layer.in_features()), out);
+            y
+        };
+        let cross = &block.cross.as_ref().unwrap().attention;
+        for (layer, pattern) in [(&block.attention, Pattern::Causal), (cross, Pattern::Full)] {
+            let layer =
+                MultiHeadAttention { mixing: Mixing { pattern, ..layer.mixing.clone() }, ..layer.clone() };
+            let (q, k, v) = (product(&layer.q, &x), product(&layer.k, &x), product(&layer.v, &x));
+            let mixed = rounded_attention(&run, [&q, &k, &v], rows, pattern);
+            let want = product(&layer.o, &mixed);
+            let (mut got, mut room) = (vec![0.0; rows * dim], vec![Line::ZERO; layer.room_len(rows)]);
+            let mut keys = KeyValues::Here { ends: &[0, rows] };
+            layer.forward(&run, &x, None, &mut keys, None, &mut got, Room::new(&mut room));
+            assert_same(&got, &want, format!("{pattern:?} on {}", cpu.tier()));
+            if pattern == Pattern::Full {
+                layer.forward_cross(&run, &x, (&k, &v), None, &mut got, Room::new(&mut room));
+                assert_same(&got, &want, format!("cross-attention on {}", cpu.tier()));
+            }
         }
     }
 }

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 
 use super::{Command, Failure, nearest::nearest};
 use crate::io::bytes::Access;
+use crate::kernels::attention::Products;
 use crate::model::CacheType;
-use crate::nn::Compute;
+use crate::nn::{Arithmetic, Compute};
 use crate::pool::{self, MAX_THREADS, Pool};
 
 /// A flag that a subcommand knows.
@@ -29,6 +30,12 @@ pub const COMPUTE: Flag = Flag {
     name: "compute",
     takes: Takes::One("CLASS"),
     help: "products in f32 (unless given), bf16 or int8",
+};
+
+pub const ATTENTION: Flag = Flag {
+    name: "attention",
+    takes: Takes::One("CLASS"),
+    help: "attention's products in f32 (unless given) or bf16",
 };
 
 /// Flags that may be written with one letter, where a command has them.
@@ -188,6 +195,19 @@ impl Args {
         let Some(name) = self.text("compute")? else { return Ok(Compute::default()) };
         let none = || Failure::usage(format!("--compute: {name:?} is none of f32, bf16, int8"), None);
         Compute::from_name(name).ok_or_else(none)
+    }
+
+    /// `--compute` and `--attention`: what a model computes in.
+    pub fn arithmetic(&self) -> Result<Arithmetic, Failure> {
+        self.arithmetic_or(Arithmetic::F32)
+    }
+
+    /// The same where what is not given is what it was.
+    pub fn arithmetic_or(&self, before: Arithmetic) -> Result<Arithmetic, Failure> {
+        let compute = if self.has("compute") { self.compute()? } else { before.compute };
+        let Some(name) = self.text("attention")? else { return Ok(Arithmetic { compute, ..before }) };
+        let none = || Failure::usage(format!("--attention: {name:?} is none of f32, bf16"), None);
+        Ok(Arithmetic { compute, attention: Products::from_name(name).ok_or_else(none)? })
     }
 
     /// The value of a flag as a path.

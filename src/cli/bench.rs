@@ -95,6 +95,11 @@ pub const COMMAND: Command = Command {
             help: "with --model: products in f32, bf16 or int8; with --train f32 or bf16",
         },
         Flag {
+            name: "attention",
+            takes: Takes::One("CLASS"),
+            help: "with --model: attention's products in f32 or bf16",
+        },
+        Flag {
             name: "seconds",
             takes: Takes::One("S"),
             help: "for each kernel, shape and tier; 1 unless given",
@@ -212,7 +217,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if let Some(name) = ["prompt", "tokens", "turns"].into_iter().find(|name| args.has(name)) {
         return Err(Failure::usage(format!("bench: --{name} goes with --model"), None));
     }
-    if let Some(name) = ["cache", "compute"].into_iter().find(|name| args.has(name)) {
+    if let Some(name) = ["cache", "compute", "attention"].into_iter().find(|name| args.has(name)) {
         return Err(Failure::usage(format!("bench: --{name} goes with --model"), None));
     }
     let cpus = tiers(args.text("tier")?)?;

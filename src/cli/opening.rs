@@ -55,7 +55,7 @@ impl Chosen {
         let (mut progress, start) = (Progress::new(), Instant::now());
         let Some(path) = &self.path else {
             let mut model = inside::model(run.cpu())?;
-            model.set_compute(run.cpu(), opening.compute)?;
+            model.set_arithmetic(run.cpu(), opening.arithmetic)?;
             return Ok((model, start.elapsed()));
         };
         progress.show(format_args!("reading {}", path.display()));

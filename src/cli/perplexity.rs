@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use super::args::COMPUTE;
+use super::args::{ATTENTION, COMPUTE};
 use super::opening::Chosen;
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::kernels::math::exp64;
 use crate::model::{CacheType, Opening, Workspace};
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::run::Run;
 use crate::{Error, cpu};
 
@@ -33,6 +33,7 @@ pub const COMMAND: Command = Command {
             help: "keys and values as f32, bf16 or int8; f32 unless given",
         },
         COMPUTE,
+        ATTENTION,
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
         Flag {
             name: "json",
@@ -60,8 +61,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let tokenizer = chosen.tokenizer()?;
     let kind = args.cache()?;
     let asked = args.count("context", 2..=1 << 24)?;
-    let (model, _) =
-        chosen.open(&run, Opening { length: asked, compute: args.compute()?, ..Opening::default() })?;
+    let opening = Opening { length: asked, arithmetic: args.arithmetic()?, ..Opening::default() };
+    let (model, _) = chosen.open(&run, opening)?;
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;
     let content = super::read_text(&text)?;
@@ -80,7 +81,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         return Err(Error::invalid(what).in_file(text.display()).into());
     }
     tally.bytes = content.len();
-    tally.print((context, kind, model.compute()), args.has("json"), console)
+    tally.print((context, kind, model.arithmetic()), args.has("json"), console)
 }
 
 /// The losses so far.
@@ -111,7 +112,7 @@ impl Tally {
 
     fn print(
         &self,
-        (context, kind, compute): (usize, CacheType, Compute),
+        (context, kind, arithmetic): (usize, CacheType, Arithmetic),
         json: bool,
         console: &mut Console,
     ) -> Result<(), Failure> {
@@ -127,16 +128,19 @@ impl Tally {
                 w.key("windows").number(windows);
                 w.key("context").number(context);
                 w.key("cache").string(kind.name());
-                w.key("compute").string(compute.name());
+                arithmetic.named().into_iter().for_each(|(key, class)| w.key(key).string(class));
             });
             writeln!(console, "{}", w.finish())?;
         } else {
-            let class = if compute == Compute::F32 { "" } else { compute.name() };
+            let class = |(key, class): (&str, &str)| match key {
+                "compute" => format!(", in {class}"),
+                key => format!(", {key} in {class}"),
+            };
+            let classes: String = arithmetic.unusual().map(class).collect();
             writeln!(
                 console,
-                "perplexity {perplexity:.4}  loss {loss:.5}  {:.4} bits a byte  {tokens} tokens in {windows} windows{}{class}",
+                "perplexity {perplexity:.4}  loss {loss:.5}  {:.4} bits a byte  {tokens} tokens in {windows} windows{classes}",
                 self.bits_per_byte(),
-                if class.is_empty() { "" } else { ", in " }
             )?;
         }
         Ok(())

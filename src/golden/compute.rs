@@ -1,9 +1,10 @@
 //! A whole model in each class of arithmetic: logits of a little Llama, part of its text at once, the rest token by
-//! token.
+//! token; attention in bf16 beside both.
 
 use super::{Golden, Random, hash};
+use crate::kernels::attention::Products;
 use crate::model::{Decoder, DecoderConfig, Sequence, Source, Workspace};
-use crate::nn::Compute;
+use crate::nn::{Arithmetic, Compute};
 use crate::run::Run;
 use crate::tensor::Tensor;
 use crate::{Cpu, Result};
@@ -12,22 +13,32 @@ pub const CASES: &[Golden] = &[
     Golden {
         name: "compute/f32, logits of a llama",
         hash: 0x3ef3337351dce503,
-        run: |cpu| logits(cpu, Compute::F32, false),
+        run: |cpu| logits(cpu, Compute::F32.into(), false),
+    },
+    Golden {
+        name: "compute/f32, attention in bf16",
+        hash: 0x7a7b090107490966,
+        run: |cpu| logits(cpu, Arithmetic { attention: Products::Bf16, ..Arithmetic::F32 }, false),
     },
     Golden {
         name: "compute/bf16, logits of a llama",
         hash: 0xf01944642b7488f2,
-        run: |cpu| logits(cpu, Compute::Bf16, false),
+        run: |cpu| logits(cpu, Compute::Bf16.into(), false),
+    },
+    Golden {
+        name: "compute/bf16, attention too",
+        hash: 0x4f78faea11fe5d34,
+        run: |cpu| logits(cpu, Arithmetic::BF16, false),
     },
     Golden {
         name: "compute/int8, logits of a llama",
         hash: 0x9cd9db6cecf2940c,
-        run: |cpu| logits(cpu, Compute::Int8, false),
+        run: |cpu| logits(cpu, Compute::Int8.into(), false),
     },
     Golden {
         name: "compute/int8, one in NF4",
         hash: 0xfa0d9debea8c68a7,
-        run: |cpu| logits(cpu, Compute::Int8, true),
+        run: |cpu| logits(cpu, Compute::Int8.into(), true),
     },
 ];
 
@@ -87,7 +98,7 @@ impl Source for Drawn {
 }
 
 /// The logits after 13 tokens and after each of eight more.
-fn logits(cpu: Cpu, compute: Compute, nf4: bool) -> u64 {
+fn logits(cpu: Cpu, arithmetic: Arithmetic, nf4: bool) -> u64 {
     let config = format!(
         r#"{{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": {DIM},
             "intermediate_size": {HIDDEN}, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -100,7 +111,7 @@ fn logits(cpu: Cpu, compute: Compute, nf4: bool) -> u64 {
     if nf4 {
         model.quantize_nf4(&run, 64).expect("finite weights");
     }
-    model.set_compute(cpu, compute).expect("finite weights");
+    model.set_arithmetic(cpu, arithmetic).expect("finite weights");
     let (mut cache, mut workspace) = (model.cache(64), Workspace::new());
     let (mut all, mut one) = (Vec::new(), vec![0.0; VOCAB]);
     let tokens: Vec<u32> = (0..TOKENS).map(|i| (i * i + 3 * i) % VOCAB as u32).collect();

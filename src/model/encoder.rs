@@ -6,13 +6,13 @@ use super::config::{EncoderConfig, Pooling};
 use super::decoder::Workspace;
 use super::load::{Loader, Source};
 use crate::kernels::Cpu;
-use crate::kernels::attention::Pattern;
+use crate::kernels::attention::{Pattern, Products};
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::reduce::{self, Reduction};
 use crate::kernels::view::{MatMut, MatRef};
 use crate::nn::{
-    Compute, Embedding, FeedForwardNetwork, KeyValues, Mixing, MultiHeadAttention, Norm, Part, Placement,
-    Room, TransformerBlock,
+    Arithmetic, Compute, Embedding, FeedForwardNetwork, KeyValues, Mixing, MultiHeadAttention, Norm, Part,
+    Placement, Room, TransformerBlock,
 };
 use crate::run::Run;
 use crate::{Error, Result};
@@ -97,6 +97,33 @@ impl Encoder {
     /// The class of the products: that of the first layer.
     pub fn compute(&self) -> Compute {
         self.blocks.first().map_or(Compute::F32, |block| block.attention.q.weight.compute())
+    }
+
+    /// Says what the products of attention are made of.
+    pub fn set_attention(&mut self, products: Products) {
+        self.blocks.iter_mut().for_each(|block| block.set_attention(products));
+    }
+
+    /// What the products of attention are made of: those of the first block.
+    pub fn attention(&self) -> Products {
+        self.blocks.first().map_or(Products::F32, |block| block.attention.mixing.kernel.products())
+    }
+
+    /// [`Encoder::set_compute`] and [`Encoder::set_attention`].
+    ///
+    /// # Errors
+    /// As [`Encoder::set_compute`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn set_arithmetic(&mut self, cpu: Cpu, arithmetic: Arithmetic) -> Result<()> {
+        self.set_attention(arithmetic.attention);
+        self.set_compute(cpu, arithmetic.compute)
+    }
+
+    /// What it computes in.
+    pub fn arithmetic(&self) -> Arithmetic {
+        Arithmetic { compute: self.compute(), attention: self.attention() }
     }
 
     /// What it is made of.

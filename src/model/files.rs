@@ -17,7 +17,7 @@ use crate::io::json;
 use crate::io::llama2c::Llama2c;
 use crate::io::safetensors::{Checkpoint, SafeTensors};
 use crate::kernels::nf4::{self, RowNf4};
-use crate::nn::{Compute, Weight};
+use crate::nn::{Arithmetic, Weight};
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
 use std::path::{Path, PathBuf};
@@ -131,8 +131,8 @@ pub struct Opening {
     /// Whether the matrices of a decoder's blocks are stored in NF4 as they are read, so many elements with one scale:
     /// see [`Nf4Source`](super::Nf4Source).
     pub nf4: Option<usize>,
-    /// The class of the linear layers' products.
-    pub compute: Compute,
+    /// What it computes in.
+    pub arithmetic: Arithmetic,
 }
 
 impl Opening {
@@ -143,7 +143,7 @@ impl Opening {
             Some(blocksize) => Decoder::load(cpu, config, &Nf4Source { source, blocksize })?,
             None => Decoder::load(cpu, config, source)?,
         };
-        decoder.set_compute(cpu, self.compute)?;
+        decoder.set_arithmetic(cpu, self.arithmetic)?;
         Ok(decoder)
     }
 }
@@ -151,7 +151,7 @@ impl Opening {
 impl Default for Opening {
     /// For the model's own context; its files mapped, so that they lie in memory once, packed.
     fn default() -> Opening {
-        Opening { length: None, access: Access::Map, nf4: None, compute: Compute::F32 }
+        Opening { length: None, access: Access::Map, nf4: None, arithmetic: Arithmetic::F32 }
     }
 }
 
@@ -170,9 +170,9 @@ fn open_flat(path: &Path, cpu: Cpu, opening: Opening) -> Result<Model> {
                 let what = format!("the positions of this flat model are scaled for {fixed} tokens");
                 return Err(Error::invalid(what));
             }
-            decoder.set_compute(cpu, opening.compute)?;
+            decoder.set_arithmetic(cpu, opening.arithmetic)?;
         }
-        Model::Encoder(model) => model.encoder.set_compute(cpu, opening.compute)?,
+        Model::Encoder(model) => model.encoder.set_arithmetic(cpu, opening.arithmetic)?,
     }
     data.check()?;
     Ok(model)
@@ -219,7 +219,7 @@ fn open_folder(folder: &Path, cpu: Cpu, opening: Opening) -> Result<Model> {
     let config = EncoderConfig::from_hf(&text).map_err(in_config)?;
     let weights = Checkpoint::open_with(folder, opening.access)?;
     let mut encoder = Encoder::load(cpu, config, &weights)?;
-    encoder.set_compute(cpu, opening.compute)?;
+    encoder.set_arithmetic(cpu, opening.arithmetic)?;
     weights.check()?;
     let max_tokens = max_tokens(folder, &encoder)?;
     let (pooling, normalize) = pooling(folder)?;

@@ -11,10 +11,12 @@ use crate::run::Run;
 use core::ops::Range;
 
 mod backward;
+mod kernel;
 mod prefix;
 mod unfused;
 
 pub use backward::AttentionCache;
+pub use kernel::AttentionKernel;
 pub use prefix::Prefix;
 pub use unfused::attention_with_weights;
 
@@ -44,11 +46,11 @@ pub fn scaled_dot_product_attention(run: &Run<'_>, problem: Attention<'_>) {
     run.pieces(problem.pieces(), |piece, scratch| piece.run(cpu, scratch.lines(need)));
 }
 
-/// The same with products of floats, as all layers have it.
-fn attend(run: &Run<'_>, problem: Attention<'_>) {
+/// The same by the kernel of a layer.
+fn attend(run: &Run<'_>, kernel: AttentionKernel, problem: Attention<'_>) {
     let need = scratch_len(problem.q.shape()[3], problem.v.shape()[3]);
     let cpu = run.cpu();
-    run.pieces(problem.pieces(), |piece, scratch| piece.run_f32(cpu, scratch.lines(need)));
+    run.pieces(problem.pieces(), |piece, scratch| kernel.run(piece, cpu, scratch.lines(need)));
 }
 
 /// Multi-head attention: self or cross; MHA, GQA or MQA.
@@ -110,17 +112,20 @@ pub struct Mixing {
     pub alibi: Option<alloc::vec::Vec<f32>>,
     /// (heads): an extra score in the denominator.
     pub sinks: Option<alloc::vec::Vec<f32>>,
+    /// What q · k and p · v are made of.
+    pub kernel: AttentionKernel,
 }
 
 impl Mixing {
-    /// With the usual scale, 1 / √head_dim.
+    /// With the usual scale, 1 / √head_dim, and products of floats.
     pub fn new(head_dim: usize, pattern: Pattern) -> Mixing {
         let scale = Options::for_head_dim(head_dim).scale;
-        Mixing { scale, pattern, softcap: None, alibi: None, sinks: None }
+        Mixing { scale, pattern, softcap: None, alibi: None, sinks: None, kernel: AttentionKernel::F32 }
     }
 
     fn options<'a>(&'a self, sequences: Sequences<'a>) -> Options<'a> {
         Options {
+            products: self.kernel.products(),
             pattern: self.pattern,
             align: Align::BottomRight,
             sequences,
@@ -264,7 +269,7 @@ impl MultiHeadAttention {
             lse: None,
             options: self.mixing.options(Sequences::Whole),
         };
-        attend(run, problem);
+        attend(run, self.mixing.kernel, problem);
         self.project(run, mixed, residual, out);
     }
 
@@ -311,7 +316,7 @@ impl MultiHeadAttention {
             lse: None,
             options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
-        attend(run, problem);
+        attend(run, self.mixing.kernel, problem);
     }
 
     /// Attention of each sequence's rows with what its cache holds, these rows among it.
@@ -329,6 +334,7 @@ impl MultiHeadAttention {
             cache.push(run.cpu(), &k[w[0] * narrow..w[1] * narrow], &v[w[0] * narrow..w[1] * narrow]);
         }
         let (cpu, need) = (run.cpu(), scratch_len(self.head_dim, self.head_dim));
+        let kernel = self.mixing.kernel;
         let rows = q.len() / (self.heads * self.head_dim).max(1);
         let mut out = self.by_token_mut(out, self.heads, rows);
         let options = self.mixing.options(Sequences::Whole);
@@ -341,7 +347,7 @@ impl MultiHeadAttention {
             options,
         });
         run.pieces(problems.flat_map(Attention::pieces), |piece, scratch| {
-            piece.run_f32(cpu, scratch.lines(need));
+            kernel.run(piece, cpu, scratch.lines(need));
         });
     }
 

@@ -10,11 +10,12 @@
 
 use super::adapter::{BranchAdapter, BranchAdapters};
 use super::add::add;
-use super::attention::{KeyValues, MultiHeadAttention, Prefix};
+use super::attention::{AttentionKernel, KeyValues, MultiHeadAttention, Prefix};
 use super::feed_forward::FeedForwardNetwork;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::room::Room;
+use crate::kernels::attention::Products;
 use crate::kernels::rope::Rope;
 use crate::run::Run;
 use alloc::vec;
@@ -131,6 +132,14 @@ impl TransformerBlock {
         let attention = self.attention.linears().into_iter();
         let cross = self.cross.as_ref().map(|c| c.attention.linears()).into_iter().flatten();
         attention.chain(cross).chain(&network.gate).chain([&network.up, &network.down])
+    }
+
+    /// Says what attention's q · k and p · v are made of, cross-attention's too.
+    pub fn set_attention(&mut self, products: Products) {
+        let cross = self.cross.as_mut().map(|cross| &mut cross.attention);
+        for layer in [&mut self.attention].into_iter().chain(cross) {
+            layer.mixing.kernel = AttentionKernel::of(products);
+        }
     }
 
     /// Every layer with parameters under the name of its field, and what is beside them.

@@ -1,4 +1,4 @@
-//! Classes of arithmetic: what products with weights are computed in.
+//! Classes of arithmetic: what products with weights are computed in, and those of attention.
 //!
 //! | class | a weight becomes | a row becomes | law |
 //! |---|---|---|---|
@@ -6,11 +6,16 @@
 //! | [`Compute::Bf16`] | bfloat16, packed once, whatever it was stored as | bfloat16 on its way | clause 10 |
 //! | [`Compute::Int8`] | its own codes (Q8_0, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL, Q6_K, Q5_K, Q4_K; NF4 by the nearest 127ths of its levels), else Q8_0 | codes, a scale each 32 | clause 10 |
 //!
-//! Sums, biases, activations, residuals, norms, attention and adapters are `f32` in every class. Within one the bits are
-//! the same on every tier, for any threads and any batch; between classes they differ, so a class is asked for by name.
+//! Sums, biases, activations, residuals, norms and adapters are `f32` in every class. Within one the bits are the same on
+//! every tier, for any threads and any batch; between classes they differ, so a class is asked for by name.
+//!
+//! Attention's products, q · k and p · v, have no weights, and a class of their own: `f32` unless [`Products::Bf16`] is
+//! asked for, whatever the class of the others. Nothing follows in silence, so the bits of a [`Compute`] are what they
+//! were before attention had a choice; PyTorch's bfloat16 is [`Arithmetic::BF16`], both.
 
 use super::weight::Weight;
 use crate::kernels::LANES;
+use crate::kernels::attention::Products;
 use crate::kernels::int8::{BLOCK, Quantized, quantize_blocks};
 use crate::kernels::view::MatRef;
 use crate::run::{Lent, Run};
@@ -61,6 +66,48 @@ impl Compute {
     /// The class of that name.
     pub fn from_name(name: &str) -> Option<Compute> {
         Compute::ALL.into_iter().find(|class| class.name() == name)
+    }
+}
+
+/// What a model computes in: the products of its linear layers, and those of its attention.
+///
+/// ```
+/// use samebits::kernels::attention::Products;
+/// use samebits::nn::{Arithmetic, Compute};
+/// let int8 = Arithmetic::from(Compute::Int8);
+/// assert_eq!(int8.named(), [("compute", "int8"), ("attention", "f32")]);
+/// assert!(int8.unusual().eq([("compute", "int8")]) && Arithmetic::F32.unusual().count() == 0);
+/// assert_eq!(Arithmetic { attention: Products::Bf16, ..Compute::Bf16.into() }, Arithmetic::BF16);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Arithmetic {
+    /// The class of the linear layers' products.
+    pub compute: Compute,
+    /// What q · k and p · v are made of.
+    pub attention: Products,
+}
+
+impl Arithmetic {
+    /// Floats in all.
+    pub const F32: Arithmetic = Arithmetic { compute: Compute::F32, attention: Products::F32 };
+    /// bfloat16 in all.
+    pub const BF16: Arithmetic = Arithmetic { compute: Compute::Bf16, attention: Products::Bf16 };
+
+    /// Both under the names by which commands are asked for them, and say them.
+    pub const fn named(self) -> [(&'static str, &'static str); 2] {
+        [("compute", self.compute.name()), ("attention", self.attention.name())]
+    }
+
+    /// Those that are not f32.
+    pub fn unusual(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.named().into_iter().filter(|(_, class)| *class != Compute::F32.name())
+    }
+}
+
+/// With attention in f32.
+impl From<Compute> for Arithmetic {
+    fn from(compute: Compute) -> Arithmetic {
+        Arithmetic { compute, attention: Products::F32 }
     }
 }
 

@@ -36,11 +36,11 @@ mod weight;
 
 pub(crate) use add::add;
 pub use attention::{
-    AttentionCache, KeyValueStore, KeyValues, Mixing, MultiHeadAttention, Prefix, attention_with_weights,
-    scaled_dot_product_attention,
+    AttentionCache, AttentionKernel, KeyValueStore, KeyValues, Mixing, MultiHeadAttention, Prefix,
+    attention_with_weights, scaled_dot_product_attention,
 };
 pub use block::{BlockCache, CrossAttention, Memory, Part, Pass, Placement, TransformerBlock};
-pub use compute::Compute;
+pub use compute::{Arithmetic, Compute};
 pub use embedding::Embedding;
 pub use feed_forward::{FeedForwardCache, FeedForwardNetwork};
 pub use gradients::{

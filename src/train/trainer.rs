@@ -12,6 +12,7 @@
 
 use super::optimizer::{Method, Optimizer, Outcome, Parameter};
 use super::schedule::Schedule;
+use crate::kernels::attention::Products;
 use crate::kernels::cross_entropy::CrossEntropy;
 use crate::model::{Decoder, Examples, Keep, Tape};
 use crate::nn::adapter::Draw;
@@ -135,10 +136,13 @@ impl Trainer {
     /// model that was [made trainable](Decoder::make_trainable) all, else norms, biases and adapters.
     ///
     /// # Errors
-    /// Where it accepts none; where the model's products are of a class without gradients.
+    /// Where it accepts none; where the model's products, or those of its attention, are of a class without gradients.
     pub fn new(mut model: Decoder, plan: Plan, trained: impl Fn(&str) -> bool) -> Result<Trainer> {
         if model.matrices().any(|layer| layer.weight.compute() == Compute::Int8) {
             return Err(Error::invalid("products in int8 have no gradients: a model learns in f32 or bf16"));
+        }
+        if model.attention() != Products::F32 {
+            return Err(Error::invalid("attention in bf16 has no gradients: a model learns with it in f32"));
         }
         let mut gradients = Gradients::default();
         model.with_parameters(|all| {

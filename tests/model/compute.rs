@@ -1,27 +1,40 @@
-//! Whole models in bf16 and int8: what a split, a batch, threads or a tier may not change, and what is refused.
+//! Whole models in bf16 and int8, and with attention in bf16: what a split, a batch, threads or a tier may not change, and what is refused.
 
 use crate::common::{assert_same, cpus, slow};
 use crate::reference::{Expected, decoder, folder};
 use crate::stories;
+use samebits::kernels::attention::Products;
 use samebits::kernels::optim::AdamWOptions;
 use samebits::model::{CacheType, Decoder, Keep, Opening, SentenceEncoder, Sequence, Workspace};
-use samebits::nn::Compute;
+use samebits::nn::{Arithmetic, Compute};
 use samebits::pool::Pool;
 use samebits::run::Run;
 use samebits::train::{Method, Plan, Schedule, Shape, Trainer};
 
-const CLASSES: [Compute; 2] = [Compute::Bf16, Compute::Int8];
+const ATTENTION: Arithmetic = Arithmetic { attention: Products::Bf16, ..Arithmetic::F32 };
 
-fn model(name: &str, run: &Run<'_>, class: Compute) -> Decoder {
+const CLASSES: [Arithmetic; 4] = [
+    Arithmetic { compute: Compute::Bf16, ..Arithmetic::F32 },
+    Arithmetic { compute: Compute::Int8, ..Arithmetic::F32 },
+    ATTENTION,
+    Arithmetic::BF16,
+];
+
+fn model(name: &str, run: &Run<'_>, class: Arithmetic) -> Decoder {
     let mut model = decoder(name, run);
-    model.set_compute(run.cpu(), class).unwrap();
-    assert_eq!(model.compute(), class);
+    model.set_arithmetic(run.cpu(), class).unwrap();
+    assert_eq!(model.arithmetic(), class);
     model
 }
 
 /// Logits after each of `tokens`, given in parts of `step`.
 fn logits(run: &Run<'_>, model: &Decoder, tokens: &[u32], step: usize) -> Vec<f32> {
-    let (mut cache, mut workspace, mut all) = (model.cache(1), Workspace::new(), Vec::new());
+    logits_over(run, model, CacheType::F32, tokens, step)
+}
+
+/// The same over a cache of some type.
+fn logits_over(run: &Run<'_>, model: &Decoder, kind: CacheType, tokens: &[u32], step: usize) -> Vec<f32> {
+    let (mut cache, mut workspace, mut all) = (model.cache_of(kind, 1), Workspace::new(), Vec::new());
     for tokens in tokens.chunks(step) {
         let mut out = vec![0.0; tokens.len() * model.config().vocab];
         let mut batch = [Sequence { tokens, cache: &mut cache }];
@@ -57,6 +70,48 @@ fn no_split_thread_or_tier_changes_a_bit() {
     }
 }
 
+/// More than a block of keys, in whatever form a cache keeps them: read by the way of many rows and of few.
+#[test]
+fn attention_in_bf16_reads_every_cache() {
+    let names = ["llama", "gemma2", "mistral", "gpt2"];
+    for name in names.into_iter().take(if slow() { 1 } else { 4 }) {
+        let first = Run::here(cpus()[0]);
+        let of_first = model(name, &first, ATTENTION);
+        let tokens: Vec<u32> = (0..75).map(|i| (i * i + 3 * i) % of_first.config().vocab as u32).collect();
+        let want = CacheType::ALL.map(|kind| logits_over(&first, &of_first, kind, &tokens, tokens.len()));
+        let exact = decoder(name, &first);
+        for (kind, want) in CacheType::ALL.into_iter().zip(&want) {
+            let exact = logits_over(&first, &exact, kind, &tokens, tokens.len());
+            let far = want.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+            assert!(far > 0.0 && far < 0.5, "{name} over {kind:?}: {far} from attention in f32");
+            for cpu in cpus() {
+                let model = model(name, &Run::here(cpu), ATTENTION);
+                for (threads, step) in [(1, 1), (2, 3), (3, 66)] {
+                    let got = logits_over(&Run::on(cpu, &Pool::new(threads)), &model, kind, &tokens, step);
+                    let what = format!("{name} over {kind:?}, parts of {step}, {threads} threads");
+                    assert_same(&got, want, format!("{what}, {}", cpu.tier()));
+                }
+            }
+        }
+        // What is rounded twice was rounded once, so that a cache of half the size costs nothing.
+        assert_same(&want[1], &want[0], format!("{name}: a cache of bf16 beside one of f32"));
+        assert!(want[2] != want[0], "{name}: codes of eight bits are another rounding");
+    }
+}
+
+/// No weight and no cache is made for it: it may change at any time, and back.
+#[test]
+fn attention_changes_at_any_time() {
+    let run = Run::here(cpus()[0]);
+    let (exact, ids) = (decoder("llama", &run), Expected::of("llama").ids("ids"));
+    let mut model = model("llama", &run, ATTENTION);
+    let rounded = logits(&run, &model, &ids, ids.len());
+    model.set_attention(Products::F32);
+    assert_same(&logits(&run, &model, &ids, 2), &logits(&run, &exact, &ids, ids.len()), "f32 again");
+    model.set_attention(Products::Bf16);
+    assert_same(&logits(&run, &model, &ids, 2), &rounded, "bf16 again");
+}
+
 #[test]
 fn a_row_of_a_batch_has_the_bits_of_a_batch_of_one() {
     for cpu in cpus() {
@@ -85,11 +140,12 @@ fn a_row_of_a_batch_has_the_bits_of_a_batch_of_one() {
 #[test]
 fn a_text_has_one_vector_in_any_company() {
     let texts: [&[u32]; 3] = [&[5, 9, 17, 3], &[7], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]];
-    for compute in CLASSES {
+    let mut before: Vec<Vec<f32>> = Vec::new();
+    for arithmetic in CLASSES {
         let vectors = |run: &Run<'_>, texts: &[&[u32]]| {
-            let opening = Opening { compute, ..Opening::default() };
+            let opening = Opening { arithmetic, ..Opening::default() };
             let model = SentenceEncoder::open_with(folder("bert"), run.cpu(), opening).unwrap();
-            assert_eq!(model.encoder.compute(), compute);
+            assert_eq!(model.encoder.arithmetic(), arithmetic);
             let mut out = vec![0.0; texts.len() * model.encoder.config().dim];
             model.embed(run, texts, &mut out, &mut Workspace::new()).unwrap();
             out
@@ -97,12 +153,21 @@ fn a_text_has_one_vector_in_any_company() {
         let want = vectors(&Run::here(cpus()[0]), &texts);
         for cpu in cpus() {
             let pool = Pool::new(2);
-            assert_same(&vectors(&Run::on(cpu, &pool), &texts), &want, format!("{compute:?}, two threads"));
+            assert_same(
+                &vectors(&Run::on(cpu, &pool), &texts),
+                &want,
+                format!("{arithmetic:?}, two threads"),
+            );
             let alone: Vec<f32> = texts.iter().flat_map(|text| vectors(&Run::here(cpu), &[text])).collect();
-            assert_same(&alone, &want, format!("{compute:?}, each alone, {}", cpu.tier()));
+            assert_same(&alone, &want, format!("{arithmetic:?}, each alone, {}", cpu.tier()));
         }
+        assert!(before.iter().all(|other| *other != want), "{arithmetic:?} has bits of its own");
+        before.push(want);
     }
 }
+
+/// Of each class: how far a logit may be from f32's, of the largest; and a perplexity, of f32's.
+const LIMITS: [(f32, f64); 4] = [(0.03, 0.02), (0.1, 0.03), (0.03, 0.02), (0.03, 0.02)];
 
 /// The README's table: the largest difference of a logit from f32's, and perplexities; of `SAMEBITS_LLAMA`'s model too,
 /// where that is set. `--nocapture` prints it.
@@ -130,12 +195,12 @@ fn how_far_the_logits_are_from_those_of_f32() {
         let (want, exact) = (all(&model), perplexity(&model));
         let size = want.iter().fold(0.0f32, |m, x| m.max(x.abs()));
         println!("{name}: {} tokens, logits to {size:.2}, perplexity f32 {exact:.4}", tokens.len());
-        for (class, far, worse) in [(Compute::Bf16, 0.03, 0.02), (Compute::Int8, 0.1, 0.03)] {
+        for (class, (far, worse)) in CLASSES.into_iter().zip(LIMITS) {
             let mut model = model.clone();
-            model.set_compute(run.cpu(), class).unwrap();
+            model.set_arithmetic(run.cpu(), class).unwrap();
             let difference = all(&model).iter().zip(&want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
             let other = perplexity(&model);
-            println!("  {}: largest difference {difference:.5}, perplexity {other:.4}", class.name());
+            println!("  {:?}: largest difference {difference:.5}, perplexity {other:.4}", class.named());
             assert!(
                 difference > 0.0 && difference <= far * size,
                 "{name}, {class:?}: {difference} of {size}"
@@ -158,7 +223,12 @@ fn a_model_whose_products_have_no_gradients_does_not_learn() {
         seed: 0,
         lora_plus: 1.0,
     };
-    let refused = Trainer::new(model("llama", &run, Compute::Int8), plan, |_| true).unwrap_err().to_string();
+    let refused = |class| {
+        let model = model("llama", &run, class);
+        Trainer::new(model, plan, |_| true).unwrap_err().to_string()
+    };
     let what = "products in int8 have no gradients: a model learns in f32 or bf16";
-    assert_eq!(refused, what);
+    assert_eq!(refused(Compute::Int8.into()), what);
+    let what = "attention in bf16 has no gradients: a model learns with it in f32";
+    assert_eq!(refused(ATTENTION), what);
 }

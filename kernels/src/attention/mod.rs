@@ -133,13 +133,37 @@ pub struct Attention<'a> {
 }
 
 /// What the products q · k and p · v are made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// ```
+/// use samebits_kernels::attention::Products;
+/// assert_eq!(Products::ALL.map(Products::name), ["f32", "bf16"]);
+/// assert_eq!((Products::from_name("bf16"), Products::from_name("int8")), (Some(Products::Bf16), None));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Products {
     /// Floats, by clause 1.
     #[default]
     F32,
     /// q, k, p and v rounded to bfloat16, by clause 10. Scores, the softmax and all sums stay `f32`.
     Bf16,
+}
+
+impl Products {
+    /// All of them.
+    pub const ALL: [Products; 2] = [Products::F32, Products::Bf16];
+
+    /// `f32` or `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Products::F32 => "f32",
+            Products::Bf16 => "bf16",
+        }
+    }
+
+    /// Those of that name.
+    pub fn from_name(name: &str) -> Option<Products> {
+        Products::ALL.into_iter().find(|products| products.name() == name)
+    }
 }
 
 /// How scores are made and which keys count.

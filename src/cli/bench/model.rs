@@ -9,7 +9,7 @@ use crate::cli::{Align, Args, Console, Failure, Progress, Table};
 use crate::cpu;
 use crate::io::json::Writer;
 use crate::model::{CacheType, Model, Opening};
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::pool::{MAX_THREADS, Pool};
 
 /// Tokens of a prompt or a text at most.
@@ -40,7 +40,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
         prompts: prompts(args)?,
         tokens: args.count("tokens", 0..=MOST)?.unwrap_or(128),
     };
-    let opening = Opening { compute: args.compute()?, ..Opening::default() };
+    let opening = Opening { arithmetic: args.arithmetic()?, ..Opening::default() };
     let loads = load((path, opening), cpu, &pool, turns.unwrap_or(LOADS))?;
     let model = Model::open_with(path, cpu, opening)?;
     console.check_interrupt()?;
@@ -48,11 +48,14 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
     let rows: Vec<Row> = loads.into_iter().chain(measure(&model, &plan, cpu, &pool)?).collect();
     progress.clear();
     if args.has("json") {
-        writeln!(console, "{}", json((path, cpu.tier().name()), threads, (kind, opening.compute), &rows))?;
+        writeln!(console, "{}", json((path, cpu.tier().name()), threads, (kind, opening.arithmetic), &rows))?;
         return Ok(());
     }
-    let (path, cache, class) = (path.display(), kind.name(), opening.compute.name());
-    writeln!(console, "{path} on {}, {threads} threads, {cache} cache, products in {class}", cpu.tier())?;
+    let (path, cache, [(_, class), (_, attention)]) =
+        (path.display(), kind.name(), opening.arithmetic.named());
+    let tier = cpu.tier();
+    write!(console, "{path} on {tier}, {threads} threads, {cache} cache, products in {class}")?;
+    writeln!(console, ", attention in {attention}")?;
     write!(console, "{}", table("test", &rows))?;
     Ok(())
 }
@@ -88,7 +91,7 @@ fn prompts(args: &Args) -> Result<Vec<usize>, Failure> {
 fn json(
     (path, tier): (&Path, &str),
     threads: usize,
-    (kind, compute): (CacheType, Compute),
+    (kind, arithmetic): (CacheType, Arithmetic),
     rows: &[Row],
 ) -> String {
     let mut w = Writer::compact();
@@ -97,7 +100,7 @@ fn json(
         w.key("tier").string(tier);
         w.key("threads").number(threads);
         w.key("cache").string(kind.name());
-        w.key("compute").string(compute.name());
+        arithmetic.named().into_iter().for_each(|(key, class)| w.key(key).string(class));
         w.key("rows").array(|w| {
             for row in rows {
                 w.object(|w| {

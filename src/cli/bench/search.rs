@@ -15,7 +15,18 @@ const TYPES: [&str; 5] = ["f32", "f16", "int8", "nf4", "binary"];
 
 pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
     let others = [
-        "model", "train", "shape", "weights", "csv", "svg", "seconds", "cold", "cache", "compute", "prompt",
+        "model",
+        "train",
+        "shape",
+        "weights",
+        "csv",
+        "svg",
+        "seconds",
+        "cold",
+        "cache",
+        "compute",
+        "attention",
+        "prompt",
         "tokens",
     ];
     if let Some(other) = others.into_iter().find(|name| args.has(name)) {

@@ -16,7 +16,19 @@ use crate::pool::{MAX_THREADS, Pool};
 const TURNS: usize = 5;
 
 pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
-    let others = ["model", "shape", "weights", "csv", "svg", "seconds", "cold", "cache", "prompt", "tokens"];
+    let others = [
+        "model",
+        "shape",
+        "weights",
+        "csv",
+        "svg",
+        "seconds",
+        "cold",
+        "cache",
+        "attention",
+        "prompt",
+        "tokens",
+    ];
     if let Some(other) = others.into_iter().find(|name| args.has(name)) {
         return Err(Failure::usage(format!("bench: --train and --{other} exclude each other"), None));
     }

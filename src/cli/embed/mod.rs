@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::args::COMPUTE;
+use super::args::{ATTENTION, COMPUTE};
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::Error;
 use crate::io::atomic;
@@ -52,6 +52,7 @@ pub const COMMAND: Command = Command {
         Flag { name: "format", takes: Takes::One("F"), help: "jsonl (unless given), f32 or npy" },
         Flag { name: "output", takes: Takes::One("FILE"), help: "write there, whole or not at all" },
         COMPUTE,
+        ATTENTION,
         Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     ],
     notes: "\
@@ -59,8 +60,8 @@ Every line of FILE (of standard input without one, or for -) is a text; its vect
 place. An empty line is an empty text. Texts are cut to the length that the model was made for. The result has
 the same bits for any --batch, any --threads and any instruction set.
 
-  jsonl   {\"id\": …, \"embedding\": […]}, id being the line's own or its number from 0 on; with \"compute\" where
-          another class than f32 was asked for
+  jsonl   {\"id\": …, \"embedding\": […]}, id being the line's own or its number from 0 on; with \"compute\" and
+          \"attention\" where another class than f32 was asked for
   f32     the floats, little-endian, nothing else
   npy     NumPy's format, (texts, features); needs --output
 
@@ -83,7 +84,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let pool = args.pool()?;
     let (normalize, dim) = (args.has("normalize"), args.count("dim", 1..=1 << 20)?);
-    let options = Options { normalize, dim, compute: args.compute()? };
+    let options = Options { normalize, dim, arithmetic: args.arithmetic()? };
     let mut job = Job {
         model: open_or_inside(args.path("model").as_deref(), crate::cpu::default()?, options)?,
         queries: args.has("query"),
@@ -91,10 +92,10 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         batch: args.count("batch", 1..=4096)?.unwrap_or(32),
         run: Run::on(crate::cpu::default()?, &pool),
     };
-    let Some(path) = path else { return job.all(&mut Output::new(format, options.compute, console)) };
+    let Some(path) = path else { return job.all(&mut Output::new(format, options.arithmetic, console)) };
     let mut failure = None;
     let written = atomic::write_seekable(&path, |file| {
-        let mut output = Output::new(format, options.compute, file);
+        let mut output = Output::new(format, options.arithmetic, file);
         let done = job.all(&mut output).and_then(|()| output.finish().map_err(Failure::Output));
         done.map_err(|e| {
             failure = Some(e);

@@ -4,7 +4,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use crate::cli::Failure;
 use crate::io::json::Writer;
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Format {
 pub struct Output<W> {
     format: Format,
     /// What vectors were computed in.
-    compute: Compute,
+    arithmetic: Arithmetic,
     out: W,
     dim: usize,
     rows: u64,
@@ -44,8 +44,8 @@ const HEAD: usize = 128;
 
 impl<W: Write> Output<W> {
     /// Nothing is written yet.
-    pub fn new(format: Format, compute: Compute, out: W) -> Output<W> {
-        Output { format, compute, out, dim: 0, rows: 0 }
+    pub fn new(format: Format, arithmetic: Arithmetic, out: W) -> Output<W> {
+        Output { format, arithmetic, out, dim: 0, rows: 0 }
     }
 
     /// What stands before the first vector, of `dim` floats.
@@ -62,11 +62,9 @@ impl<W: Write> Output<W> {
         }
         let mut w = Writer::compact();
         w.array(|w| vector.iter().for_each(|&x| w.number(x)));
-        let compute = match self.compute {
-            Compute::F32 => String::new(),
-            class => format!(",\"compute\":\"{}\"", class.name()),
-        };
-        writeln!(self.out, "{{\"id\":{id},\"embedding\":{}{compute}}}", w.finish())
+        let class = |(key, class): (&str, &str)| format!(",\"{key}\":\"{class}\"");
+        let classes: String = self.arithmetic.unusual().map(class).collect();
+        writeln!(self.out, "{{\"id\":{id},\"embedding\":{}{classes}}}", w.finish())
     }
 
     /// Lets what was written go on its way: who feeds a batch waits for its vectors.

@@ -1,6 +1,6 @@
 //! The flags of `samebits generate`.
 
-use crate::cli::args::COMPUTE;
+use crate::cli::args::{ATTENTION, COMPUTE};
 use crate::cli::{Args, Failure, Flag, Takes};
 use crate::model::{BeamSearch, Decoder, PromptLookup, Sampler, Settings};
 use crate::peft::{Adapter, activate, attach};
@@ -70,6 +70,7 @@ pub const FLAGS: &[Flag] = &[
         help: "keys and values as f32, bf16 or int8; f32 unless given",
     },
     COMPUTE,
+    ATTENTION,
     Flag { name: "threads", takes: Takes::One("N"), help: "threads; all unless given" },
     Flag { name: "json", takes: Takes::Nothing, help: "one object: text, tokens, prompt_tokens, …" },
 ];
@@ -83,12 +84,13 @@ type rounds keys and values in its own way, and has its own text.
 
 --compute bf16 rounds weights and rows to bfloat16 and sums products in f32; int8 has codes of eight bits
 with a scale each 32: Q8_0 to Q4_0, Q6_K to Q4_K and NF4 keep theirs, others become Q8_0. Each class has a
-text of its own, the same on every machine.
+text of its own, the same on every machine. In all of them attention is f32; --attention bf16 rounds queries,
+keys, weights of the softmax and values too, over any --cache. What PyTorch calls bfloat16 is both.
 
 Weights are packed once, into huge pages where there are any. A mapped file is let go of as they are: a
 model lies in memory once, and a file that is shortened meanwhile is an error. --no-mmap needs room for
 both, and does not mind what happens to the file. --json is {text, tokens, prompt_tokens, cache, compute,
-finish, stop?, load_seconds}.
+attention, finish, stop?, load_seconds}.
 
 Without --model the small one inside the program tells a story; without --prompt it begins as stories do. It
 is sampled at a temperature of 0.4, with a repeat penalty of 1.1, unless given.

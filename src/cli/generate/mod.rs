@@ -14,7 +14,7 @@ use crate::io::tokenizer::Tokenizer;
 use crate::model::{
     BeamSearch, CacheType, ChatTemplate, Decoder, Generator, Hypothesis, Opening, Role, Settings,
 };
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::run::Run;
 use crate::{Error, cpu};
 use speed::Speed;
@@ -50,14 +50,14 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let length = args.count("context", 1..=1 << 24)?;
     let access = args.access()?;
     let (lookup, kind) = (flags::lookup(args)?, args.cache()?);
-    let opening = Opening { length, access, compute: args.compute()?, ..Opening::default() };
+    let opening = Opening { length, access, arithmetic: args.arithmetic()?, ..Opening::default() };
     let (mut model, load) = chosen.open(&run, opening)?;
     flags::adapters(args, &run, &mut model)?;
     let capacity = length.unwrap_or(model.config().context);
     if let Some(search) = flags::beams(args, &model, most)? {
         let ids = text::ids(&tokenizer, &model, &prompt.unwrap_or_default(), true)?;
         let found = search_beams(&model, &run, &search, &ids, kind)?;
-        let json = args.has("json").then(|| model.compute());
+        let json = args.has("json").then(|| model.arithmetic());
         return show_beams(&found, &tokenizer, &ids, json, console);
     }
     let generator = Generator::new(&model, sampler, capacity).with_cache(kind);
@@ -135,7 +135,7 @@ fn show_beams(
     found: &[Hypothesis],
     tokenizer: &Tokenizer,
     ids: &[u32],
-    json: Option<Compute>,
+    json: Option<Arithmetic>,
     console: &mut Console,
 ) -> Result<(), Failure> {
     let text = |tokens: &[u32]| {
@@ -147,7 +147,7 @@ fn show_beams(
         text.push_str(decoder.finish());
         text
     };
-    let Some(compute) = json else {
+    let Some(arithmetic) = json else {
         writeln!(console, "{}", found.first().map(|best| text(&best.tokens)).unwrap_or_default())?;
         return Ok(());
     };
@@ -158,7 +158,7 @@ fn show_beams(
                 w.key("text").string(&text(&one.tokens));
                 w.key("tokens").array(|w| one.tokens.iter().for_each(|&id| w.number(u64::from(id))));
                 w.key("score").number(one.score);
-                w.key("compute").string(compute.name());
+                arithmetic.named().into_iter().for_each(|(key, class)| w.key(key).string(class));
             });
         }
     });
@@ -193,7 +193,7 @@ impl Session<'_> {
                 report(
                     &answer,
                     prompt_tokens,
-                    (self.generator.cache().kind(), self.model.compute()),
+                    (self.generator.cache().kind(), self.model.arithmetic()),
                     self.speed.load()
                 )
             )?;
@@ -300,7 +300,7 @@ fn show(piece: &str, console: &mut Console) -> Result<(), Failure> {
 fn report(
     answer: &Answer,
     prompt_tokens: usize,
-    (kind, compute): (CacheType, Compute),
+    (kind, arithmetic): (CacheType, Arithmetic),
     load: Duration,
 ) -> String {
     let mut w = Writer::compact();
@@ -309,7 +309,7 @@ fn report(
         w.key("tokens").array(|w| answer.tokens.iter().for_each(|&id| w.number(u64::from(id))));
         w.key("prompt_tokens").number(prompt_tokens);
         w.key("cache").string(kind.name());
-        w.key("compute").string(compute.name());
+        arithmetic.named().into_iter().for_each(|(key, class)| w.key(key).string(class));
         let (why, stop) = match &answer.why {
             Why::End => ("end", None),
             Why::Length => ("length", None),

@@ -87,7 +87,12 @@ impl Api<'_> {
                 w.key("model").string(model);
                 w.key("dimensions").number(dim);
             }
-            search::write_classes(w, self.index, self.second.as_ref(), self.llm.as_ref().map(Llm::compute));
+            search::write_classes(
+                w,
+                self.index,
+                self.second.as_ref(),
+                self.llm.as_ref().map(Llm::arithmetic),
+            );
             w.key("modes").array(|w| self.modes().iter().for_each(|(name, _)| w.string(name)));
             w.key("embeds").boolean(self.embedder.is_some());
             w.key("reranks").boolean(self.second.is_some());

@@ -6,8 +6,8 @@ use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
 use super::rerank::{RERANK, RERANK_FROM, Second};
 use super::search::write_classes;
 use super::{
-    COMPUTE_BESIDE, EMBEDDER, FILTER, JSON, MODE, RESIDENT, THREADS, compute_beside, filter, mode, model_for,
-    open_index,
+    ATTENTION_BESIDE, COMPUTE_BESIDE, EMBEDDER, FILTER, JSON, MODE, RESIDENT, THREADS, arithmetic_beside,
+    filter, mode, model_for, open_index,
 };
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes};
@@ -45,6 +45,7 @@ pub const COMMAND: Command = Command {
             help: "what every stage looked at, with scores and times",
         },
         COMPUTE_BESIDE,
+        ATTENTION_BESIDE,
         RESIDENT,
         THREADS,
         JSON,
@@ -74,8 +75,8 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Mode::Lexical => None,
         _ => Some(model_for(args.path("embedder"), index.settings())?),
     };
-    let compute = compute_beside(args, &["model", "rerank"])?;
-    let (llm, second) = (Llm::of(args, compute)?, Second::of(args, index.settings(), compute)?);
+    let arithmetic = arithmetic_beside(args, &["model", "rerank"])?;
+    let (llm, second) = (Llm::of(args, arithmetic)?, Second::of(args, index.settings(), arithmetic)?);
     let run = Run::on(cpu::default()?, &pool);
     let k = args.count("k", 1..=1 << 16)?.unwrap_or(20);
     let mut retriever = Retriever::new(&index, embedder.as_deref())?.with_mode(mode).with_k(k);
@@ -175,7 +176,7 @@ pub fn json(answer: &Answer, stages: &Stages<'_>, trace: bool) -> String {
     w.object(|w| {
         w.key("question").string(&answer.question);
         w.key("answer").string(&answer.text);
-        write_classes(w, stages.retriever.index(), stages.second, stages.llm.map(Llm::compute));
+        write_classes(w, stages.retriever.index(), stages.second, stages.llm.map(Llm::arithmetic));
         w.key("support").number(answer.support);
         w.key("quotes").array(|w| answer.quotes.iter().for_each(|quote| write_quote(w, quote)));
         w.key("unknown_marks").array(|w| answer.unknown_marks.iter().for_each(|&n| w.number(n)));

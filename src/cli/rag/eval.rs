@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{JSON, NEW_MODEL, THREADS, choice, embed_chunks, model_at};
-use crate::cli::args::COMPUTE;
+use crate::cli::args::{ATTENTION, COMPUTE};
 use crate::cli::{Align, Args, Command, Console, Failure, Flag, Progress, Table, Takes, read_text};
 use crate::io::json::Writer;
 use crate::rag::evaluate::{self, Measures, Relevant};
@@ -29,6 +29,7 @@ pub const COMMAND: Command = Command {
         Flag { name: "split", takes: Takes::One("NAME"), help: "qrels/NAME.tsv; test unless given" },
         Flag { name: "limit", takes: Takes::One("N"), help: "the first N queries alone" },
         COMPUTE,
+        ATTENTION,
         THREADS,
         JSON,
     ],
@@ -52,7 +53,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     };
     let model = match modes[..] {
         [(_, Mode::Lexical)] => None,
-        _ => Some(model_at(args.path("model").as_deref(), args.compute()?)?),
+        _ => Some(model_at(args.path("model").as_deref(), args.arithmetic()?)?),
     };
     let collection = Collection::read(folder, args)?;
     let pool = args.pool()?;
@@ -128,7 +129,7 @@ fn index_of(
 type Row<'r> = (&'r str, [Measures; 2]);
 
 fn print(args: &Args, console: &mut Console, of: &Collection, rows: &[Row<'_>]) -> Result<(), Failure> {
-    let compute = args.compute()?;
+    let arithmetic = args.arithmetic()?;
     let named = |[ten, hundred]: &[Measures; 2]| {
         [
             ("ndcg@10", ten.ndcg),
@@ -145,7 +146,7 @@ fn print(args: &Args, console: &mut Console, of: &Collection, rows: &[Row<'_>]) 
         w.object(|w| {
             w.key("collection").string(&of.name);
             w.key("queries").number(of.queries.len());
-            w.key("compute").string(compute.name());
+            arithmetic.named().into_iter().for_each(|(key, class)| w.key(key).string(class));
             w.key("modes").object(|w| {
                 for (name, measures) in rows {
                     w.key(name).object(|w| named(measures).iter().for_each(|(key, x)| w.key(key).number(*x)));

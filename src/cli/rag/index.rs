@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{JSON, NEW_MODEL, THREADS, choice, embed_chunks, model_at};
-use crate::cli::args::COMPUTE;
+use crate::cli::args::{ATTENTION, COMPUTE};
 use crate::cli::console::{bytes, printable};
 use crate::cli::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::bytes::Access;
@@ -58,6 +58,7 @@ pub const COMMAND: Command = Command {
         Flag { name: "field", takes: Takes::Many("NAME"), help: "fields or columns that make the text" },
         Flag { name: "id", takes: Takes::One("NAME"), help: "the field or column that is the id" },
         COMPUTE,
+        ATTENTION,
         THREADS,
         JSON,
     ],
@@ -71,8 +72,8 @@ Vectors of int8, nf4 and binary are searched by their codes; of the closest, 4, 
 wanted, the cosine is taken with the vector itself, kept in halves. A graph looks at some hundreds; with a
 --filter that few documents fulfil, and in small indexes, all are looked at.
 
---compute bf16 or int8 is the class of an encoder's products (--vectors is how vectors are stored); the index
-says so, and questions are embedded in the same.
+--compute bf16 or int8 is the class of an encoder's products, --attention bf16 that of its attention's (--vectors
+is how vectors are stored); the index says so, and questions are embedded in the same.
 
 merge joins indexes that were made with the same settings, as of parts of a large collection: the result is,
 byte for byte, the index of all their documents; a document that is the same in several is there once.
@@ -97,8 +98,9 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if args.operands()[0] == "merge" {
         return merge(args, &output, console);
     }
-    if args.has("lexical") && args.has("compute") {
-        return Err(Failure::usage("index: --lexical and --compute exclude each other", None));
+    let given = ["compute", "attention"].into_iter().find(|name| args.has(name));
+    if let Some(name) = given.filter(|_| args.has("lexical")) {
+        return Err(Failure::usage(format!("index: --lexical and --{name} exclude each other"), None));
     }
     let mut job = Job { progress: Progress::new(), builder: begin(args, &output)? };
     let found = job.read(args, console)?;
@@ -175,9 +177,9 @@ fn settings(args: &Args, known: Settings) -> Result<Settings, Failure> {
     let analyzer = choice(args, "analyzer", &Settings::ANALYZERS)?.unwrap_or(known.analyzer);
     let folder = args.path("model").map(|folder| folder.display().to_string()).or(known.folder);
     let vectors = choice(args, "vectors", &Settings::VECTORS)?.unwrap_or(known.vectors);
-    let compute = if args.has("compute") { args.compute()? } else { known.compute };
+    let arithmetic = args.arithmetic_or(known.arithmetic)?;
     let graph = known.graph || args.has("graph");
-    Ok(Settings { chunking, analyzer, folder, compute, vectors, graph, ..known })
+    Ok(Settings { chunking, analyzer, folder, arithmetic, vectors, graph, ..known })
 }
 
 struct Job {
@@ -228,12 +230,12 @@ impl Job {
         for id in gone.collect::<Vec<_>>() {
             changed.removed += usize::from(self.builder.remove(&id));
         }
-        let Settings { model, folder, compute, .. } = self.builder.settings();
+        let Settings { model, folder, arithmetic, .. } = self.builder.settings();
         // An index that has words alone stays so.
         let lexical =
             args.has("lexical") || args.has("update") && model.is_none() && !self.builder.is_empty();
         let folder = folder.as_ref().map(PathBuf::from);
-        let model = if lexical { None } else { Some(model_at(folder.as_deref(), *compute)?) };
+        let model = if lexical { None } else { Some(model_at(folder.as_deref(), *arithmetic)?) };
         let embed = |texts: &[&str]| {
             let model = model.as_ref().ok_or_else(|| Error::invalid("no model"))?;
             let rows = model.embed(run, texts)?;
@@ -281,7 +283,8 @@ impl Report<'_> {
                 w.key("index").string(&self.output.display().to_string());
                 w.key("documents").number(self.builder.len());
                 w.key("chunks").number(self.builder.chunks());
-                w.key("compute").string(self.builder.settings().compute.name());
+                let classes = self.builder.settings().arithmetic.named();
+                classes.into_iter().for_each(|(key, class)| w.key(key).string(class));
                 w.key("changed").number(self.changed.added);
                 w.key("removed").number(self.changed.removed);
                 w.key("bytes").number(len);

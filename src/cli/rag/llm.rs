@@ -6,7 +6,7 @@ use crate::cli::generate::text::{self, Why, Writing};
 use crate::cli::{Args, Failure, Flag, Takes};
 use crate::io::tokenizer::Tokenizer;
 use crate::model::{ChatTemplate, Decoder, Generator, Opening, Role, Sampler, Settings};
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::run::Run;
 use crate::{Result, cpu};
 
@@ -34,22 +34,22 @@ pub struct Llm {
 
 impl Llm {
     /// The one of `--model`, if there is one.
-    pub fn of(args: &Args, compute: Compute) -> Result<Option<Llm>, Failure> {
+    pub fn of(args: &Args, arithmetic: Arithmetic) -> Result<Option<Llm>, Failure> {
         let Some(path) = args.path("model") else { return Ok(None) };
         let chat = args.text("chat")?.map(ChatTemplate::from_name).transpose()?;
         let most = args.count("max-tokens", 1..=1 << 20)?.unwrap_or(256);
-        let (model, tokenizer) = Llm::open(path, compute)?;
+        let (model, tokenizer) = Llm::open(path, arithmetic)?;
         Ok(Some(Llm { model, tokenizer, chat, most }))
     }
 
-    fn open(path: PathBuf, compute: Compute) -> Result<(Decoder, Tokenizer)> {
-        let opening = Opening { compute, ..Opening::default() };
+    fn open(path: PathBuf, arithmetic: Arithmetic) -> Result<(Decoder, Tokenizer)> {
+        let opening = Opening { arithmetic, ..Opening::default() };
         Ok((Decoder::open_with(&path, cpu::default()?, opening)?, Tokenizer::open(&path)?))
     }
 
-    /// What its products are computed in.
-    pub fn compute(&self) -> Compute {
-        self.model.compute()
+    /// What it computes in.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.model.arithmetic()
     }
 
     /// Tokens that a prompt may have, so that an answer has room.

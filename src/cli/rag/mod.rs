@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::{Args, Console, Failure, Flag, Progress, Takes};
 use crate::io::bytes::Access;
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::rag::embed::{Options, open_or_inside};
 use crate::rag::index::{Builder, Mode, Settings};
 use crate::rag::{EmbeddingModel, Filter, Index};
@@ -53,6 +53,11 @@ const COMPUTE_BESIDE: Flag = Flag {
     help: "products in f32, bf16 or int8, but the index's own",
 };
 const JSON: Flag = Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" };
+const ATTENTION_BESIDE: Flag = Flag {
+    name: "attention",
+    takes: Takes::One("CLASS"),
+    help: "attention's products in f32 or bf16, but the index's own",
+};
 
 /// One of some by its name.
 fn choice<T: Copy>(args: &Args, flag: &str, all: &[(&str, T)]) -> Result<Option<T>, Failure> {
@@ -72,13 +77,13 @@ fn open_index(args: &Args) -> Result<(PathBuf, Index), Failure> {
 }
 
 /// The model that made the vectors of an index: in `folder`, or where the index says that it was. It must be the same.
-/// Its products are of the class that the index says.
+/// It computes in what the index says.
 fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn EmbeddingModel>, Failure> {
     let Some(known) = &settings.model else {
         return Err(Failure::usage("the index has no vectors: --mode lexical", None));
     };
     let folder = folder.or_else(|| settings.folder.as_ref().map(PathBuf::from));
-    let model = model_at(folder.as_deref(), settings.compute)?;
+    let model = model_at(folder.as_deref(), settings.arithmetic)?;
     let name = model.name();
     if name == *known {
         return Ok(model);
@@ -87,20 +92,21 @@ fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn Emb
     Err(Failure::usage(what, Some("--help says which flag names the folder of the model".into())))
 }
 
-/// The model in a folder, its products of a class; without one, the table inside.
-fn model_at(folder: Option<&Path>, compute: Compute) -> Result<Box<dyn EmbeddingModel>, Failure> {
-    Ok(open_or_inside(folder, cpu::default()?, Options { normalize: true, dim: None, compute })?)
+/// The model in a folder, computing in what is asked for; without one, the table inside.
+fn model_at(folder: Option<&Path>, arithmetic: Arithmetic) -> Result<Box<dyn EmbeddingModel>, Failure> {
+    Ok(open_or_inside(folder, cpu::default()?, Options { normalize: true, dim: None, arithmetic })?)
 }
 
-/// `--compute`, which is that of models that a command has besides the index's: those of `flags`.
-fn compute_beside(args: &Args, flags: &[&str]) -> Result<Compute, Failure> {
-    if args.has("compute") && !flags.iter().any(|name| args.has(name)) {
+/// `--compute` and `--attention`, which are of the models that a command has besides the index's: those of `flags`.
+fn arithmetic_beside(args: &Args, flags: &[&str]) -> Result<Arithmetic, Failure> {
+    let given = ["compute", "attention"].into_iter().find(|name| args.has(name));
+    if let Some(given) = given.filter(|_| !flags.iter().any(|name| args.has(name))) {
         let named = flags.iter().map(|name| format!("--{name}")).collect::<Vec<_>>().join(" or ");
         let what =
-            format!("--compute is of the model of {named}; the index says what its own is computed in");
+            format!("--{given} is of the model of {named}; the index says what its own is computed in");
         return Err(Failure::usage(what, None));
     }
-    args.compute()
+    args.arithmetic()
 }
 
 /// Computes the vectors that an index still lacks.

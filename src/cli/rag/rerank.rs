@@ -2,7 +2,7 @@
 
 use crate::cli::{Args, Failure, Flag, Takes};
 use crate::cpu;
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::rag::index::Settings;
 use crate::rag::pipeline::RERANKED;
 use crate::rag::{Reranker, rerank};
@@ -23,20 +23,20 @@ pub const RERANK_FROM: Flag = Flag {
 pub struct Second {
     pub reranker: Box<dyn Reranker>,
     pub from: usize,
-    /// What the reranker's products are computed in.
-    pub compute: Compute,
+    /// What the reranker computes in.
+    pub arithmetic: Arithmetic,
 }
 
 impl Second {
     /// What `--rerank` names, if it is given.
-    pub fn of(args: &Args, settings: &Settings, compute: Compute) -> Result<Option<Second>, Failure> {
+    pub fn of(args: &Args, settings: &Settings, arithmetic: Arithmetic) -> Result<Option<Second>, Failure> {
         let from = args.count("rerank-from", 1..=1 << 16)?;
         match (args.path("rerank"), from) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(Failure::usage("--rerank-from says of how many: it needs --rerank", None)),
             (Some(name), from) => {
-                let reranker = rerank::open_in(&name, cpu::default()?, settings.analyzer, compute)?;
-                Ok(Some(Second { reranker, from: from.unwrap_or(RERANKED), compute }))
+                let reranker = rerank::open_in(&name, cpu::default()?, settings.analyzer, arithmetic)?;
+                Ok(Some(Second { reranker, from: from.unwrap_or(RERANKED), arithmetic }))
             }
         }
     }

@@ -5,13 +5,13 @@ use std::io::{IsTerminal, Write};
 
 use super::rerank::{RERANK, RERANK_FROM, Second};
 use super::{
-    COMPUTE_BESIDE, FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, compute_beside, filter, mode, model_for,
-    open_index,
+    ATTENTION_BESIDE, COMPUTE_BESIDE, FILTER, JSON, K, MODE, MODEL, RESIDENT, THREADS, arithmetic_beside,
+    filter, mode, model_for, open_index,
 };
 use crate::cli::console::printable;
 use crate::cli::{Args, Command, Console, Failure};
 use crate::io::json::Writer;
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::rag::highlight::Terms;
 use crate::rag::index::{Excerpt, Found, Mode, Query};
 use crate::rag::{Index, rerank};
@@ -23,7 +23,19 @@ pub const COMMAND: Command = Command {
     summary: "the parts of documents that answer a question best",
     operands: "FILE.sbi QUERY",
     arity: (2, 2),
-    flags: &[K, MODE, FILTER, MODEL, RERANK, RERANK_FROM, COMPUTE_BESIDE, RESIDENT, THREADS, JSON],
+    flags: &[
+        K,
+        MODE,
+        FILTER,
+        MODEL,
+        RERANK,
+        RERANK_FROM,
+        COMPUTE_BESIDE,
+        ATTENTION_BESIDE,
+        RESIDENT,
+        THREADS,
+        JSON,
+    ],
     notes: "\
 FILE.sbi was made by `samebits index`. dense compares vectors (the cosine), lexical words (BM25); hybrid fuses
 both rankings, each with scores from 0 to 1. What is shown is the part of a chunk with most of the query's
@@ -52,7 +64,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
         Mode::Lexical => None,
         _ => Some(model_for(args.path("model"), index.settings())?),
     };
-    let second = Second::of(args, index.settings(), compute_beside(args, &["rerank"])?)?;
+    let second = Second::of(args, index.settings(), arithmetic_beside(args, &["rerank"])?)?;
     let k = args.count("k", 1..=1 << 20)?.unwrap_or(10);
     let (filter, weight) = (filter.as_ref(), model.as_ref().map_or(1.0, |model| model.weight()));
     let vector = model.map(|model| model.embed_query(&run, text)).transpose()?;
@@ -164,14 +176,12 @@ pub fn answer(run: &Run<'_>, index: &Index, query: &Query<'_>, second: Option<&S
     Ok(w.finish())
 }
 
-/// The classes of models that an answer is made with, where they are not f32.
-pub fn write_classes(w: &mut Writer, index: &Index, second: Option<&Second>, llm: Option<Compute>) {
-    let of_index = Some(index.settings().compute);
-    let classes =
-        [("compute", of_index), ("rerank_compute", second.map(|s| s.compute)), ("llm_compute", llm)];
-    for (key, class) in classes {
-        if let Some(class) = class.filter(|&class| class != Compute::F32) {
-            w.key(key).string(class.name());
+/// What the models that an answer is made with compute in, where that is not f32.
+pub fn write_classes(w: &mut Writer, index: &Index, second: Option<&Second>, llm: Option<Arithmetic>) {
+    let of_index = Some(index.settings().arithmetic);
+    for (whose, arithmetic) in [("", of_index), ("rerank_", second.map(|s| s.arithmetic)), ("llm_", llm)] {
+        for (key, class) in arithmetic.into_iter().flat_map(Arithmetic::unusual) {
+            w.key(&format!("{whose}{key}")).string(class);
         }
     }
 }

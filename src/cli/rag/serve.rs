@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use super::api::Api;
 use super::llm::{CHAT, LLM, Llm, MAX_TOKENS};
 use super::rerank::{RERANK, RERANK_FROM, Second};
-use super::{COMPUTE_BESIDE, EMBEDDER, RESIDENT, THREADS, compute_beside, model_at, model_for, open_index};
+use super::{
+    ATTENTION_BESIDE, COMPUTE_BESIDE, EMBEDDER, RESIDENT, THREADS, arithmetic_beside, model_at, model_for,
+    open_index,
+};
 use crate::cli::{Args, Command, Console, Failure, Flag, Takes, read_text};
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::serve::response::Response;
 use crate::serve::{Fixed, Limits, Server, Site, To, page};
 use crate::{cpu, sys};
@@ -39,6 +42,7 @@ pub const COMMAND: Command = Command {
         RERANK,
         RERANK_FROM,
         COMPUTE_BESIDE,
+        ATTENTION_BESIDE,
         RESIDENT,
         THREADS,
     ],
@@ -70,13 +74,13 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let folder = args.path("embedder");
     let embedder = match &index.settings().model {
         Some(_) => Some(model_for(folder, index.settings())?),
-        None if folder.is_some() => Some(model_at(folder.as_deref(), Compute::F32)?),
+        None if folder.is_some() => Some(model_at(folder.as_deref(), Arithmetic::F32)?),
         // A program that was built without the table embeds nothing here.
-        None => model_at(None, Compute::F32).ok(),
+        None => model_at(None, Arithmetic::F32).ok(),
     };
-    let compute = compute_beside(args, &["model", "rerank"])?;
-    let second = Second::of(args, index.settings(), compute)?;
-    let (llm, pool) = (Llm::of(args, compute)?, args.pool()?);
+    let arithmetic = arithmetic_beside(args, &["model", "rerank"])?;
+    let second = Second::of(args, index.settings(), arithmetic)?;
+    let (llm, pool) = (Llm::of(args, arithmetic)?, args.pool()?);
     let api = Api { index: &index, embedder, second, llm, cpu: cpu::default()?, pool: &pool };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut server = Server::bind(address, token, site(&api, &name)?, Limits::default())?;

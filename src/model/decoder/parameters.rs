@@ -1,9 +1,10 @@
 //! A decoder's parameters by name: what training changes.
 
 use super::Decoder;
+use crate::kernels::attention::Products;
 use crate::kernels::nf4::NotFinite;
 use crate::nn::adapter::Adapter;
-use crate::nn::{Compute, Linear, Norm, Part, Stored, TransformerBlock, Weight};
+use crate::nn::{Arithmetic, Compute, Linear, Norm, Part, Stored, TransformerBlock, Weight};
 use crate::run::Run;
 use crate::{Cpu, Error, Result};
 use alloc::boxed::Box;
@@ -86,6 +87,43 @@ impl Decoder {
     /// The class of the head's products: that of all layers, unless one was put into another.
     pub fn compute(&self) -> Compute {
         self.head.weight.compute()
+    }
+
+    /// Says what the products of attention are made of, at any time: no weight and no cache changes.
+    ///
+    /// ```
+    /// use samebits::kernels::attention::Products;
+    /// use samebits::{Cpu, assets};
+    /// let mut model = assets::model(Cpu::detect())?;
+    /// assert_eq!(model.attention(), Products::F32);
+    /// model.set_attention(Products::Bf16);
+    /// assert_eq!(model.arithmetic().named(), [("compute", "f32"), ("attention", "bf16")]);
+    /// # Ok::<(), samebits::Error>(())
+    /// ```
+    pub fn set_attention(&mut self, products: Products) {
+        self.blocks.iter_mut().for_each(|block| block.set_attention(products));
+    }
+
+    /// What the products of attention are made of: those of the first block.
+    pub fn attention(&self) -> Products {
+        self.blocks.first().map_or(Products::F32, |block| block.attention.mixing.kernel.products())
+    }
+
+    /// [`Decoder::set_compute`] and [`Decoder::set_attention`].
+    ///
+    /// # Errors
+    /// As [`Decoder::set_compute`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn set_arithmetic(&mut self, cpu: Cpu, arithmetic: Arithmetic) -> Result<()> {
+        self.set_attention(arithmetic.attention);
+        self.set_compute(cpu, arithmetic.compute)
+    }
+
+    /// What it computes in.
+    pub fn arithmetic(&self) -> Arithmetic {
+        Arithmetic { compute: self.compute(), attention: self.attention() }
     }
 
     /// Whether the head's weight is the embedding's table.

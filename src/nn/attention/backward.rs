@@ -109,7 +109,7 @@ impl MultiHeadAttention {
             lse: Some(HeadsMut::new(lse, [1, self.heads, rows, 1])),
             options: self.mixing.options(Sequences::Packed { queries: ends, keys }),
         };
-        attend(run, problem);
+        attend(run, self.mixing.kernel, problem);
         let (width, mixed) = (self.o.out_features(), MatRef::new(mixed, rows, wide));
         let residual = residual.map(|residual| MatRef::new(residual, rows, width));
         let product = self.o.product(mixed, MatMut::new(out, rows, width)).plus_any(residual);

@@ -29,7 +29,7 @@ use super::Analyzer;
 use crate::io::json;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::model::read_config;
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::run::Run;
 use crate::{Cpu, Error, Result};
 use std::path::Path;
@@ -85,9 +85,9 @@ pub trait EmbeddingModel: Send + Sync {
     /// be compared.
     fn name(&self) -> String;
 
-    /// The class of its products: what its name says too, if it is not f32.
-    fn compute(&self) -> Compute {
-        Compute::F32
+    /// What it computes in: what its name says too, if it is not f32.
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic::F32
     }
 
     /// A function from texts to one vector of `dim` components each.
@@ -174,20 +174,15 @@ pub struct Options {
     pub normalize: bool,
     /// Only so many components of each, the first ones; of a model that scales to length 1, scaled again.
     pub dim: Option<usize>,
-    /// The class of an encoder's products.
-    pub compute: Compute,
+    /// What an encoder computes in.
+    pub arithmetic: Arithmetic,
 }
 
 impl Options {
     /// A table adds vectors up, in f32.
     fn of_table(self) -> Result<Options> {
-        match self.compute {
-            Compute::F32 => Ok(self),
-            class => {
-                let class = class.name();
-                Err(Error::invalid(format!("a table of vectors has no products to compute in {class}")))
-            }
-        }
+        without_products("a table of vectors", self.arithmetic)?;
+        Ok(self)
     }
 
     /// The components that remain of `dim`.
@@ -199,6 +194,17 @@ impl Options {
             asked => Ok(asked.unwrap_or(dim)),
         }
     }
+}
+
+/// Of what has no products, neither of linear layers nor of attention.
+///
+/// # Errors
+/// Where something else than f32 was asked of it.
+pub(super) fn without_products(what: &str, arithmetic: Arithmetic) -> Result<()> {
+    arithmetic.unusual().next().map_or(Ok(()), |(of, class)| {
+        let of = if of == "compute" { "products" } else { of };
+        Err(Error::invalid(format!("{what} has no {of} to compute in {class}")))
+    })
 }
 
 /// Opens a model that embeds: the folder of an encoder, of model2vec, or of sentence-transformers' `StaticEmbedding`.

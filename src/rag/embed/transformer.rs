@@ -5,7 +5,7 @@ use super::{EmbeddingModel, Options, token_ids};
 use crate::golden::hash;
 use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer, Truncation};
 use crate::model::{Opening, SentenceEncoder, Workspace, to_length_one};
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::run::Run;
 use crate::{Cpu, Error, Result};
 use std::path::Path;
@@ -42,7 +42,7 @@ impl TransformerEmbedder {
     pub fn open(folder: impl AsRef<Path>, cpu: Cpu, options: Options) -> Result<TransformerEmbedder> {
         let folder = folder.as_ref();
         let here = |e: Error| e.in_file(folder.display());
-        let opening = Opening { compute: options.compute, ..Opening::default() };
+        let opening = Opening { arithmetic: options.arithmetic, ..Opening::default() };
         let model = SentenceEncoder::open_with(folder, cpu, opening)?;
         let mut tokenizer = Tokenizer::open(folder)?;
         model.encoder.config().check_tokenizer(&tokenizer).map_err(here)?;
@@ -134,14 +134,15 @@ impl EmbeddingModel for TransformerEmbedder {
 
     fn name(&self) -> String {
         let unit = if self.model.normalize { ":unit" } else { "" };
-        let class = match self.compute() {
-            Compute::F32 => String::new(),
-            class => format!(":{}", class.name()),
+        let class = |(key, class): (&str, &str)| match key {
+            "compute" => format!(":{class}"),
+            key => format!(":{key}-{class}"),
         };
-        format!("transformer:{}{unit}{class}:{:016x}", self.dim, self.fingerprint)
+        let classes: String = self.arithmetic().unusual().map(class).collect();
+        format!("transformer:{}{unit}{classes}:{:016x}", self.dim, self.fingerprint)
     }
 
-    fn compute(&self) -> Compute {
-        self.model.encoder.compute()
+    fn arithmetic(&self) -> Arithmetic {
+        self.model.encoder.arithmetic()
     }
 }

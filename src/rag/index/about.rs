@@ -2,7 +2,8 @@
 
 use super::chunking::{Chunking, name_of, named};
 use crate::io::json::{self, Writer};
-use crate::nn::Compute;
+use crate::kernels::attention::Products;
+use crate::nn::{Arithmetic, Compute};
 use crate::rag::Analyzer;
 use crate::rag::retrieve::{Bm25Options, Variant};
 use crate::rag::vectors::{Form, Full, Metric, VectorType};
@@ -19,8 +20,8 @@ pub struct Settings {
     pub bm25: Bm25Options,
     /// The name of the embedding model; none of an index without vectors.
     pub model: Option<String>,
-    /// The class of that model's products: those of questions are to be of the same.
-    pub compute: Compute,
+    /// What that model computes in: questions are to be embedded in the same.
+    pub arithmetic: Arithmetic,
     /// How vectors are stored; codes with the vectors as halves beside them.
     pub vectors: VectorType,
     /// Whether near vectors are found by a graph: for hundreds of thousands of them.
@@ -38,7 +39,7 @@ impl Default for Settings {
             analyzer,
             bm25,
             model: None,
-            compute: Compute::F32,
+            arithmetic: Arithmetic::F32,
             vectors,
             graph,
             folder: None,
@@ -87,9 +88,7 @@ impl Settings {
             w.key("terms").number(terms);
             w.key("vectors").string(name_of(&Settings::VECTORS, self.vectors));
             w.key("graph").boolean(self.graph);
-            if self.compute != Compute::F32 {
-                w.key("compute").string(self.compute.name());
-            }
+            self.arithmetic.unusual().for_each(|(key, class)| w.key(key).string(class));
             for (key, value) in [("model", &self.model), ("folder", &self.folder)] {
                 if let Some(value) = value {
                     w.key(key).string(value);
@@ -120,9 +119,15 @@ impl Settings {
             analyzer: analyzer.ok_or_else(|| wrong("terms"))?,
             bm25: bm25.ok_or_else(|| wrong("scores"))?,
             model: text(root.get("model")),
-            compute: match text(root.get("compute")) {
-                None => Compute::F32,
-                Some(name) => Compute::from_name(&name).ok_or_else(|| wrong("class of products"))?,
+            arithmetic: Arithmetic {
+                compute: match text(root.get("compute")) {
+                    None => Compute::F32,
+                    Some(name) => Compute::from_name(&name).ok_or_else(|| wrong("class of products"))?,
+                },
+                attention: match text(root.get("attention")) {
+                    None => Products::F32,
+                    Some(name) => Products::from_name(&name).ok_or_else(|| wrong("class of attention"))?,
+                },
             },
             vectors: text(root.get("vectors"))
                 .and_then(|name| named(&Settings::VECTORS, &name))

@@ -252,7 +252,7 @@ impl Builder {
             None => VectorIndex::new(self.settings.form(model.dim())?),
         };
         let known = self.settings.model.replace(name);
-        let compute = core::mem::replace(&mut self.settings.compute, model.compute());
+        let before = core::mem::replace(&mut self.settings.arithmetic, model.arithmetic());
         let vectors = self.vectors.insert(vectors);
         let waiting = self.documents.iter().filter(|(_, entry)| !entry.embedded);
         let texts = |(id, entry): (&String, &Entry)| -> Vec<(String, String)> {
@@ -264,7 +264,7 @@ impl Builder {
             // As it was before.
             waiting.iter().for_each(|(key, _)| _ = vectors.remove(key));
             if known.is_none() {
-                (self.settings.model, self.settings.compute, self.vectors) = (None, compute, None);
+                (self.settings.model, self.settings.arithmetic, self.vectors) = (None, before, None);
             }
             return done;
         }

@@ -7,7 +7,7 @@ use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer, Truncation};
 use crate::kernels::elementwise::{self, Unary};
 use crate::kernels::view::MatMut;
 use crate::model::{Classifier, EncoderConfig, read_config};
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
 use crate::run::Run;
 use crate::{Cpu, Error, Result};
 use std::path::Path;
@@ -29,14 +29,14 @@ impl CrossEncoder {
     /// # Errors
     /// Where a file is missing or malformed, or the model has not one label.
     pub fn open(folder: impl AsRef<Path>, cpu: Cpu) -> Result<CrossEncoder> {
-        CrossEncoder::open_in(folder, cpu, Compute::F32)
+        CrossEncoder::open_in(folder, cpu, Arithmetic::F32)
     }
 
-    /// [`CrossEncoder::open`], the products of the encoder of a class.
+    /// [`CrossEncoder::open`], the encoder computing in what is asked for.
     ///
     /// # Errors
     /// As there.
-    pub fn open_in(folder: impl AsRef<Path>, cpu: Cpu, compute: Compute) -> Result<CrossEncoder> {
+    pub fn open_in(folder: impl AsRef<Path>, cpu: Cpu, arithmetic: Arithmetic) -> Result<CrossEncoder> {
         let folder = folder.as_ref();
         let path = folder.join("config.json");
         let text = read_config(&path)?;
@@ -44,7 +44,7 @@ impl CrossEncoder {
         let sigmoid = sigmoid(&text).map_err(|e| e.in_file(path.display()))?;
         let weights = Checkpoint::open(folder)?;
         let mut model = Classifier::load(cpu, config, &weights)?;
-        model.encoder.set_compute(cpu, compute)?;
+        model.encoder.set_arithmetic(cpu, arithmetic)?;
         if model.labels() != 1 {
             let what = format!("{} labels; a model that ranks has one", model.labels());
             return Err(Error::invalid(what).in_file(folder.display()));

@@ -18,7 +18,7 @@ use crate::io::tokenizer::{Choice, EncodeOptions, Tokenizer};
 use crate::kernels::dot;
 use crate::kernels::view::{MatMut, MatRef};
 use crate::model::{Encoder, EncoderConfig, Loader, Source, Workspace, read_config, to_length_one};
-use crate::nn::{Compute, Linear};
+use crate::nn::{Arithmetic, Linear};
 use crate::run::Run;
 use crate::tensor::Tensor;
 use crate::{Cpu, Error, Result};
@@ -71,20 +71,20 @@ impl LateInteraction {
     /// # Errors
     /// Where a file is missing or malformed, or a token that it names does not exist.
     pub fn open(folder: impl AsRef<Path>, cpu: Cpu) -> Result<LateInteraction> {
-        LateInteraction::open_in(folder, cpu, Compute::F32)
+        LateInteraction::open_in(folder, cpu, Arithmetic::F32)
     }
 
-    /// [`LateInteraction::open`], the products of the encoder of a class.
+    /// [`LateInteraction::open`], the encoder computing in what is asked for.
     ///
     /// # Errors
     /// As there.
-    pub fn open_in(folder: impl AsRef<Path>, cpu: Cpu, compute: Compute) -> Result<LateInteraction> {
+    pub fn open_in(folder: impl AsRef<Path>, cpu: Cpu, arithmetic: Arithmetic) -> Result<LateInteraction> {
         let folder = folder.as_ref();
         let path = folder.join("config.json");
         let config = EncoderConfig::from_hf(&read_config(&path)?).map_err(|e| e.in_file(path.display()))?;
         let weights = Checkpoint::open(folder)?;
         let mut encoder = Encoder::load(cpu, config, &Without(&weights, PROJECTION))?;
-        encoder.set_compute(cpu, compute)?;
+        encoder.set_arithmetic(cpu, arithmetic)?;
         let projection = if Source::names(&weights).iter().any(|name| name == PROJECTION) {
             let out = Source::tensor(&weights, PROJECTION)?.shape().first().copied().unwrap_or(0);
             let shape = [out, encoder.config().dim];

@@ -23,9 +23,10 @@ mod lexical;
 use super::Analyzer;
 use crate::io::safetensors::Checkpoint;
 use crate::model::Source;
-use crate::nn::Compute;
+use crate::nn::Arithmetic;
+use crate::rag::embed::without_products;
 use crate::run::Run;
-use crate::{Cpu, Error, Result};
+use crate::{Cpu, Result};
 use std::path::Path;
 
 pub use cross::CrossEncoder;
@@ -46,7 +47,7 @@ pub trait Reranker: Send + Sync {
 ///
 /// ```
 /// use samebits::rag::rerank::{CrossEncoder, LateInteraction, LexicalReranker, Reranker, open, open_in, ranking, reranked};
-/// use samebits::{Cpu, nn::Compute, rag::Analyzer, run::Run};
+/// use samebits::{Cpu, nn::Arithmetic, rag::Analyzer, run::Run};
 /// use std::path::Path;
 /// let run = Run::here(Cpu::detect());
 /// let (question, texts) = ("deep sea", ["Cats purr.", "The sea is deep."]);
@@ -57,7 +58,7 @@ pub trait Reranker: Send + Sync {
 /// assert_eq!(lexical.scores(&run, question, &texts)?, LexicalReranker::new(Analyzer::english()).scores(&run, question, &texts)?);
 /// // Models: an encoder with a head, and one whose tokens' vectors are compared.
 /// let cross = CrossEncoder::open("tests/data/rerank/bert", run.cpu())?;
-/// let same = open_in(Path::new("tests/data/rerank/bert"), run.cpu(), Analyzer::words(), Compute::F32)?;
+/// let same = open_in(Path::new("tests/data/rerank/bert"), run.cpu(), Analyzer::words(), Arithmetic::F32)?;
 /// assert_eq!(cross.scores(&run, question, &texts)?, same.scores(&run, question, &texts)?);
 /// assert_eq!(LateInteraction::open("tests/data/rerank/colbert", run.cpu())?.scores(&run, question, &texts)?.len(), 2);
 /// # Ok::<(), samebits::Error>(())
@@ -66,26 +67,28 @@ pub trait Reranker: Send + Sync {
 /// # Errors
 /// Where the folder has no such model.
 pub fn open(name: &Path, cpu: Cpu, analyzer: Analyzer) -> Result<Box<dyn Reranker>> {
-    open_in(name, cpu, analyzer, Compute::F32)
+    open_in(name, cpu, analyzer, Arithmetic::F32)
 }
 
-/// The same, the products of its encoder of a class.
+/// The same, its encoder computing in what is asked for.
 ///
 /// # Errors
 /// As [`open`]; where another class than f32 is asked of what has no products.
-pub fn open_in(name: &Path, cpu: Cpu, analyzer: Analyzer, compute: Compute) -> Result<Box<dyn Reranker>> {
+pub fn open_in(
+    name: &Path,
+    cpu: Cpu,
+    analyzer: Analyzer,
+    arithmetic: Arithmetic,
+) -> Result<Box<dyn Reranker>> {
     if name == Path::new("lexical") {
-        if compute != Compute::F32 {
-            let class = compute.name();
-            return Err(Error::invalid(format!("`lexical` has no products to compute in {class}")));
-        }
+        without_products("`lexical`", arithmetic)?;
         return Ok(Box::new(LexicalReranker::new(analyzer)));
     }
     let headed = Source::names(&Checkpoint::open(name)?).iter().any(|name| name.starts_with("classifier."));
     Ok(if headed {
-        Box::new(CrossEncoder::open_in(name, cpu, compute)?)
+        Box::new(CrossEncoder::open_in(name, cpu, arithmetic)?)
     } else {
-        Box::new(LateInteraction::open_in(name, cpu, compute)?)
+        Box::new(LateInteraction::open_in(name, cpu, arithmetic)?)
     })
 }
 
