@@ -240,7 +240,8 @@ impl Cpu {
     #[inline]
     pub(crate) fn tiles_bf16(self) -> Option<Amx> {
         // SAFETY: detection, or the caller of `assume`, says that the unit is there and may be used.
-        (self.has_tiles() && self.features.amx_bf16).then(|| unsafe { Amx::assume() })
+        (self.has_tiles() && self.features.amx_bf16 && self.features.avx512_bf16)
+            .then(|| unsafe { Amx::assume() })
     }
 
     /// That for codes of eight bits.

@@ -27,6 +27,7 @@ mod forms;
 mod k_forms;
 mod left;
 mod scaled;
+mod scaled_tiles;
 mod scaling;
 mod tile;
 mod tiles;

@@ -271,6 +271,12 @@ impl<'a, T> MatMut<'a, T> {
         self.cols
     }
 
+    /// Elements from a row to the next.
+    #[inline(always)]
+    pub const fn row_stride(&self) -> isize {
+        self.row_stride
+    }
+
     /// Elements from a column to the next.
     #[inline(always)]
     pub const fn col_stride(&self) -> isize {

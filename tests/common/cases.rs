@@ -304,7 +304,7 @@ fn integers(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
     let b = PackedI8::pack(MatRef::new(at.codes(k * n), k, n), at.out(blocks_len(n, k)));
     let (a, c) = (MatRef::new(at.codes(m * k), m, k), MatMut::new(at.out(m * n), m, n));
     // Many rows ask for more than the rig has.
-    let (mut room, need) = ([Line::ZERO; 480], GemmI8::scratch_len(m, k));
+    let (mut room, need) = ([Line::ZERO; 2000], GemmI8::scratch_len(m, k));
     let scratch = if need <= 200 { at.scratch(need) } else { &mut room[..need] };
     GemmI8 { a, b, c, accumulate: Accumulate::Overwrite }.run(cpu, scratch);
 }

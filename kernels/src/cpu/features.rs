@@ -50,7 +50,7 @@ impl Features {
         }
         // SAFETY: the processor has tiles, and the extra that is asked for first; the system saves them, they may be used.
         unsafe {
-            features.amx_bf16 = features.amx_bf16 && agrees_bf16();
+            features.amx_bf16 = features.amx_bf16 && features.avx512_bf16 && agrees_bf16();
             features.amx_int8 = features.amx_int8 && agrees_codes();
         }
         features

@@ -5,6 +5,7 @@ use super::low_rank::{self, LowRank};
 use super::{Accumulate, K_BLOCK};
 use crate::activation::Activation;
 use crate::simd::Simd;
+use crate::simd::tiles::{Products, WIDE};
 use crate::view::{MatMut, MatRef};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
@@ -124,6 +125,28 @@ impl<'t, 'a> Target<'t, 'a> {
         self.last.is_none_or(Epilogue::is_none)
     }
 
+    /// The bias of the two panels from column `col` on, where nothing else follows; +0 for none.
+    pub(crate) fn bias_alone(&self, col: usize) -> Option<[Line; WIDE]> {
+        let epilogue = self.last.unwrap_or(&Epilogue::NONE);
+        if !(Epilogue { bias: None, ..*epilogue }.is_none()) {
+            return None;
+        }
+        let mut lines = [Line::ZERO; WIDE];
+        for (to, from) in
+            Line::floats_mut(&mut lines).iter_mut().zip(epilogue.bias.iter().flat_map(|b| &b[col..]))
+        {
+            *to = *from;
+        }
+        Some(lines)
+    }
+
+    /// Whether [`FinishWhole`] can take the tiles at columns `cols`.
+    pub(crate) fn takes_whole(&self, cols: &Range<usize>) -> bool {
+        let beside = |m: MatRef<'_>| m.col_stride() == 1;
+        let after = self.last.is_none_or(|e| e.low_rank.is_none() && e.residual.is_none_or(beside));
+        after && cols.end <= self.c.cols() && self.c.col_stride() == 1
+    }
+
     /// What the block sums of a tile are added to: +0, or what C holds.
     #[inline(always)]
     pub(super) fn begin<S: Simd>(&self, s: S, (r, col): (usize, usize), panels: Panels, sums: &mut [Line]) {
@@ -203,6 +226,48 @@ impl<'t, 'a> Target<'t, 'a> {
     }
 }
 
+/// The same for the sums of a matrix unit, all of whose columns are there, side by side in memory.
+pub(crate) struct FinishWhole<'f, 't, 'a> {
+    pub target: &'f mut Target<'t, 'a>,
+    /// Row and column of C.
+    pub at: (usize, usize),
+    pub sums: &'f Products,
+}
+
+impl Kernel for FinishWhole<'_, '_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let FinishWhole { target, at: (r, col), sums } = self;
+        let cols = col..col + WIDE * LANES;
+        let epilogue = target.last.unwrap_or(&Epilogue::NONE);
+        let bias = epilogue.bias.map(|bias| two_lines(&bias[cols.clone()]));
+        let rows = target.c.rows();
+        for (r, sums) in (r..rows).zip(sums) {
+            let residual = epilogue.residual.and_then(|m| m.row(r)).map(|row| two_lines(&row[cols.clone()]));
+            let Some(row) = target.c.row(r) else { return };
+            let place = &mut row[cols.clone()];
+            for (p, place) in place.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let mut v = s.load(&sums[p]);
+                if let Some(bias) = &bias {
+                    v = s.add(v, s.load(&bias[p]));
+                }
+                v = epilogue.activation.apply(s, v);
+                if let Some(residual) = &residual {
+                    v = s.add(v, s.load(&residual[p]));
+                }
+                s.store(place, v);
+            }
+        }
+    }
+}
+
+/// Two lines of columns.
+#[inline(always)]
+fn two_lines(x: &[f32]) -> &[[f32; LANES]] {
+    x.as_chunks().0
+}
+
 /// [`Target::begin`] as a function of its own.
 pub(crate) struct Begin<'f, 't, 'a> {
     pub target: &'f Target<'t, 'a>,
@@ -247,7 +312,7 @@ impl Kernel for Finish<'_, '_, '_> {
             }
             return;
         }
-        let rows = target.c.rows() - r;
+        let rows = target.c.rows().saturating_sub(r);
         for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
             for (p, sum) in sums.iter().enumerate() {
                 let cols = cols_of(p, target.c.cols());

@@ -41,6 +41,7 @@ mod rows;
 mod small;
 mod tile;
 mod transposed;
+pub(crate) mod walk;
 mod weights;
 mod wide;
 

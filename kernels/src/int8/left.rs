@@ -10,7 +10,7 @@
 
 use super::codes::{BLOCK, Codes};
 use super::scaling::Scaling;
-use super::tiles;
+use super::{scaled_tiles, tiles};
 use crate::line::bytes;
 use crate::simd::quads::{QuadKernel, Quads};
 use crate::simd::{Simd, quads::Halves};
@@ -59,7 +59,9 @@ const fn row_lines(k: usize, more: More) -> usize {
 pub(super) const fn scratch_len(m: usize, k: usize, more: More) -> usize {
     let (rows, most) = (if m < ROWS { m } else { ROWS }, depth(m));
     let depth = if k < most { k } else { most };
-    let (lines, on_tiles) = (rows * row_lines(depth, more), tiles::scratch_len(m, k, more));
+    let (lines, scaled) = (rows * row_lines(depth, more), scaled_tiles::scratch_len(m, k, more));
+    let exact = if matches!(more, More::Nothing) { tiles::scratch_len(m, k) } else { 0 };
+    let on_tiles = if exact > scaled { exact } else { scaled };
     if m < tiles::LEAST_ROWS || on_tiles < lines { lines } else { on_tiles }
 }
 
@@ -183,6 +185,17 @@ impl QuadKernel for Prepare<'_, '_> {
     }
 }
 
+/// A word of 64 codes of row `r` from column `k` on, zeros behind the last and where there is no such row.
+#[inline(always)]
+pub(super) fn load_codes<S: Simd>(s: S, a: MatRef<'_, i8>, r: usize, k: usize) -> S::I32 {
+    let row = if r < a.rows() { a.row(r) } else { None };
+    if let Some(here) = row.and_then(|row| bytes(&row[k..]).first_chunk()) {
+        return s.load_bytes(here);
+    }
+    let rest = if r < a.rows() { codes(a, r, k) } else { [0; 64] };
+    s.load_bytes(&rest)
+}
+
 /// `N` codes of row `r` from column `k` on, zeros behind the last.
 #[inline(always)]
 pub(super) fn codes<const N: usize>(a: MatRef<'_, i8>, r: usize, k: usize) -> [u8; N] {
@@ -204,7 +217,7 @@ pub(super) fn codes<const N: usize>(a: MatRef<'_, i8>, r: usize, k: usize) -> [u
 
 /// The sums of four codes each.
 #[inline(always)]
-fn sums<S: Simd>(s: S, codes: S::I32) -> S::I32 {
+pub(super) fn sums<S: Simd>(s: S, codes: S::I32) -> S::I32 {
     let ones = s.splat_i(0x0001_0001);
     let [even, odd] = Quads::<S>::split(Halves, s, codes);
     s.dot_halves(even, ones, s.dot_halves(odd, ones, s.splat_i(0)))

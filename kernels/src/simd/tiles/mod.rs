@@ -12,8 +12,9 @@
 //!   A₁            C₁₀         C₁₁
 //! ```
 
-use crate::{LANES, Line};
-use core::ops::Range;
+use crate::gemm::Bf16;
+use crate::view::MatMut;
+use crate::{LANES, Line, line};
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 mod amx;
@@ -30,13 +31,10 @@ pub type Tile = [Line; LANES];
 /// Half a tile in memory, 32 codes deep: sixteen rows of 32 bytes of A, or eight of 64 of B.
 pub type Half = [Line; LANES / 2];
 
-/// Four tiles of sums: those of A₀ with B₀ and B₁, then those of A₁. Of codes they are an `i32` in the place of each float.
-pub type Sums = [Tile; 4];
-
 /// A tile of 0.
 pub const NOTHING: Tile = [Line::ZERO; LANES];
 
-/// Rows and panels of [`Sums`].
+/// Rows and panels of [`Products`].
 pub const TALL: usize = 2 * LANES;
 /// See [`TALL`].
 pub const WIDE: usize = 2;
@@ -45,6 +43,78 @@ pub const WIDE: usize = 2;
 pub const STEPS: usize = 32;
 /// Codes of a row in a tile of A or B.
 pub const CODES: usize = 64;
+
+/// The tiles at one step of two stripes of A.
+pub type Pair = [Tile; 2];
+
+/// Tiles along k whose products a unit adds up in its own registers: 256 steps of bfloat16, a block of the law.
+pub const BLOCK: usize = 8;
+
+/// Products of two stripes with two panels, row by row. Of codes they are an `i32` in the place of each float.
+pub type Products = [[Line; WIDE]; TALL];
+
+/// No products.
+pub const NO_PRODUCTS: Products = [[Line::ZERO; WIDE]; TALL];
+
+/// Rows of C, as many and as wide as [`Products`], wherever they lie.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    base: *mut [Line; WIDE],
+    /// Bytes from a row to the next.
+    stride: isize,
+    life: core::marker::PhantomData<&'a mut [Line; WIDE]>,
+}
+
+impl<'a> Rows<'a> {
+    /// Those of a matrix, of elements of four bytes.
+    ///
+    /// # Panics
+    /// Where there are more or fewer rows or columns, or these do not lie side by side.
+    pub fn new<T: line::Plain>(mut c: MatMut<'a, T>) -> Rows<'a> {
+        let (shape, beside) = ((c.rows(), c.cols()), c.col_stride() == 1);
+        assert!(shape == (TALL, WIDE * LANES) && beside && size_of::<T>() == 4, "rows of {shape:?}");
+        let (base, stride) = (core::ptr::from_mut(c.at(0, 0)).cast(), c.row_stride() * 4);
+        Rows { base, stride, life: core::marker::PhantomData }
+    }
+
+    /// Row `i`.
+    fn row(&mut self, i: usize) -> &mut [f32; WIDE * LANES] {
+        assert!(i < TALL, "row {i}");
+        // SAFETY: `new` says that so many rows are there, each of 32 neighbours of four bytes, and the borrow of C is
+        // exclusive.
+        unsafe { &mut *self.base.byte_offset(i as isize * self.stride).cast() }
+    }
+}
+
+/// What becomes of the products of a block.
+#[derive(Debug)]
+pub enum Goal<'a> {
+    /// They are added to sums.
+    Sums(&'a mut Products),
+    /// Their sum with earlier ones, + a line a panel, is C.
+    Rows {
+        /// The sums of the blocks before.
+        from: &'a Products,
+        /// Added next to every row.
+        bias: &'a [Line; WIDE],
+        /// Where that goes.
+        to: Rows<'a>,
+    },
+}
+
+/// What else there is to do while a unit multiplies.
+#[derive(Debug)]
+pub struct Meanwhile<'a> {
+    /// The products of a block before, and what becomes of them.
+    pub settle: Option<(&'a Products, Goal<'a>)>,
+    /// What will be read next: it comes from far away.
+    pub ahead: &'a [Tile],
+}
+
+impl Meanwhile<'_> {
+    /// Nothing.
+    pub const NOTHING: Meanwhile<'static> = Meanwhile { settle: None, ahead: &[] };
+}
 
 /// Two by two products of stripes of tiles, of elements `E`.
 ///
@@ -56,94 +126,91 @@ pub const CODES: usize = 64;
 /// is steps 4r to 4r + 3 of sixteen columns, without sign.
 ///
 /// ```
-/// use samebits_kernels::simd::tiles::{CODES, NOTHING, Plain, STEPS, Sums, TALL, Tile, Tiles, WIDE};
-/// use samebits_kernels::{LANES, Line, gemm::Bf16, int8::Quad};
-/// let (mut a, mut b): (Tile, Tile) = (NOTHING, NOTHING);
-/// Line::elements_mut::<i8>(&mut a)[..CODES].fill(-1); // row 0 of A
+/// use samebits_kernels::simd::tiles::{BLOCK, CODES, Goal, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Plain, STEPS, Tile, Tiles};
+/// use samebits_kernels::simd::tiles::{Products, Rows, TALL, WIDE};
+/// use samebits_kernels::{LANES, Line, gemm::Bf16, int8::Quad, view::MatMut};
+/// let (mut a, mut b): (Pair, Tile) = ([NOTHING; 2], NOTHING);
+/// Line::elements_mut::<i8>(&mut a[0])[..CODES].fill(-1); // row 0 of A
 /// Line::elements_mut::<u8>(&mut b).fill(200);
-/// let mut sums: Sums = [NOTHING; 4];
-/// Tiles::<Quad>::add(&mut Plain, [&[a], &[NOTHING]], [&[b], &[b]], &mut sums);
-/// let sums: &[i32] = Line::elements(&sums[0]);
-/// assert_eq!((sums[0], sums[LANES]), (-200 * CODES as i32, 0));
-/// // bfloat16: 1 and 2.
-/// Line::elements_mut::<u16>(&mut a)[..STEPS].fill(0x3f80);
+/// let mut block: Products = NO_PRODUCTS;
+/// Tiles::<Quad>::multiply(&mut Plain, &[a], [&[b], &[b]], &mut block, Meanwhile::NOTHING);
+/// let first: &[i32] = Line::elements(&block[0]);
+/// assert_eq!(first[0], -200 * CODES as i32);
+/// let mut sums = NO_PRODUCTS;
+/// Tiles::<Quad>::settle(&mut Plain, &block, Goal::Sums(&mut sums));
+/// let (mut c, bias) = ([0i32; TALL * WIDE * LANES], [Line::ZERO; WIDE]);
+/// let to = Rows::new(MatMut::new(&mut c, TALL, WIDE * LANES));
+/// Tiles::<Quad>::settle(&mut Plain, &block, Goal::Rows { from: &sums, bias: &bias, to });
+/// assert_eq!(c[0], -400 * CODES as i32);
+/// // bfloat16: 1 and 2, a block of the law.
+/// Line::elements_mut::<u16>(&mut a[0])[..STEPS].fill(0x3f80);
 /// Line::elements_mut::<u16>(&mut b).fill(0x4000);
-/// let mut sums: Sums = [NOTHING; 4];
-/// Tiles::<Bf16>::add(&mut Plain, [&[a], &[a]], [&[b], &[b]], &mut sums);
-/// assert_eq!(sums[0][0][0], 2.0 * STEPS as f32);
-/// assert_eq!(size_of::<Sums>(), 4 * TALL * WIDE * LANES);
+/// Tiles::<Bf16>::multiply(&mut Plain, &[a; BLOCK], [&[b; BLOCK], &[b; BLOCK]], &mut block, Meanwhile::NOTHING);
+/// assert_eq!(block[0][0][0], 2.0 * 256.0);
 /// ```
 pub trait Tiles<E> {
-    /// Adds to `sums` the products, tile after tile.
+    /// Writes to `block` the products from 0 on, tile after tile; meanwhile what else there is.
     ///
     /// # Panics
     /// Where stripes have different numbers of tiles.
-    fn add(&mut self, a: [&[Tile]; 2], b: [&[Tile]; 2], sums: &mut Sums);
+    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>);
+
+    /// Brings the products of a block to their goal.
+    fn settle(&mut self, block: &Products, goal: Goal<'_>);
 }
 
-/// Two by two products of half tiles, each for itself.
+/// A unit for bfloat16, and what brings rows to it.
 ///
 /// ```
-/// use samebits_kernels::simd::tiles::{Half, Halves, NOTHING, Plain};
+/// use samebits_kernels::simd::tiles::{Plain, Rounds, STEPS};
+/// use samebits_kernels::Line;
+/// let (mut x, mut line) = ([1.001; STEPS], Line::ZERO);
+/// x[1] = -1e-20;
+/// Plain.round(&x, &mut line);
+/// assert_eq!(Line::elements::<u16>(&[line])[..3], [0x3f80, 0, 0x3f80]);
+/// ```
+pub trait Rounds: Tiles<Bf16> {
+    /// To bfloat16, nearest even, what is less than 2⁻⁵⁰ to 0: a row of a tile of A.
+    fn round(&self, x: &[f32; STEPS], line: &mut Line);
+}
+
+/// A link of the chains of clause 10: what becomes of the products of a block of codes.
+#[derive(Debug)]
+pub struct Link<'a> {
+    /// The products, integers.
+    pub done: &'a Products,
+    /// Each is multiplied by the scale of its row × that of its column, and that is added to its chain by one fma.
+    pub rows: &'a [Line; TALL / LANES],
+    /// See `rows`.
+    pub columns: &'a [Line; WIDE],
+    /// A factor of rows and one of columns, whose product is added next, by another fma.
+    pub minima: Option<(&'a [Line; TALL / LANES], &'a [Line; WIDE])>,
+    /// The chains.
+    pub chains: &'a mut Products,
+    /// Where a chain ends: what it is added to. It begins anew at +0.
+    pub sums: Option<&'a mut Products>,
+}
+
+/// Two by two products of half tiles of codes, with sign both, a block of 32 at a time.
+///
+/// ```
+/// use samebits_kernels::simd::tiles::{Half, Halves, Link, NO_PRODUCTS, Plain};
 /// use samebits_kernels::Line;
 /// let (mut a, mut b): (Half, Half) = ([Line::ZERO; 8], [Line::ZERO; 8]);
 /// Line::elements_mut::<i8>(&mut a)[..32].fill(3); // row 0 of A
 /// Line::elements_mut::<i8>(&mut b).fill(-2);
-/// let mut sums = [[NOTHING; 4]];
-/// Plain.multiply([&[a], &[a]], [&[b], &[b]], &mut sums);
-/// assert_eq!(Line::elements::<i32>(&sums[0][0])[0], 3 * -2 * 32);
+/// let [mut block, mut chains, mut sums] = [NO_PRODUCTS; 3];
+/// Plain.multiply(&[a, a], [&b, &b], &mut block, None);
+/// assert_eq!(Line::elements::<i32>(&block[0])[0], 3 * -2 * 32);
+/// let (rows, columns) = ([Line([0.5; 16]); 2], [Line([0.25; 16]); 2]);
+/// let link = Link { done: &block, rows: &rows, columns: &columns, minima: None, chains: &mut chains, sums: Some(&mut sums) };
+/// Plain.link(link);
+/// assert_eq!(sums[0][0][0], -24.0);
 /// ```
 pub trait Halves {
-    /// Writes to each of `sums` the exact products of one half tile of codes, with sign both, of each stripe.
-    ///
-    /// # Panics
-    /// Where stripes and sums have different numbers of half tiles.
-    fn multiply(&mut self, a: [&[Half]; 2], b: [&[Half]; 2], sums: &mut [Sums]);
-}
+    /// Writes to `block` the exact products; meanwhile brings those of the block before into their chains.
+    fn multiply(&mut self, a: &[Half; 2], b: [&Half; 2], block: &mut Products, meanwhile: Option<Link<'_>>);
 
-/// Tiles in each of the stripes.
-fn count<T>(a: [&[T]; 2], b: [&[T]; 2]) -> usize {
-    let n = a[0].len();
-    assert!(a[1].len() == n && b[0].len() == n && b[1].len() == n, "stripes of as many tiles");
-    n
-}
-
-/// A panel of B as tiles, and what is left of it, filled up with zeros.
-pub(crate) struct Panel<'a> {
-    whole: &'a [Tile],
-    last: Tile,
-}
-
-impl<'a> Panel<'a> {
-    #[inline(always)]
-    pub(crate) fn new(lines: &'a [Line]) -> Panel<'a> {
-        let (whole, rest) = lines.as_chunks();
-        let mut last = NOTHING;
-        last[..rest.len()].copy_from_slice(rest);
-        Panel { whole, last }
-    }
-}
-
-/// Adds to `sums` the products of tiles `ks` of two stripes with those of two panels.
-#[inline(always)]
-pub(crate) fn add<E, T: Tiles<E>>(
-    tiles: &mut T,
-    (a, b): ([&[Tile]; 2], &[Panel<'_>; 2]),
-    ks: Range<usize>,
-    sums: &mut Sums,
-) {
-    let whole = ks.start..ks.end.min(b[0].whole.len());
-    let of_b = [&b[0].whole[whole.clone()], &b[1].whole[whole.clone()]];
-    tiles.add(a.map(|a| &a[whole.clone()]), of_b, sums);
-    if whole.end < ks.end {
-        let last = whole.end..ks.end;
-        tiles.add(a.map(|a| &a[last.clone()]), [&[b[0].last], &[b[1].last]], sums);
-    }
-}
-
-/// The two stripes of tiles at row `r` of `rows`, `depth` tiles each; past the last the last again, whose sums go nowhere.
-#[inline(always)]
-pub(crate) fn two<T>(stripes: &[T], depth: usize, (r, rows): (usize, usize)) -> [&[T]; 2] {
-    let second = if r + LANES < rows { r + LANES } else { r };
-    [r, second].map(|r| &stripes[r / LANES * depth..][..depth])
+    /// Brings products into their chains.
+    fn link(&mut self, link: Link<'_>);
 }

@@ -1,9 +1,16 @@
 //! What a matrix unit does, in plain Rust.
 
-use super::{CODES, Half, Halves, NOTHING, STEPS, Sums, Tile, Tiles, count};
+#![allow(clippy::needless_range_loop)] // rows, panels and lanes are indices into several arrays at once
+
+use super::{
+    CODES, Goal, Half, Halves, Link, Meanwhile, NOTHING, Pair, Products, Rounds, STEPS, TALL, Tile, Tiles,
+    WIDE,
+};
+use crate::bf16::LEAST;
 use crate::gemm::Bf16;
-use crate::half::bf16_to_f32;
+use crate::half::{bf16_to_f32, f32_to_bf16};
 use crate::int8::{BLOCK, Quad};
+use crate::simd::fma;
 use crate::{LANES, Line};
 
 /// The definition: the bits of every unit, slowly.
@@ -11,11 +18,59 @@ use crate::{LANES, Line};
 pub struct Plain;
 
 impl Tiles<Bf16> for Plain {
-    fn add(&mut self, a: [&[Tile]; 2], b: [&[Tile]; 2], sums: &mut Sums) {
-        for step in 0..count(a, b) {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                add_halves(&a[i / 2][step], &b[i % 2][step], sums);
+    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>) {
+        steps(a, b, block, add_halves);
+        if let Some((before, goal)) = meanwhile.settle {
+            Tiles::<Bf16>::settle(self, before, goal);
+        }
+    }
+
+    fn settle(&mut self, block: &Products, goal: Goal<'_>) {
+        settle(block, goal, |a, b| a + b);
+    }
+}
+
+/// Brings products to their goal by an addition.
+fn settle(block: &Products, goal: Goal<'_>, add: impl Fn(f32, f32) -> f32) {
+    match goal {
+        Goal::Sums(sums) => {
+            let sums = Line::floats_mut(sums.as_flattened_mut());
+            for (sum, &more) in sums.iter_mut().zip(Line::floats(block.as_flattened())) {
+                *sum = add(*sum, more);
             }
+        }
+        Goal::Rows { from, bias, mut to } => {
+            for (i, (from, more)) in from.iter().zip(block).enumerate() {
+                let terms = Line::floats(from).iter().zip(Line::floats(more)).zip(Line::floats(bias));
+                for (c, ((&from, &more), &bias)) in to.row(i).iter_mut().zip(terms) {
+                    *c = add(add(from, more), bias);
+                }
+            }
+        }
+    }
+}
+
+/// The products of each step of two stripes with two panels, added to nothing.
+fn steps(a: &[Pair], b: [&[Tile]; 2], block: &mut Products, add: impl Fn(&Tile, &Tile, &mut Tile)) {
+    assert!(b[0].len() == a.len() && b[1].len() == a.len(), "stripes of as many tiles");
+    for i in 0..2 {
+        for j in 0..WIDE {
+            let mut sums = NOTHING;
+            for (a, b) in a.iter().zip(b[j]) {
+                add(&a[i], b, &mut sums);
+            }
+            for (row, sums) in block[i * LANES..].iter_mut().zip(sums) {
+                row[j] = sums;
+            }
+        }
+    }
+}
+
+impl Rounds for Plain {
+    fn round(&self, x: &[f32; STEPS], line: &mut Line) {
+        for (half, &x) in Line::elements_mut(core::slice::from_mut(line)).iter_mut().zip(x) {
+            let bits = f32_to_bf16(x);
+            *half = if bf16_to_f32(bits).abs() < LEAST { 0 } else { bits };
         }
     }
 }
@@ -42,24 +97,55 @@ fn half(row: &Line, i: usize) -> f32 {
 }
 
 impl Tiles<Quad> for Plain {
-    fn add(&mut self, a: [&[Tile]; 2], b: [&[Tile]; 2], sums: &mut Sums) {
-        for step in 0..count(a, b) {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let b: &[u8] = Line::elements(&b[i % 2][step]);
-                add_codes::<CODES>(&a[i / 2][step], |at| i32::from(b[at]), sums);
-            }
+    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>) {
+        steps(a, b, block, |a, b, sums| {
+            let b: &[u8] = Line::elements(b);
+            add_codes::<CODES>(a, |at| i32::from(b[at]), sums);
+        });
+        if let Some((before, goal)) = meanwhile.settle {
+            Tiles::<Quad>::settle(self, before, goal);
         }
+    }
+
+    fn settle(&mut self, block: &Products, goal: Goal<'_>) {
+        settle(block, goal, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())));
     }
 }
 
 impl Halves for Plain {
-    fn multiply(&mut self, a: [&[Half]; 2], b: [&[Half]; 2], sums: &mut [Sums]) {
-        assert!(count(a, b) == sums.len(), "sums of each half tile");
-        for (step, sums) in sums.iter_mut().enumerate() {
-            *sums = [NOTHING; 4];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let b: &[i8] = Line::elements(&b[i % 2][step]);
-                add_codes::<BLOCK>(&a[i / 2][step], |at| i32::from(b[at]), sums);
+    fn multiply(&mut self, a: &[Half; 2], b: [&Half; 2], block: &mut Products, meanwhile: Option<Link<'_>>) {
+        for i in 0..2 {
+            for j in 0..WIDE {
+                let b: &[i8] = Line::elements(b[j]);
+                let mut sums = NOTHING;
+                add_codes::<BLOCK>(&a[i], |at| i32::from(b[at]), &mut sums);
+                for (row, sums) in block[i * LANES..].iter_mut().zip(sums) {
+                    row[j] = sums;
+                }
+            }
+        }
+        if let Some(link) = meanwhile {
+            self.link(link);
+        }
+    }
+
+    fn link(&mut self, link: Link<'_>) {
+        let Link { done, rows, columns, minima, chains, mut sums } = link;
+        for i in 0..TALL {
+            let of_row = |lines: &[Line]| Line::floats(lines)[i];
+            for j in 0..WIDE {
+                for lane in 0..LANES {
+                    let product = done[i][j].0[lane].to_bits() as i32 as f32;
+                    let mut chain = fma(product, of_row(rows) * columns[j].0[lane], chains[i][j].0[lane]);
+                    if let Some((rows, columns)) = minima {
+                        chain = fma(of_row(rows), columns[j].0[lane], chain);
+                    }
+                    if let Some(sums) = &mut sums {
+                        sums[i][j].0[lane] += chain;
+                        chain = 0.0;
+                    }
+                    chains[i][j].0[lane] = chain;
+                }
             }
         }
     }

@@ -1,0 +1,139 @@
+//! Whether a unit does what plain Rust says.
+
+use super::super::{
+    BLOCK, Goal, Halves, Link, Meanwhile, NO_PRODUCTS, Pair, Plain, Products, Rows, TALL, Tile, Tiles, WIDE,
+};
+use super::{Amx, AmxHalves};
+use crate::gemm::Bf16;
+use crate::int8::Quad;
+use crate::view::MatMut;
+use crate::{LANES, Line};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// Numbers for a trial, always the same.
+struct Trial(u32);
+
+impl Trial {
+    fn bits(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.0
+    }
+
+    /// A bfloat16 of any of 80 sizes.
+    fn half(&mut self) -> u32 {
+        let bits = self.bits();
+        let (sign, fraction, exponent) = (bits >> 31 << 15, bits >> 8 & 0x7f, 87 + (bits >> 16) % 80);
+        sign | exponent << 7 | fraction
+    }
+
+    /// Two bytes of any value.
+    fn bytes(&mut self) -> u32 {
+        self.bits() >> 16
+    }
+
+    fn tile<const ROWS: usize>(&mut self, two: fn(&mut Trial) -> u32) -> [Line; ROWS] {
+        let mut word = || f32::from_bits(two(self) | two(self) << 16);
+        core::array::from_fn(|_| Line(core::array::from_fn(|_| word())))
+    }
+}
+
+/// What a trial found. It is made once for a process and its answer never changes, so that it is no matter who asks first:
+/// [`Plain`] takes a millisecond, and detection may be asked for often.
+struct Tried(AtomicU8);
+
+impl Tried {
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
+    fn or_try(&self, trial: impl FnOnce() -> bool) -> bool {
+        if self.0.load(Ordering::Relaxed) == Tried::UNKNOWN {
+            self.0.store(if trial() { Tried::YES } else { Tried::NO }, Ordering::Relaxed);
+        }
+        self.0.load(Ordering::Relaxed) == Tried::YES
+    }
+}
+
+/// Whether the unit does what [`Plain`] says, tried once on numbers of many sizes: a unit that rounds otherwise, or a
+/// system that saves nothing, must not change a result.
+///
+/// # Safety
+/// As [`Amx::assume`], with AMX-BF16.
+pub(crate) unsafe fn agrees_bf16() -> bool {
+    static TRIED: Tried = Tried(AtomicU8::new(Tried::UNKNOWN));
+    // SAFETY: the caller's promise.
+    TRIED.or_try(|| agree::<Bf16>(unsafe { Amx::assume() }, Trial::half))
+}
+
+/// The same of codes, in whole tiles and in halves.
+///
+/// # Safety
+/// As [`Amx::assume`], with AMX-INT8.
+pub(crate) unsafe fn agrees_codes() -> bool {
+    static TRIED: Tried = Tried(AtomicU8::new(Tried::UNKNOWN));
+    // SAFETY: the caller's promise.
+    TRIED.or_try(|| unsafe { codes_agree() })
+}
+
+/// # Safety
+/// As [`agrees_codes`].
+unsafe fn codes_agree() -> bool {
+    // SAFETY: the caller's promise. One unit is released before the next is configured.
+    let whole = agree::<Quad>(unsafe { Amx::assume() }, Trial::bytes);
+    // SAFETY: likewise, and the unit before is released.
+    let mut halves = unsafe { AmxHalves::assume() };
+    let got = trial_links(&mut halves);
+    let want = trial_links(&mut Plain);
+    whole && got.iter().zip(&want).all(|(got, want)| same(got.as_flattened(), want.as_flattened()))
+}
+
+/// A block, then chains that go on and that end, with minima and without.
+fn trial_links(unit: &mut impl Halves) -> [Products; 3] {
+    let mut trial = Trial(1);
+    let [a0, a1, b0, b1] = core::array::from_fn(|_| trial.tile(Trial::bytes));
+    let [mut first, mut second, mut chains, mut sums] = [NO_PRODUCTS; 4];
+    unit.multiply(&[a0, a1], [&b0, &b1], &mut first, None);
+    let [rows, columns, more, besides]: [[Line; 2]; 4] = core::array::from_fn(|_| trial.tile(Trial::half));
+    for (minima, ends) in [(false, false), (true, false), (false, true), (true, true), (true, false)] {
+        let link = Link {
+            done: &first,
+            rows: &rows,
+            columns: &columns,
+            minima: minima.then_some((&more, &besides)),
+            chains: &mut chains,
+            sums: ends.then_some(&mut sums),
+        };
+        unit.multiply(&[a1, a0], [&b0, &b1], &mut second, Some(link));
+    }
+    [second, chains, sums]
+}
+
+fn agree<E>(mut unit: impl Tiles<E>, two: fn(&mut Trial) -> u32) -> bool
+where
+    Plain: Tiles<E>,
+{
+    let mut trial = Trial(1);
+    let a: [Pair; BLOCK] = core::array::from_fn(|_| core::array::from_fn(|_| trial.tile(two)));
+    let [b0, b1]: [[Tile; BLOCK]; 2] = core::array::from_fn(|_| core::array::from_fn(|_| trial.tile(two)));
+    let got = trial_product(&mut unit, &a, [&b0, &b1]);
+    let want = trial_product(&mut Plain, &a, [&b0, &b1]);
+    got.iter().zip(&want).all(|(got, want)| same(got.as_flattened(), want.as_flattened()))
+}
+
+/// A block, the sums of an earlier one that was settled meanwhile, and of both.
+fn trial_product<E>(unit: &mut impl Tiles<E>, a: &[Pair], [b0, b1]: [&[Tile]; 2]) -> [Products; 3] {
+    let [mut first, mut second, mut sums, mut c] = [NO_PRODUCTS; 4];
+    let bias = [a[0][0][0], b0[0][0]];
+    unit.multiply(&a[..1], [&b0[..1], &b1[..1]], &mut first, Meanwhile::NOTHING);
+    let meanwhile = Meanwhile { settle: Some((&first, Goal::Sums(&mut sums))), ahead: &[] };
+    unit.multiply(a, [b0, b1], &mut second, meanwhile);
+    let floats = Line::floats_mut(c.as_flattened_mut());
+    let to = Rows::new(MatMut::new(floats, TALL, WIDE * LANES));
+    unit.settle(&second, Goal::Rows { from: &sums, bias: &bias, to });
+    [second, sums, c]
+}
+
+/// Equal bits.
+fn same(got: &[Line], want: &[Line]) -> bool {
+    Line::floats(got).iter().zip(Line::floats(want)).all(|(got, want)| got.to_bits() == want.to_bits())
+}
