@@ -8,10 +8,10 @@
 use crate::simd::quads::{Halves, QuadKernel, Quads};
 use crate::simd::{Scalar, Simd};
 
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
-use crate::simd::Avx2;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Wasm;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
+use crate::simd::{Avx2, quads::VnniShort};
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 use crate::simd::{
     Avx512,
@@ -218,9 +218,12 @@ impl Cpu {
             #[cfg(target_arch = "aarch64")]
             Token::Neon(s) => Long.outline(s, kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
+            // SAFETY: likewise for AVX-VNNI.
+            Token::Avx2(s) if self.features.avx_vnni => unsafe { VnniShort::assume() }.outline(s, kernel),
+            #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
             Token::Avx2(s) => Halves.outline(s, kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
-            // SAFETY: likewise for VNNI.
+            // SAFETY: likewise for AVX-512 VNNI.
             Token::Avx512(s) if self.features.avx512_vnni => unsafe { Vnni::assume() }.outline(s, kernel),
             #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
             Token::Avx512(s) => Halves.outline(s, kernel),

@@ -44,7 +44,7 @@ pub fn variants() -> Vec<Cpu> {
     let lowered = |cpu: Cpu| {
         let fewer = cpu.without(|f| f.i8mm = false);
         let between = (fewer.features() != cpu.features()).then_some(fewer);
-        let least = cpu.without(|f| (f.avx512_vnni, f.dotprod) = (false, false));
+        let least = cpu.without(|f| (f.avx512_vnni, f.avx_vnni, f.dotprod) = (false, false, false));
         [Some(cpu), between, Some(least)].into_iter().flatten()
     };
     all.flat_map(lowered).collect()

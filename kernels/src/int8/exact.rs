@@ -16,9 +16,8 @@
 //! ```
 //!
 //! **Registers.**  VNNI 12×2: 24 sums, 2 of B, a quad · AVX-512 without it: 24, 4, a quad, a product · AVX2 4×1: 8 ymm, 4,
-//! a quad, products · NEON 2×1: 16 q, 4, a quad, products; with DotProd 4×1: 16, 4, a quad; with
-//! I8MM 4×1: 16, 8, two quads of two rows. Where there is a matrix
-//! unit: `int8/tiles.rs`.
+//! a quad, products; with AVX-VNNI 8, 2, a quad · NEON 2×1: 16 q, 4, a quad, products; with DotProd 4×1: 16, 4, a quad;
+//! with I8MM 4×1: 16, 8, two quads of two rows. Where there is a matrix unit: `int8/tiles.rs`.
 //!
 //! **Cost.**  2·m·n·k operations, a byte of B a weight. Products bind: `vpdpbusd` does 128 operations a cycle on Zen 4
 //! (473 GOP/s at 3.7 GHz; 75–80 % of it are reached), `vpmaddwd` and the addition that follows half as many or less. AMX:

@@ -17,26 +17,35 @@
 //!
 //! Panels hold codes without sign, for that is what `vpdpbusd` wants; a product with signed weights w = code − z is
 //! Σ a·code − z·Σ a, and the second sum is a matter of the row alone: the sums start with it.
+//!
+//! A stored row against a query has no columns: sixteen quads of the one meet sixteen of the other, lane by lane. Its codes
+//! have a sign, which [`Quads::FLIP`] takes from them where the instruction wants none; Σ q·(w + 128) is 128·Σ q too large.
 
 use super::Simd;
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
 mod vnni;
 #[cfg(target_arch = "aarch64")]
 pub use neon::{DotProd, Long, Matrix};
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx512"))]
 pub use vnni::Vnni;
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2", feature = "avx2"))]
+pub use vnni::VnniShort;
 
 /// The words over quads, on the tier `S`.
 pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
-    /// Sixty-four codes of a panel, made ready for all rows.
+    /// Sixty-four codes of a panel, made ready for all rows; or of a stored row, for all queries.
     type Right: Copy;
     /// Sums of sixteen columns, not yet gathered.
     type Sums: Copy;
     /// What [`Quads::right`] takes from every code.
     const TAKEN: i32;
+    /// What a stored row's codes, -128..=127, must be xored with for [`Quads::flipped`]: 0x80, which adds 128, or nothing.
+    const FLIP: u8;
+    /// Whether [`Quads::split`] makes two words; else both are the quads as they were.
+    const SPLITS: bool;
     /// Rows and panels of the tile whose sums the registers hold; and panels beside each other for one row.
     const TILE: (usize, usize, usize);
     /// The same where a tile keeps as many sums in `f32` besides.
@@ -50,10 +59,17 @@ pub trait Quads<S: Simd>: Copy + Send + Sync + 'static {
     fn split(self, s: S, quads: S::I32) -> [S::I32; 2];
     /// Sixty-four codes of a panel.
     fn right(self, s: S, codes: S::I32) -> Self::Right;
+    /// Sixty-four codes of a stored row, xored with [`Quads::FLIP`]; or of 0..=127 as they are.
+    fn flipped(self, s: S, codes: S::I32) -> Self::Right;
     /// Sums that begin with `x`.
     fn start(self, s: S, x: i32) -> Self::Sums;
+    /// `sums` and the products of sixteen quads, split, each with that of its lane; wrapping.
+    fn dot_each(self, s: S, quads: [S::I32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums;
     /// `sums` and the products of the row's quad, split, with those of each column; wrapping.
-    fn dot(self, s: S, quad: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums;
+    #[inline(always)]
+    fn dot(self, s: S, quad: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums {
+        self.dot_each(s, [s.splat_i(quad[0]), s.splat_i(quad[1])], right, sums)
+    }
     /// The sums.
     fn total(self, s: S, sums: Self::Sums) -> S::I32;
 
@@ -146,6 +162,8 @@ impl<S: Simd> Quads<S> for Halves {
     type Right = [S::I32; 2];
     type Sums = S::I32;
     const TAKEN: i32 = 0;
+    const FLIP: u8 = 0;
+    const SPLITS: bool = true;
     const TILE: (usize, usize, usize) = if S::TILE.0 == 12 { (12, 2, 2) } else { (4, 1, 1) };
     const SCALED: (usize, usize, usize) = if S::TILE.0 == 12 { (6, 2, 2) } else { (4, 1, 1) };
 
@@ -163,12 +181,16 @@ impl<S: Simd> Quads<S> for Halves {
         [s.and_i(codes, even), s.and_i(s.shr::<8>(codes), even)]
     }
     #[inline(always)]
+    fn flipped(self, s: S, codes: S::I32) -> [S::I32; 2] {
+        self.split(s, codes)
+    }
+    #[inline(always)]
     fn start(self, s: S, x: i32) -> S::I32 {
         s.splat_i(x)
     }
     #[inline(always)]
-    fn dot(self, s: S, quad: [i32; 2], right: [S::I32; 2], sums: S::I32) -> S::I32 {
-        s.dot_halves(s.splat_i(quad[1]), right[1], s.dot_halves(s.splat_i(quad[0]), right[0], sums))
+    fn dot_each(self, s: S, quads: [S::I32; 2], right: [S::I32; 2], sums: S::I32) -> S::I32 {
+        s.dot_halves(quads[1], right[1], s.dot_halves(quads[0], right[0], sums))
     }
     #[inline(always)]
     fn total(self, _: S, sums: S::I32) -> S::I32 {

@@ -27,7 +27,11 @@ impl DotProd {
 /// Codes less 128, as signed bytes.
 #[inline(always)]
 fn signed(s: Neon, codes: [int32x4_t; 4]) -> [int8x16_t; 4] {
-    let codes = s.xor_i(codes, s.splat_i(0x8080_8080_u32 as i32));
+    bytes(s.xor_i(codes, s.splat_i(0x8080_8080_u32 as i32)))
+}
+
+#[inline(always)]
+fn bytes(codes: [int32x4_t; 4]) -> [int8x16_t; 4] {
     // SAFETY: see the top of this file.
     unsafe { each!(4, q => vreinterpretq_s8_s32(codes[q])) }
 }
@@ -37,6 +41,8 @@ impl Quads<Neon> for Long {
     /// Of a column the sums of the first two steps and of the last two, side by side.
     type Sums = [[int32x4_t; 2]; 4];
     const TAKEN: i32 = 128;
+    const FLIP: u8 = 0;
+    const SPLITS: bool = false;
     const TILE: (usize, usize, usize) = (2, 1, 1);
     const SCALED: (usize, usize, usize) = (2, 1, 1);
 
@@ -57,18 +63,28 @@ impl Quads<Neon> for Long {
         signed(s, codes)
     }
     #[inline(always)]
+    fn flipped(self, _: Neon, codes: [int32x4_t; 4]) -> [int8x16_t; 4] {
+        bytes(codes)
+    }
+    #[inline(always)]
     fn start(self, _: Neon, x: i32) -> Self::Sums {
         // SAFETY: see the top of this file.
         unsafe { [[vreinterpretq_s32_u64(vdupq_n_u64(u64::from(x as u32))); 2]; 4] }
     }
     #[inline(always)]
-    fn dot(self, _: Neon, [quad, _]: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums {
+    fn dot_each(
+        self,
+        _: Neon,
+        [quads, _]: [[int32x4_t; 4]; 2],
+        right: Self::Right,
+        sums: Self::Sums,
+    ) -> Self::Sums {
         // SAFETY: see the top of this file.
         unsafe {
-            let quad = vreinterpretq_s8_s32(vdupq_n_s32(quad));
             each!(4, q => {
-                let low = vmull_s8(vget_low_s8(right[q]), vget_low_s8(quad));
-                [vpadalq_s16(sums[q][0], low), vpadalq_s16(sums[q][1], vmull_high_s8(right[q], quad))]
+                let quads = vreinterpretq_s8_s32(quads[q]);
+                let low = vmull_s8(vget_low_s8(right[q]), vget_low_s8(quads));
+                [vpadalq_s16(sums[q][0], low), vpadalq_s16(sums[q][1], vmull_high_s8(right[q], quads))]
             })
         }
     }
@@ -95,6 +111,8 @@ impl Quads<Neon> for DotProd {
     type Right = [int8x16_t; 4];
     type Sums = [int32x4_t; 4];
     const TAKEN: i32 = 128;
+    const FLIP: u8 = 0;
+    const SPLITS: bool = false;
     const TILE: (usize, usize, usize) = (4, 1, 1);
     const SCALED: (usize, usize, usize) = (4, 1, 1);
 
@@ -117,16 +135,23 @@ impl Quads<Neon> for DotProd {
         signed(s, codes)
     }
     #[inline(always)]
+    fn flipped(self, _: Neon, codes: [int32x4_t; 4]) -> [int8x16_t; 4] {
+        bytes(codes)
+    }
+    #[inline(always)]
     fn start(self, s: Neon, x: i32) -> [int32x4_t; 4] {
         s.splat_i(x)
     }
     #[inline(always)]
-    fn dot(self, _: Neon, [quad, _]: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums {
+    fn dot_each(
+        self,
+        _: Neon,
+        [quads, _]: [[int32x4_t; 4]; 2],
+        right: Self::Right,
+        sums: Self::Sums,
+    ) -> Self::Sums {
         // SAFETY: `self` proves the feature.
-        unsafe {
-            let quad = vreinterpretq_s8_s32(vdupq_n_s32(quad));
-            each!(4, q => sdot(sums[q], right[q], quad))
-        }
+        unsafe { each!(4, q => sdot(sums[q], right[q], vreinterpretq_s8_s32(quads[q]))) }
     }
     #[inline(always)]
     fn total(self, _: Neon, sums: Self::Sums) -> [int32x4_t; 4] {
@@ -170,6 +195,8 @@ impl Quads<Neon> for Matrix {
     type Right = [int8x16_t; 4];
     type Sums = [int32x4_t; 4];
     const TAKEN: i32 = 128;
+    const FLIP: u8 = 0;
+    const SPLITS: bool = false;
     const TILE: (usize, usize, usize) = (4, 1, 1);
     const SCALED: (usize, usize, usize) = (4, 1, 1);
     const PAIRS: bool = true;
@@ -193,12 +220,22 @@ impl Quads<Neon> for Matrix {
         signed(s, codes)
     }
     #[inline(always)]
+    fn flipped(self, _: Neon, codes: [int32x4_t; 4]) -> [int8x16_t; 4] {
+        bytes(codes)
+    }
+    #[inline(always)]
     fn start(self, s: Neon, x: i32) -> [int32x4_t; 4] {
         self.0.start(s, x)
     }
     #[inline(always)]
-    fn dot(self, s: Neon, quad: [i32; 2], right: Self::Right, sums: Self::Sums) -> Self::Sums {
-        self.0.dot(s, quad, right, sums)
+    fn dot_each(
+        self,
+        s: Neon,
+        quads: [[int32x4_t; 4]; 2],
+        right: Self::Right,
+        sums: Self::Sums,
+    ) -> Self::Sums {
+        self.0.dot_each(s, quads, right, sums)
     }
     #[inline(always)]
     fn total(self, _: Neon, sums: Self::Sums) -> [int32x4_t; 4] {
