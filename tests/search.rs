@@ -133,8 +133,9 @@ fn check_codes(code: Code, k: usize, (n, m): (usize, usize), random: &mut Random
     let all: Vec<_> = x.chunks(k).map(|x| stored(code, x)).collect();
     let rows: Vec<u8> = all.iter().flat_map(|row| row.0.clone()).collect();
     let scales: Vec<f32> = all.iter().map(|row| row.1).collect();
+    let coded: Vec<_> = queries.chunks(k).map(|query| coded(code, query)).collect();
     let some: Vec<u32> = (0..n + 2).map(|_| random.below(n) as u32).collect();
-    for cpu in cpus() {
+    for cpu in variants() {
         let (mut lines, mut room) = (vec![Line::ZERO; m * code.query_lines(k)], vec![0; k]);
         let parts = lines.chunks_mut(code.query_lines(k)).zip(queries.chunks(k));
         let made: Vec<QueryCodes> = parts
@@ -146,13 +147,16 @@ fn check_codes(code: Code, k: usize, (n, m): (usize, usize), random: &mut Random
         for which in [Which::From(0, n), Which::From(n - 1, 1), Which::At(&some)] {
             let mut out = vec![f32::NAN; m * which.len()];
             Codes { code, k, rows: &rows, scales: &scales }.dots(cpu, which, &made, &mut out);
-            for (at, got) in out.iter().enumerate() {
-                let (q, row) = (at / which.len(), &all[which.get(at % which.len())]);
-                let (scale, query) = coded(code, &queries[q * k..][..k]);
-                let whole: i64 = row.2.iter().zip(&query).map(|(a, b)| a * b).sum();
-                let want = whole as f32 * (row.1 * scale);
-                assert_same(&[*got], &[want], format!("{cpu:?} {code:?} k {k}, {n} rows, {m} queries"));
-            }
+            let want: Vec<f32> = (0..out.len())
+                .map(|at| {
+                    let (q, row) = (at / which.len(), &all[which.get(at % which.len())]);
+                    let (scale, query) = &coded[q];
+                    let whole: i64 = row.2.iter().zip(query).map(|(a, b)| a * b).sum();
+                    whole as f32 * (row.1 * scale)
+                })
+                .collect();
+            let features = cpu.features();
+            assert_same(&out, &want, format!("{cpu:?} {features:?} {code:?} k {k}, {n} rows, {m} queries"));
         }
     }
 }
@@ -223,10 +227,17 @@ fn signs_make_no_batch() {
 #[test]
 fn the_longest_rows_do_not_overflow() {
     let k = 1 << 16;
-    for (code, byte, level) in [(Code::Int8, 127, 127), (Code::Nf4, 0xff, 127), (Code::Binary, 0xff, 1)] {
+    let largest = [
+        (Code::Int8, 127, 127),
+        (Code::Int8, 0x80, -128),
+        (Code::Nf4, 0xff, 127),
+        (Code::Nf4, 0, -127),
+        (Code::Binary, 0xff, 1),
+    ];
+    for (code, byte, level) in largest {
         let rows = vec![byte; code.row_bytes(k)];
         for sign in [1.0, -1.0] {
-            for cpu in cpus() {
+            for cpu in variants() {
                 let mut lines = vec![Line::ZERO; code.query_lines(k)];
                 let scale = QueryCodes::fill(cpu, code, &vec![sign; k], &mut vec![0; k], &mut lines);
                 let mut out = [0.0];
@@ -240,6 +251,75 @@ fn the_longest_rows_do_not_overflow() {
                 let largest = if code == Code::Binary { 1 } else { 127 };
                 let whole = (level * largest * k as i64) as f32 * sign;
                 assert_eq!(out[0], whole * scale, "{cpu:?} {code:?}");
+            }
+        }
+    }
+}
+
+/// The integers of a row's bytes, whatever they are.
+fn integers(code: Code, bytes: &[u8], k: usize) -> Vec<i64> {
+    let level = |c: u8| (f64::from(LEVELS.0[usize::from(c)]) * 127.0).round() as i64;
+    let of = |i: usize| match code {
+        Code::Int8 => i64::from(bytes[i] as i8),
+        Code::Nf4 => level(bytes[i / 2] >> (4 - 4 * (i % 2)) & 15),
+        Code::Binary => i64::from(bytes[i / 8] >> (7 - i % 8) & 1) * 2 - 1,
+    };
+    (0..k).map(of).collect()
+}
+
+/// Codes at the ends of their range, -128 among them, where the product of bytes has a sign on one side alone; and bytes
+/// of any value behind a row's elements. Queries one by one, several, and of int8 rows as queries.
+#[test]
+fn the_least_and_the_largest_codes() {
+    let draw = &mut Random::new(13);
+    for k in (1..=67).step_by(if slow() { 11 } else { 1 }).chain([128, 191, 385]) {
+        for code in [Code::Int8, Code::Nf4] {
+            let width = code.row_bytes(k);
+            let mut rows: Vec<u8> =
+                [0x80, 0x7f, 0xff, 0, 0x81].iter().flat_map(|&x| vec![x; width]).collect();
+            rows.extend((0..2 * width).map(|_| [0x80, 0x7f, 0x81, 0][draw.below(4)]));
+            rows.extend((0..10 * width).map(|_| draw.bits() as u8));
+            let (n, all) = (rows.len() / width, rows.chunks(width));
+            let all: Vec<Vec<i64>> = all.map(|row| integers(code, row, k)).collect();
+            let scales = vec![1.0; n];
+            let codes = Codes { code, k, rows: &rows, scales: &scales };
+            let mut queries: Vec<Vec<f32>> = vec![vec![127.0; k], vec![-127.0; k]];
+            queries.push((0..k).map(|i| [127.0, -127.0, 0.0, 1.0][(i + i / 3) % 4]).collect());
+            queries[2][0] = 127.0; // so that the scale is 1
+            for cpu in variants() {
+                let what = |q: usize| format!("{cpu:?} {:?} {code:?} k {k}, query {q}", cpu.features());
+                let lines = code.query_lines(k);
+                let mut room = vec![Line([f32::NAN; 16]); 3 * lines];
+                let made: Vec<QueryCodes> = room
+                    .chunks_mut(lines)
+                    .zip(&queries)
+                    .map(|(lines, query)| {
+                        let scale = QueryCodes::fill(cpu, code, query, &mut vec![0; k], lines);
+                        QueryCodes { scale: scale * if code == Code::Nf4 { 127.0 } else { 1.0 }, lines }
+                    })
+                    .collect();
+                let (mut one, mut several) = (vec![f32::NAN; n], vec![f32::NAN; 3 * n]);
+                codes.dots(cpu, Which::From(0, n), &made, &mut several);
+                for (q, query) in queries.iter().enumerate() {
+                    let sum =
+                        |row: &Vec<i64>| row.iter().zip(query).map(|(&a, &b)| a * b as i64).sum::<i64>();
+                    let want: Vec<f32> = all.iter().map(|row| sum(row) as f32 * made[q].scale).collect();
+                    codes.dots(cpu, Which::From(0, n), &made[q..=q], &mut one);
+                    assert_same(&one, &want, what(q));
+                    assert_same(&several[q * n..][..n], &want, what(q));
+                }
+                // A row as a query: what is behind its elements is 0.
+                let mut ended = rows.clone();
+                ended.chunks_mut(width).for_each(|row| row[k.min(width)..].fill(0));
+                let codes = Codes { rows: &ended, ..codes };
+                for r in (0..n).filter(|_| code == Code::Int8) {
+                    let mut lines = vec![Line([f32::NAN; 16]); lines];
+                    let scale = codes.query_of_row(cpu, r, &mut lines);
+                    codes.dots(cpu, Which::From(0, n), &[QueryCodes { scale, lines: &lines }], &mut one);
+                    let sum = |row: &Vec<i64>| row.iter().zip(&all[r]).map(|(a, b)| a * b).sum::<i64>();
+                    let want: Vec<f32> = all.iter().map(|row| sum(row) as f32).collect();
+                    assert_same(&one, &want, what(r));
+                }
             }
         }
     }

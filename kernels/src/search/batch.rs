@@ -20,8 +20,9 @@
 
 #![allow(clippy::needless_range_loop)] // lanes are indices into several arrays at once
 
-use super::codes::{Code, Codes, GROUP, nf4_codes};
+use super::codes::{Code, Codes, GROUP};
 use super::floats::Which;
+use super::forms::nf4_codes;
 use super::integers;
 use crate::cpu::{Cpu, Kernel};
 use crate::int8::{self, Block8, GemmI8, PackedI8};
@@ -202,7 +203,7 @@ impl Kernel for Spread<'_> {
             for (bytes, room) in groups.iter().zip(room.chunks_exact_mut(each)) {
                 let bytes = s.load_bytes(bytes);
                 if let [high, low] = room {
-                    let codes = nf4_codes(s, bytes);
+                    let codes = nf4_codes(s, bytes, 0);
                     s.store(high, s.of_bits(codes[0]));
                     s.store(low, s.of_bits(codes[1]));
                 } else {

@@ -1,24 +1,29 @@
 //! Rows stored as codes: integer products with queries that are codes too.
 //!
 //! ```text
-//!   row, 64 bytes   int8   ─────────────► even bytes, odd bytes                      half words
-//!                   NF4    high nibbles ─► lut_bytes ─► even, odd;  low nibbles ─► lut_bytes ─► even, odd
-//!                   binary ─ xor query ─► ones of the high nibbles + of the low ─► even + odd
-//!   query           its codes as half words in that very order, made once (`QueryCodes`): so `dot_halves` takes both
+//!   one query, rows side by side   row after row, as memory lies; 36 lines ahead of what is read are asked for
+//!              rows by number      four at a time, the next eight asked for
+//!   several                        4 rows × 4 queries
 //! ```
 //!
-//! A row takes a multiple of 64 bytes; what is behind its elements meets query codes of 0, or equal bits.
+//! A row takes a multiple of 64 bytes; what is behind its elements meets query codes of 0, or equal bits. What becomes of
+//! 64 of them: `forms.rs`.
 //!
-//! **Registers.**  4 rows and 1 query: 4 sums, 2 or 4 half words; many queries: 16 sums on AVX-512, 4 elsewhere.
+//! **Registers.**  1 row and 1 query, or 4 rows: a sum each, 64 codes of a row (NF4 2 × 64), the query's from memory; several
+//! queries: 16 sums on AVX-512, 4 elsewhere.
+//!
+//! **Cost.**  One query, 384 elements, in the second cache: int8 6.5 ns a row with VNNI, NF4 5.8 (9 and 10 by half words);
+//! from memory 36 and 21: the reading binds, and would without VNNI. Asking ahead is worth a third there.
 
 #![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
 
 use super::floats::Which;
+use super::forms::{Binary, Format, Int8, Nf4, TRIPLE, Triples};
 use super::{SIDE, put};
-use crate::cpu::{Cpu, Kernel};
+use crate::cpu::Cpu;
 use crate::int8;
-use crate::nf4::LEVELS_127;
 use crate::simd::Simd;
+use crate::simd::quads::{QuadKernel, Quads};
 use crate::{LANES, Line};
 
 /// How a row is stored.
@@ -51,12 +56,11 @@ impl Code {
 
     /// Lines of [`QueryCodes`] of `k` elements.
     pub const fn query_lines(self, k: usize) -> usize {
-        let words = match self {
-            Code::Int8 => 2,
-            Code::Nf4 => 4,
-            Code::Binary => 1,
-        };
-        words * self.groups(k)
+        match self {
+            Code::Int8 => TRIPLE * self.groups(k) + 1,
+            Code::Nf4 => 2 * TRIPLE * self.groups(k) + 1,
+            Code::Binary => self.groups(k),
+        }
     }
 }
 
@@ -103,17 +107,16 @@ impl QueryCodes<'_> {
             return mean_magnitude(query);
         }
         let scale = int8::quantize(cpu, query, room);
-        let halves = Line::elements_mut::<u16>(lines);
-        halves.fill(0);
-        // Bytes of a group as half words: the even ones, then the odd ones.
-        let place = |byte: usize| byte % 2 * (GROUP / 2) + byte / 2;
+        let bytes = Line::elements_mut::<u8>(lines);
+        bytes.fill(0);
         for (i, &x) in room.iter().enumerate() {
             let (group, byte) = match code {
                 Code::Nf4 => (i / (2 * GROUP) * 2 + i % 2, i % (2 * GROUP) / 2), // high nibbles first
                 _ => (i / GROUP, i % GROUP),
             };
-            halves[group * GROUP + place(byte)] = i16::from(x) as u16;
+            bytes[TRIPLE * GROUP * group + byte] = x as u8;
         }
+        cpu.run(Triples { lines });
         if code == Code::Nf4 { scale / 127.0 } else { scale }
     }
 }
@@ -165,7 +168,11 @@ impl Codes<'_> {
         assert!(self.code == Code::Int8, "a row of {:?} is no query", self.code);
         check_lines(self.code, self.k, lines);
         let width = self.code.row_bytes(self.k);
-        cpu.run(Split { row: &self.rows[r * width..][..width], lines });
+        let groups = self.rows[r * width..][..width].chunks_exact(GROUP);
+        for (codes, line) in groups.zip(lines.iter_mut().step_by(TRIPLE)) {
+            Line::elements_mut(core::slice::from_mut(line)).copy_from_slice(codes);
+        }
+        cpu.run(Triples { lines });
         self.scales[r]
     }
 
@@ -180,131 +187,15 @@ impl Codes<'_> {
             check_lines(self.code, self.k, query.lines);
         }
         match self.code {
-            Code::Int8 => cpu.run(Products { codes: self, which, queries, out, format: Int8 }),
-            Code::Nf4 => cpu.run(Products { codes: self, which, queries, out, format: Nf4 }),
-            Code::Binary => cpu.run(Products { codes: self, which, queries, out, format: Binary }),
+            Code::Int8 => cpu.run_quads(Products { codes: self, which, queries, out, format: Int8 }),
+            Code::Nf4 => cpu.run_quads(Products { codes: self, which, queries, out, format: Nf4 }),
+            Code::Binary => cpu.run_quads(Products { codes: self, which, queries, out, format: Binary }),
         }
     }
 }
 
-/// How sixty-four bytes of a row meet those of a query.
-trait Format: Copy {
-    /// What is made of a row's bytes, once for all queries.
-    type Parts<S: Simd>: Copy;
-    /// Lines of the query.
-    const LINES: usize;
-    fn split<S: Simd>(self, s: S, bytes: S::I32) -> Self::Parts<S>;
-    fn add<S: Simd>(self, s: S, sum: S::I32, parts: Self::Parts<S>, query: &[Line]) -> S::I32;
-    /// I, of the sums of all lanes.
-    #[inline(always)]
-    fn finish<S: Simd>(self, _: S, sums: S::I32, _k: usize) -> S::I32 {
-        sums
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Int8;
-#[derive(Clone, Copy)]
-struct Nf4;
-#[derive(Clone, Copy)]
-struct Binary;
-
-/// Sixteen integers of a query.
-#[inline(always)]
-fn word<S: Simd>(s: S, line: &Line) -> S::I32 {
-    s.bits(s.load(&line.0))
-}
-
-impl Format for Int8 {
-    type Parts<S: Simd> = [S::I32; 2];
-    const LINES: usize = 2;
-    #[inline(always)]
-    fn split<S: Simd>(self, s: S, bytes: S::I32) -> [S::I32; 2] {
-        [s.even_bytes(bytes), s.odd_bytes(bytes)]
-    }
-    #[inline(always)]
-    fn add<S: Simd>(self, s: S, sum: S::I32, parts: [S::I32; 2], query: &[Line]) -> S::I32 {
-        s.dot_halves(parts[1], word(s, &query[1]), s.dot_halves(parts[0], word(s, &query[0]), sum))
-    }
-}
-
-/// Bytes of a nibble each: the high ones, the low ones.
-#[inline(always)]
-fn nibbles<S: Simd>(s: S, bytes: S::I32) -> [S::I32; 2] {
-    let low = s.splat_i(0x0f0f_0f0f);
-    [s.and_i(s.shr::<4>(bytes), low), s.and_i(bytes, low)]
-}
-
-/// The codes of NF4's high nibbles, and of the low ones: a byte each.
-#[inline(always)]
-pub(super) fn nf4_codes<S: Simd>(s: S, bytes: S::I32) -> [S::I32; 2] {
-    let levels = s.splat_bytes(&LEVELS_127.map(|x| x as u8));
-    let [high, low] = nibbles(s, bytes);
-    [s.lut_bytes(high, levels), s.lut_bytes(low, levels)]
-}
-
-impl Format for Nf4 {
-    type Parts<S: Simd> = [S::I32; 4];
-    const LINES: usize = 4;
-    #[inline(always)]
-    fn split<S: Simd>(self, s: S, bytes: S::I32) -> [S::I32; 4] {
-        let [high, low] = nf4_codes(s, bytes);
-        [s.even_bytes(high), s.odd_bytes(high), s.even_bytes(low), s.odd_bytes(low)]
-    }
-    #[inline(always)]
-    fn add<S: Simd>(self, s: S, mut sum: S::I32, parts: [S::I32; 4], query: &[Line]) -> S::I32 {
-        for i in 0..4 {
-            sum = s.dot_halves(parts[i], word(s, &query[i]), sum);
-        }
-        sum
-    }
-}
-
-/// Ones of a nibble.
-const ONES: [u8; 16] = [0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4];
-
-impl Format for Binary {
-    type Parts<S: Simd> = S::I32;
-    const LINES: usize = 1;
-    #[inline(always)]
-    fn split<S: Simd>(self, _: S, bytes: S::I32) -> S::I32 {
-        bytes
-    }
-    #[inline(always)]
-    fn add<S: Simd>(self, s: S, sum: S::I32, bytes: S::I32, query: &[Line]) -> S::I32 {
-        let ones = s.splat_bytes(&ONES);
-        let [high, low] = nibbles(s, s.xor_i(bytes, word(s, &query[0])));
-        // At most 8 in a byte, 16 in a half word: no carry leaves its place.
-        let bytes = s.add_i(s.lut_bytes(high, ones), s.lut_bytes(low, ones));
-        let halves = s.add_i(s.even_bytes(bytes), s.odd_bytes(bytes));
-        s.dot_halves(halves, s.splat_i(0x0001_0001), sum)
-    }
-    #[inline(always)]
-    fn finish<S: Simd>(self, s: S, sums: S::I32, k: usize) -> S::I32 {
-        s.sub_i(s.splat_i(k as i32), s.shl::<1>(sums))
-    }
-}
-
-/// A row of int8 as half words.
-struct Split<'a> {
-    row: &'a [u8],
-    lines: &'a mut [Line],
-}
-
-impl Kernel for Split<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (groups, _) = self.row.as_chunks::<GROUP>();
-        let (pairs, _) = self.lines.as_chunks_mut::<2>();
-        for (bytes, lines) in groups.iter().zip(pairs) {
-            let parts = Int8.split(s, s.load_bytes(bytes));
-            for i in 0..2 {
-                s.store(&mut lines[i].0, s.of_bits(parts[i]));
-            }
-        }
-    }
-}
+/// Bytes between those of a row that are read and those that are asked for into the second cache: a memory latency's worth.
+const AHEAD: usize = 36 * GROUP;
 
 struct Products<'a, F> {
     codes: &'a Codes<'a>,
@@ -314,40 +205,42 @@ struct Products<'a, F> {
     format: F,
 }
 
-impl<F: Format> Kernel for Products<'_, F> {
+impl<F: Format> QuadKernel for Products<'_, F> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
+    fn run<S: Simd, Q: Quads<S>>(mut self, s: S, q: Q) {
         let (n, m) = (self.which.len(), self.queries.len());
         if m == 1 {
-            return self.one(s);
+            return self.one(s, q);
         }
         for first in (0..n).step_by(SIDE) {
             // What is missing in the last tile is computed twice and stored once.
             let rows = self.rows::<SIDE>(first);
-            for q in (0..m).step_by(SIDE) {
+            for at in (0..m).step_by(SIDE) {
                 let mut queries = [&self.queries[0]; SIDE];
                 for j in 0..SIDE {
-                    queries[j] = &self.queries[(q + j).min(m - 1)];
+                    queries[j] = &self.queries[(at + j).min(m - 1)];
                 }
                 let mut sums = [s.splat_i(0); LANES];
                 if S::TILE.1 > 1 {
-                    for (j, sum) in self.pairs(s, rows, queries).into_iter().enumerate() {
+                    for (j, sum) in self.pairs(s, q, rows, queries).into_iter().enumerate() {
                         sums[SIDE * j..SIDE * (j + 1)].copy_from_slice(&sum);
                     }
                 } else {
                     for i in 0..SIDE {
-                        for (j, sum) in self.pairs(s, [rows[i]], queries).into_iter().enumerate() {
+                        for (j, sum) in self.pairs(s, q, [rows[i]], queries).into_iter().enumerate() {
                             sums[SIDE * j + i] = sum[0];
                         }
                     }
                 }
-                let mut scales = [0.0; LANES];
+                let (mut scales, mut surplus) = ([0.0; LANES], [0; LANES]);
                 for l in 0..LANES {
                     scales[l] = self.scale(first + l % SIDE) * queries[l / SIDE].scale;
+                    surplus[l] = self.format.surplus(queries[l / SIDE]);
                 }
-                let products = s.to_array(self.scaled(s, sums, &scales));
-                put(self.out, n, (q, first), &products);
+                let whole = self.whole::<S, Q>(s, sums, s.load_i(&surplus));
+                let products = s.mul(s.of_i(whole), s.load(&scales));
+                put(self.out, n, (at, first), &s.to_array(products));
             }
         }
     }
@@ -357,9 +250,10 @@ impl<'a, F: Format> Products<'a, F> {
     /// One query: sixteen rows to a word of results. Rows side by side are taken one after the other, so that memory is
     /// read in its order; others four at a time, asked for ahead.
     #[inline(always)]
-    fn one<S: Simd>(&mut self, s: S) {
+    fn one<S: Simd, Q: Quads<S>>(&mut self, s: S, q: Q) {
         let (n, query) = (self.which.len(), &self.queries[0]);
-        let apart = matches!(self.which, Which::At(_));
+        let surplus = s.splat_i(self.format.surplus(query));
+        let apart = !self.side_by_side();
         if apart {
             self.ask(s, 0);
             self.ask(s, SIDE);
@@ -370,19 +264,19 @@ impl<'a, F: Format> Products<'a, F> {
             if apart {
                 for r in (0..count).step_by(SIDE) {
                     self.ask(s, start + r + 2 * SIDE);
-                    let [four] = self.pairs(s, self.rows::<SIDE>(start + r), [query]);
+                    let [four] = self.pairs(s, q, self.rows::<SIDE>(start + r), [query]);
                     sums[r..r + SIDE].copy_from_slice(&four);
                 }
             } else {
                 for r in 0..count {
-                    [[sums[r]]] = self.pairs(s, [self.row(start + r)], [query]);
+                    [[sums[r]]] = self.pairs(s, q, [self.row(start + r)], [query]);
                 }
             }
             let mut scales = [0.0; LANES];
             for l in 0..count {
                 scales[l] = self.scale(start + l) * query.scale;
             }
-            let products = self.scaled(s, sums, &scales);
+            let products = s.mul(s.of_i(self.whole::<S, Q>(s, sums, surplus)), s.load(&scales));
             s.store_tail(&mut self.out[start..start + count], products);
         }
     }
@@ -396,6 +290,11 @@ impl<'a, F: Format> Products<'a, F> {
                 s.prefetch(line);
             }
         }
+    }
+
+    #[inline(always)]
+    fn side_by_side(&self) -> bool {
+        matches!(self.which, Which::From(..))
     }
 
     #[inline(always)]
@@ -418,33 +317,45 @@ impl<'a, F: Format> Products<'a, F> {
         self.codes.scales[self.which.get(i.min(self.which.len() - 1))]
     }
 
+    /// I of sixteen pairs, of their lanes' sums and what those are too large by.
     #[inline(always)]
-    fn scaled<S: Simd>(&self, s: S, sums: [S::I32; LANES], scales: &[f32; LANES]) -> S::F32 {
-        let whole = self.format.finish(s, s.sum_rows_i(sums), self.codes.k);
-        s.mul(s.of_i(whole), s.load(scales))
+    fn whole<S: Simd, Q: Quads<S>>(&self, s: S, sums: [S::I32; LANES], surplus: S::I32) -> S::I32 {
+        let sums = s.sum_rows_i(sums);
+        let sums = if Q::FLIP == 0 { sums } else { s.sub_i(sums, surplus) };
+        self.format.finish(s, sums, self.codes.k)
     }
 
-    /// The sums of every query with every row, in sixteen lanes.
+    /// The sums of every query with every row, in sixteen lanes. Rows side by side are asked for ahead as they are read.
     #[inline(always)]
-    fn pairs<S: Simd, const R: usize, const Q: usize>(
+    fn pairs<S: Simd, Q: Quads<S>, const R: usize, const M: usize>(
         &self,
         s: S,
+        q: Q,
         rows: [&[u8]; R],
-        queries: [&QueryCodes; Q],
-    ) -> [[S::I32; R]; Q] {
-        let n = rows[0].len() / GROUP;
+        queries: [&QueryCodes; M],
+    ) -> [[S::I32; R]; M] {
+        let (n, ahead) = (rows[0].len() / GROUP, F::ASKED && self.side_by_side());
         let rows = rows.map(|x| &x.as_chunks::<GROUP>().0[..n]);
         let queries = queries.map(|q| &q.lines[..n * F::LINES]);
-        let mut sums = [[s.splat_i(0); R]; Q];
+        let mut sums = [[q.start(s, 0); R]; M];
         for g in 0..n {
             for i in 0..R {
-                let parts = self.format.split(s, s.load_bytes(&rows[i][g]));
-                for j in 0..Q {
+                if ahead {
+                    s.prefetch_far(rows[i][g].as_ptr().wrapping_add(AHEAD)); // past the last row nobody reads it
+                }
+                let parts = self.format.split(s, q, s.load_bytes(&rows[i][g]));
+                for j in 0..M {
                     let query = &queries[j][F::LINES * g..F::LINES * (g + 1)];
-                    sums[j][i] = self.format.add(s, sums[j][i], parts, query);
+                    sums[j][i] = self.format.add((s, q), sums[j][i], parts, query);
                 }
             }
         }
-        sums
+        let mut totals = [[s.splat_i(0); R]; M];
+        for j in 0..M {
+            for i in 0..R {
+                totals[j][i] = q.total(s, sums[j][i]);
+            }
+        }
+        totals
     }
 }

@@ -34,6 +34,7 @@
 mod batch;
 mod codes;
 mod floats;
+mod forms;
 mod screen;
 
 pub use batch::Batch;
