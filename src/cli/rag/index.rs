@@ -72,8 +72,8 @@ Vectors of int8, nf4 and binary are searched by their codes; of the closest, 4, 
 wanted, the cosine is taken with the vector itself, kept in halves. A graph looks at some hundreds; with a
 --filter that few documents fulfil, and in small indexes, all are looked at.
 
---compute bf16 or int8 is the class of an encoder's products, --attention bf16 that of its attention's (--vectors
-is how vectors are stored); the index says so, and questions are embedded in the same.
+--compute bf16 or int8 is the class of an encoder's products, --attention bf16 that of its attention's
+(--vectors is how vectors are stored); the index says so, and questions are embedded in the same.
 
 merge joins indexes that were made with the same settings, as of parts of a large collection: the result is,
 byte for byte, the index of all their documents; a document that is the same in several is there once.
