@@ -10,7 +10,6 @@ use crate::sys::memory::PLACES;
 
 const SIGBUS: c_int = 7;
 const SA_SIGINFO: c_int = 4;
-const SA_ONSTACK: c_int = 0x0800_0000;
 const MAP_FIXED: c_int = 0x10;
 /// The page does not exist (not: its memory is broken).
 const BUS_ADRERR: c_int = 2;
@@ -49,7 +48,9 @@ pub fn catch_lost_pages() {
     BEFORE.get_or_init(|| {
         PAGE.store(page_size(), Ordering::Relaxed);
         let handler = on_bus as extern "C" fn(c_int, *const Info, *mut c_void) as usize;
-        let new = Action { handler, mask: [0; 16], flags: SA_SIGINFO | SA_ONSTACK, restorer: 0 };
+        // On the stack of the thread that read, of which there is enough. The other one, which std makes for overflows,
+        // holds what the system saves and no more: where it saves the tiles of a matrix unit, 11 KB, no call fits on it.
+        let new = Action { handler, mask: [0; 16], flags: SA_SIGINFO, restorer: 0 };
         let mut old = MaybeUninit::uninit();
         // SAFETY: both are `struct sigaction`, and the handler does what handlers may. The old one is filled in
         // where the answer is 0.
