@@ -118,7 +118,7 @@ impl Meanwhile<'_> {
 
 /// Two by two products of stripes of tiles, of elements `E`.
 ///
-/// *[`Bf16`](crate::gemm::Bf16)*: each tile under the first line of clause 10: the even chain from +0, the odd chain from
+/// *[`Bf16`]*: each tile under the first line of clause 10: the even chain from +0, the odd chain from
 /// +0, their sum, then + what was there. A row of a tile of A is 32 steps of a row of the matrix; row r of one of B is
 /// steps 2r and 2r + 1 of sixteen columns, side by side.
 ///
