@@ -8,7 +8,7 @@
 //! **Reference.**  Intel Optimization Reference Manual, chapter 20.
 
 use super::{GemmBf16, PackedBf16};
-use crate::gemm::epilogue::{Begin, Finish, FinishWhole, Panels, Target, load_at};
+use crate::gemm::epilogue::{Begin, FinishProducts, Panels, Target, load_at};
 use crate::gemm::walk::{self, ROWS, Strip, Walk, rows};
 use crate::gemm::{Accumulate, Bf16, Bf16Group, GROUP, K_BLOCK};
 use crate::pieces::strips;
@@ -116,11 +116,6 @@ impl<'a, T: Rounds> Strip<'a, T> for Rounded<'_, '_, 'a> {
 
     #[inline(always)]
     fn finish<S: Simd>(&mut self, s: S, (r, p): (usize, usize), sums: &Products) {
-        let at = (r, p * LANES);
-        if self.target.takes_whole(&(at.1..at.1 + WIDE * LANES)) {
-            return s.outline(FinishWhole { target: &mut self.target, at, sums });
-        }
-        let panels = Panels::beside(WIDE);
-        s.outline(Finish { target: &mut self.target, at, panels, sums: sums.as_flattened() });
+        s.outline(FinishProducts { target: &mut self.target, at: (r, p * LANES), sums });
     }
 }

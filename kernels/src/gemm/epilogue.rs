@@ -132,19 +132,18 @@ impl<'t, 'a> Target<'t, 'a> {
             return None;
         }
         let mut lines = [Line::ZERO; WIDE];
-        for (to, from) in
-            Line::floats_mut(&mut lines).iter_mut().zip(epilogue.bias.iter().flat_map(|b| &b[col..]))
-        {
-            *to = *from;
+        if let Some(bias) = epilogue.bias {
+            let here = &bias[col..bias.len().min(col + WIDE * LANES)];
+            Line::floats_mut(&mut lines)[..here.len()].copy_from_slice(here);
         }
         Some(lines)
     }
 
-    /// Whether [`FinishWhole`] can take the tiles at columns `cols`.
-    pub(crate) fn takes_whole(&self, cols: &Range<usize>) -> bool {
+    /// Whether all columns up to `end` are there, side by side, and what follows the sums looks at one element of each.
+    fn takes_whole(&self, end: usize) -> bool {
         let beside = |m: MatRef<'_>| m.col_stride() == 1;
         let after = self.last.is_none_or(|e| e.low_rank.is_none() && e.residual.is_none_or(beside));
-        after && cols.end <= self.c.cols() && self.c.col_stride() == 1
+        after && end <= self.c.cols() && self.c.col_stride() == 1
     }
 
     /// What the block sums of a tile are added to: +0, or what C holds.
@@ -226,24 +225,27 @@ impl<'t, 'a> Target<'t, 'a> {
     }
 }
 
-/// The same for the sums of a matrix unit, all of whose columns are there, side by side in memory.
-pub(crate) struct FinishWhole<'f, 't, 'a> {
+/// [`Finish`] of the sums of a matrix unit: whole rows of C at once where that can be.
+pub(crate) struct FinishProducts<'f, 't, 'a> {
     pub target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     pub at: (usize, usize),
     pub sums: &'f Products,
 }
 
-impl Kernel for FinishWhole<'_, '_, '_> {
+impl Kernel for FinishProducts<'_, '_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let FinishWhole { target, at: (r, col), sums } = self;
-        let cols = col..col + WIDE * LANES;
+        let FinishProducts { target, at, sums } = self;
+        let cols = at.1..at.1 + WIDE * LANES;
+        if !target.takes_whole(cols.end) {
+            return Finish { target, at, panels: Panels::beside(WIDE), sums: sums.as_flattened() }.run(s);
+        }
         let epilogue = target.last.unwrap_or(&Epilogue::NONE);
         let bias = epilogue.bias.map(|bias| two_lines(&bias[cols.clone()]));
         let rows = target.c.rows();
-        for (r, sums) in (r..rows).zip(sums) {
+        for (r, sums) in (at.0..rows).zip(sums) {
             let residual = epilogue.residual.and_then(|m| m.row(r)).map(|row| two_lines(&row[cols.clone()]));
             let Some(row) = target.c.row(r) else { return };
             let place = &mut row[cols.clone()];
@@ -312,7 +314,7 @@ impl Kernel for Finish<'_, '_, '_> {
             }
             return;
         }
-        let rows = target.c.rows().saturating_sub(r);
+        let rows = target.c.rows() - r;
         for (i, sums) in sums.chunks_exact(np).take(rows).enumerate() {
             for (p, sum) in sums.iter().enumerate() {
                 let cols = cols_of(p, target.c.cols());

@@ -26,7 +26,7 @@ use super::codes::{BLOCK, Codes, PackedBlocks, Panel as Coded, of_block};
 use super::left::{More, codes};
 use super::scaled::{CHAIN, GemmQ8, Quantized};
 use super::scaling::Scaling;
-use crate::gemm::epilogue::{Begin, Finish, FinishWhole, Panels, Target};
+use crate::gemm::epilogue::{Begin, FinishProducts, Panels, Target};
 use crate::pieces::strips;
 use crate::simd::Simd;
 use crate::simd::tiles::{Half, Halves, Link, NO_PRODUCTS, Products, TALL, WIDE};
@@ -151,7 +151,7 @@ impl<C: Codes, T: Halves> Kernel for Passes<'_, '_, '_, C, T> {
         let (columns, minima) = rest.split_at_mut(WIDE * parts * depth);
         let (columns, minima): (&mut [Lines], &mut [Lines]) =
             (columns.as_chunks_mut().0, minima[..WIDE * depth].as_chunks_mut().0);
-        let mut waiting = Room::new();
+        let mut open = NO_PRODUCTS;
         for p in (0..panels).step_by(WIDE) {
             // Past the last panel the last again: those sums go nowhere.
             let beside = [p, (p + 1).min(panels - 1)].map(|p| w.panel(p, &(first..first + depth)));
@@ -170,12 +170,8 @@ impl<C: Codes, T: Halves> Kernel for Passes<'_, '_, '_, C, T> {
             for r in (0..rows).step_by(TALL) {
                 let (at, panels, mut sums) = ((r, p * LANES), Panels::beside(WIDE), NO_PRODUCTS);
                 s.outline(Begin { target: &target, at, panels, sums: sums.as_flattened_mut() });
-                chains::<C>(tiles, (left.of_rows(r), &right), &mut waiting, &mut sums);
-                if target.takes_whole(&(at.1..at.1 + WIDE * LANES)) {
-                    s.outline(FinishWhole { target: &mut target, at, sums: &sums });
-                } else {
-                    s.outline(Finish { target: &mut target, at, panels, sums: sums.as_flattened() });
-                }
+                chains::<C>(tiles, (left.of_rows(r), &right), &mut open, &mut sums);
+                s.outline(FinishProducts { target: &mut target, at, sums: &sums });
             }
         }
     }
@@ -199,50 +195,26 @@ struct Right<'f> {
     minima: &'f [Lines],
 }
 
-/// The chains of `TALL` rows and two panels, each of eight blocks, to their sums.
-///
-/// Products rest for two steps: what a unit has stored is not forwarded to what loads it, only read when it is in L1.
+/// The chains of `TALL` rows and two panels, each of eight blocks, to their sums. `chains` begin and end with +0.
 fn chains<C: Codes>(
     tiles: &mut impl Halves,
     (left, right): (Left<'_>, &Right<'_>),
-    room: &mut Room,
+    chains: &mut Products,
     sums: &mut Products,
 ) {
-    let (depth, parts) = (left.depth, C::Scales::PARTS);
-    let Room { one, two, three, chains, .. } = room;
-    let (mut now, mut before, mut long_before) = (one, two, three);
-    let steps = depth * parts;
+    let parts = C::Scales::PARTS;
+    let [mut one, mut two] = [NO_PRODUCTS; 2];
+    let (mut now, mut before) = (&mut one, &mut two);
+    let steps = left.depth * parts;
     for step in 0..steps {
         let (b, part) = (step / parts, step % parts);
-        let halves = [&right.halves[0][part * depth + b], &right.halves[1][part * depth + b]];
-        let link =
-            step.checked_sub(2).map(|step| link::<C>((&left, right), step, long_before, (chains, sums)));
+        let halves = right.halves.map(|halves| &halves[part * left.depth + b]);
+        let link = step.checked_sub(1).map(|step| link::<C>((&left, right), step, before, (chains, sums)));
         tiles.multiply(&left.pairs[b], halves, now, link);
-        (now, before, long_before) = (long_before, now, before);
+        core::mem::swap(&mut now, &mut before);
     }
-    for (step, done) in (steps.saturating_sub(2)..steps).rev().zip([before, long_before]).rev() {
-        tiles.link(link::<C>((&left, right), step, done, (chains, sums)));
-    }
-}
-
-/// Products of three steps, and chains (+0 between those of two sums), none a multiple of 4 KB from another: what is loaded from one would wait for what
-/// is stored at the same place of another.
-#[repr(C)]
-struct Room {
-    one: Products,
-    _a: [Line; 5],
-    two: Products,
-    _b: [Line; 5],
-    three: Products,
-    _c: [Line; 5],
-    chains: Products,
-}
-
-impl Room {
-    fn new() -> Room {
-        let between = [Line::ZERO; 5];
-        let [one, two, three, chains] = [NO_PRODUCTS; 4];
-        Room { one, _a: between, two, _b: between, three, _c: between, chains }
+    if let Some(last) = steps.checked_sub(1) {
+        tiles.link(link::<C>((&left, right), last, before, (chains, sums)));
     }
 }
 
