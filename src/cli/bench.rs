@@ -191,6 +191,18 @@ Fields of --json (`?` may be null; a summary has median, min, max and samples):
     include_str!("../bench/schema.txt")
 );
 
+/// A flag that measures something of its own: no kernel is named beside it, and none of `others`, which say how kernels or
+/// other things are measured.
+fn alone(args: &Args, (flag, what): (&str, &str), others: &[&str]) -> Result<(), Failure> {
+    if let Some(other) = others.iter().find(|name| args.has(name)) {
+        return Err(Failure::usage(format!("bench: --{flag} and --{other} exclude each other"), None));
+    }
+    if !args.operands().is_empty() {
+        return Err(Failure::usage(format!("bench: --{flag} measures {what}, not kernels"), None));
+    }
+    Ok(())
+}
+
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     if args.has("json") && args.has("csv") {
         return Err(Failure::usage("bench: --json and --csv exclude each other", None));

@@ -21,12 +21,7 @@ const LOADS: usize = 3;
 
 pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failure> {
     let others = ["shape", "weights", "csv", "svg", "seconds"];
-    if let Some(other) = others.into_iter().find(|name| args.has(name)) {
-        return Err(Failure::usage(format!("bench: --model and --{other} exclude each other"), None));
-    }
-    if !args.operands().is_empty() {
-        return Err(Failure::usage("bench: --model measures a model, not kernels", None));
-    }
+    super::alone(args, ("model", "a model"), &others)?;
     let (cpu, _) = cpu::choose(args.text("tier")?)?;
     let kind = args.cache()?;
     let threads = args.count("threads", 1..=MAX_THREADS)?.unwrap_or(1);

@@ -29,12 +29,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
         "prompt",
         "tokens",
     ];
-    if let Some(other) = others.into_iter().find(|name| args.has(name)) {
-        return Err(Failure::usage(format!("bench: --search and --{other} exclude each other"), None));
-    }
-    if !args.operands().is_empty() {
-        return Err(Failure::usage("bench: --search measures searches, not kernels", None));
-    }
+    super::alone(args, ("search", "searches"), &others)?;
     let name = args.text("type")?.unwrap_or(TYPES[0]);
     let unknown = || Failure::usage(format!("bench: --type {name:?}: {}", TYPES.join(", ")), None);
     let place = TYPES.iter().position(|known| *known == name).ok_or_else(unknown)?;

@@ -29,12 +29,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
         "prompt",
         "tokens",
     ];
-    if let Some(other) = others.into_iter().find(|name| args.has(name)) {
-        return Err(Failure::usage(format!("bench: --train and --{other} exclude each other"), None));
-    }
-    if !args.operands().is_empty() {
-        return Err(Failure::usage("bench: --train measures a model, not kernels", None));
-    }
+    super::alone(args, ("train", "a model"), &others)?;
     let what = match args.text("method")?.unwrap_or("lora") {
         "lora" => What::Lora,
         "qlora" => What::Qlora,
