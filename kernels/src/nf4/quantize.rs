@@ -9,13 +9,13 @@
 //!   span     whole blocks, an even number of elements, about 1,024 of them: both passes stay in L1
 //!   pass 1   x0…x15 │ x16…x31 │ …      max of |x| as integers: a NaN is the largest of all
 //!                └─ 16 lanes ─┴─ max ─► a per block;  a ≥ ∞ → NotFinite
-//!   pass 2   x0…x15     x16…x31        q > t7 ? +8,  then + 4, + 2, + 1, each threshold by `lut16`
+//!   pass 2   x0…x15     x16…x31        q > t7 ? +8,  then + 4;  + 2, + 1: their thresholds by `lut16`
 //!               c  ─┬─ c' · 256        two lines in one: the low byte and the next
 //!        even lanes │ odd lanes        16 · even + odd: both bytes at once
 //!                   └► 16 bytes
 //! ```
 //!
-//! **Registers.**   live: 2 lines, index, u, 1/a, 3 tables and 2 permutations.
+//! **Registers.**   live: 2 lines, index, u, 1/a, 4 thresholds, 2 tables and 2 permutations.
 //!   scalar – · avx2 tables from memory · avx512 14 zmm · neon tables from memory
 //!
 //! **Cost.**  4 bytes read (twice, once from L1), ½ written, about 2 operations an element on AVX-512.
@@ -234,8 +234,8 @@ fn encode<S: Simd, T: Stored>(s: S, x: &[T::Element], mut walk: Walk<'_>, codes:
 /// What pass 2 keeps in registers.
 pub(super) struct Coder<S: Simd> {
     s: S,
-    /// The thresholds of step d at index i: `THRESHOLDS[i + d - 1]`, for d = 4, 2, 1.
-    tables: [S::F32; 3],
+    /// The thresholds of step d at index i: `THRESHOLDS[i + d - 1]`, for d = 2 and 1.
+    tables: [S::F32; 2],
     /// u and 1 / (a u) of the current line.
     scale: (S::F32, S::F32),
     even: S::I32,
@@ -256,12 +256,11 @@ pub(super) const fn step_table(thresholds: &[f32], d: usize) -> Floats {
 impl<S: Simd> Coder<S> {
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
-        const TABLES: [Floats; 3] =
-            [step_table(&THRESHOLDS, 4), step_table(&THRESHOLDS, 2), step_table(&THRESHOLDS, 1)];
+        const TABLES: [Floats; 2] = [step_table(&THRESHOLDS, 2), step_table(&THRESHOLDS, 1)];
         const EVEN: [i32; LANES] = [0, 2, 4, 6, 8, 10, 12, 14, 0, 2, 4, 6, 8, 10, 12, 14];
         let even = s.load_i(&EVEN);
         let odd = s.add_i(even, s.splat_i(1));
-        let tables = [s.load(&TABLES[0]), s.load(&TABLES[1]), s.load(&TABLES[2])];
+        let tables = [s.load(&TABLES[0]), s.load(&TABLES[1])];
         Coder { s, tables, scale: (s.splat(1.0), s.splat(0.0)), even, odd }
     }
 
@@ -275,9 +274,11 @@ impl<S: Simd> Coder<S> {
         let (u, r) = self.scale;
         let q = s.mul(s.mul(x, u), r);
         // A binary search over 15 thresholds: the code grows by 8, 4, 2, 1 where q is above the middle one.
-        let [by4, by2, by1] = self.tables;
-        let code = s.select_i(s.gt(q, s.splat(THRESHOLDS[7])), s.splat_i(8), s.splat_i(0));
-        let code = self.step(q, code, by4, 4);
+        let [by2, by1] = self.tables;
+        let upper = s.gt(q, s.splat(THRESHOLDS[7]));
+        let code = s.select_i(upper, s.splat_i(8), s.splat_i(0));
+        let middle = s.select(upper, s.splat(THRESHOLDS[11]), s.splat(THRESHOLDS[3])); // of two: no look-up
+        let code = s.select_i(s.gt(q, middle), s.add_i(code, s.splat_i(4)), code);
         let code = self.step(q, code, by2, 2);
         self.step(q, code, by1, 1)
     }

@@ -1,7 +1,7 @@
 //! Rotary embedding: reads once, writes once.
 
 use super::{Body, Entry, Inputs, Run, Work, parts};
-use crate::bench::memory::filled;
+use crate::bench::memory::{Aligned, filled};
 use crate::bench::peak::Access;
 use crate::kernels::rope::{Pairing, Rope, Table, apply, fill_table, frequencies};
 use crate::kernels::view::{HeadsMut, HeadsRef};
@@ -39,8 +39,8 @@ struct State {
     positions: Vec<u32>,
     cos: Vec<f32>,
     sin: Vec<f32>,
-    x: Vec<f32>,
-    y: Vec<f32>,
+    x: Aligned<f32>,
+    y: Aligned<f32>,
 }
 
 impl State {
@@ -54,13 +54,13 @@ impl State {
             positions: (0..tokens as u32).collect(),
             cos: filled(0.0, tokens * (dim / 2)),
             sin: filled(0.0, tokens * (dim / 2)),
-            x: inputs.normal(n),
-            y: filled(0.0, n),
+            x: inputs.normal(n).into(),
+            y: vec![0.0; n].into(),
         };
         let mut turns = vec![0.0; dim / 2];
         frequencies(10_000.0, &mut turns);
         fill_table(0, &turns, 1.0, &mut state.cos, &mut state.sin);
-        Body::new(state, State::ours, State::plain, |s| s.y.clone())
+        Body::new(state, State::ours, State::plain, |s| s.y.to_vec())
     }
 
     fn ours(&mut self, run: &Run<'_>) {
