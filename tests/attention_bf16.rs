@@ -14,9 +14,9 @@ use array::{FORMS, Form};
 use checks::{check, check_decode, check_poisoned};
 use common::{U, assert_same, cpus, slow};
 use draw::draw;
-use samebits::kernels::attention::{AttentionBackward, Options, Pattern, Products};
+use samebits::kernels::attention::{Align, AttentionBackward, Options, Pattern, Products, Span};
 use samebits::kernels::view::{HeadsMut, HeadsRef};
-use twin::{Problem, Sizes, rounded};
+use twin::{Problem, Sizes, Tokens, rounded};
 
 /// The rounding of bfloat16, of eight binary places: 2⁻⁸ of a number at most.
 const HALF: f64 = 1.0 / 256.0;
@@ -65,6 +65,26 @@ fn random_problems() {
         if seed.is_multiple_of(11) && v == Form::F32 {
             p.v.data.iter_mut().step_by(5).for_each(|x| *x *= f32::MAX);
         }
+        check(&p, format!("seed {seed}: {p}"));
+    }
+}
+
+/// Pieces of several parts, for which a matrix unit reads keys and values once: groups of heads, padding, values that are
+/// not finite where some rows do not see them, scores that are biased.
+#[test]
+fn pieces_of_several_parts() {
+    for seed in 0..few(0, 2, 6) {
+        let mut p = problem(seed, [1, 4, 2, 800, 130, 8, 20]); // 3,200 rows
+        p.align = Align::TopLeft;
+        p.pattern = [Pattern::Causal, Pattern::Window(90), Pattern::Full][seed as usize % 3];
+        if seed % 2 == 1 {
+            let (queries, keys) =
+                (Some(vec![Span { start: 37, len: 720 }]), vec![Span { start: 3, len: 120 }]);
+            p.tokens = Tokens::Padded { queries, keys };
+        }
+        p.v.set(0, 1, 100, 4, f32::NAN);
+        p.v.set(0, 0, 70, 17, f32::INFINITY);
+        p.softcap = (seed == 3).then_some(2.0);
         check(&p, format!("seed {seed}: {p}"));
     }
 }

@@ -35,7 +35,7 @@ pub use backward::{
     log_softmax_backward, log_softmax_backward_in_place, softmax_backward, softmax_backward_in_place,
 };
 
-use crate::math::exp::{exp, exp_nonpositive};
+use crate::math::exp::{exp, exp_nonpositive, exp_or_nothing};
 use crate::math::ln::ln;
 use crate::rows::{Row, RowKernel, Rows, check_shape, word_at};
 use crate::simd::Simd;
@@ -111,7 +111,7 @@ impl RowKernel for Softmax {
             sum = s.add(sum, e);
         }
         if row.has_tail() {
-            let e = exp_nonpositive(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m));
+            let e = exp_or_nothing(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m));
             row.write_tail(s, e);
             sum = s.add(sum, e);
         }
@@ -138,7 +138,7 @@ impl RowKernel for LogSoftmax {
             sum = s.add(sum, exp_nonpositive(s, s.sub(row.read(s, i), m)));
         }
         if row.has_tail() {
-            sum = s.add(sum, exp_nonpositive(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m)));
+            sum = s.add(sum, exp_or_nothing(s, s.sub(row.read_tail(s, f32::NEG_INFINITY), m)));
         }
         let log = ln(s, s.splat(s.sum(sum)));
         for i in 0..row.words() {

@@ -5,7 +5,7 @@ use crate::Cpu;
 use crate::kernels::Line;
 use crate::kernels::attention::{
     Additive, Align, Attention, AttentionBackward, Gradients, Keep, Options, Pattern, Products, Sequences,
-    Span, alibi_slopes, attention, attention_backward, backward_scratch_len, scratch_len,
+    Span, alibi_slopes, attention, attention_backward, backward_scratch_len, fast_scratch_len, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
 use crate::model::{CacheType, LayerCache};
@@ -113,7 +113,8 @@ impl Problem {
             lse: Some(HeadsMut::new(&mut lse, [2, h, lq, 1])),
             options,
         };
-        attention(cpu, problem, &mut vec![Line::ZERO; scratch_len(d, v_dim)]);
+        let lines = fast_scratch_len(cpu, options.products, d, v_dim);
+        attention(cpu, problem, &mut vec![Line::ZERO; lines]);
         Problem { sizes, q, k, v, out, lse }
     }
 }

@@ -4,7 +4,7 @@ use super::linear::{Linear, products};
 use super::norm::Norm;
 use super::room::Room;
 use crate::kernels::Cpu;
-use crate::kernels::attention::{Align, Attention, Options, Pattern, Sequences, Stored, scratch_len};
+use crate::kernels::attention::{Align, Attention, Options, Pattern, Sequences, Stored, fast_scratch_len};
 use crate::kernels::rope::{self, Rope};
 use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
@@ -41,15 +41,15 @@ pub use unfused::attention_with_weights;
 /// # Panics
 /// As [`Attention::pieces`].
 pub fn scaled_dot_product_attention(run: &Run<'_>, problem: Attention<'_>) {
-    let need = scratch_len(problem.q.shape()[3], problem.v.shape()[3]);
     let cpu = run.cpu();
+    let need = fast_scratch_len(cpu, problem.options.products, problem.q.shape()[3], problem.v.shape()[3]);
     run.pieces(problem.pieces(), |piece, scratch| piece.run(cpu, scratch.lines(need)));
 }
 
 /// The same by the kernel of a layer.
 fn attend(run: &Run<'_>, kernel: AttentionKernel, problem: Attention<'_>) {
-    let need = scratch_len(problem.q.shape()[3], problem.v.shape()[3]);
     let cpu = run.cpu();
+    let need = fast_scratch_len(cpu, problem.options.products, problem.q.shape()[3], problem.v.shape()[3]);
     run.pieces(problem.pieces(), |piece, scratch| kernel.run(piece, cpu, scratch.lines(need)));
 }
 
@@ -333,8 +333,8 @@ impl MultiHeadAttention {
         for (cache, w) in caches.iter_mut().zip(ends.windows(2)) {
             cache.push(run.cpu(), &k[w[0] * narrow..w[1] * narrow], &v[w[0] * narrow..w[1] * narrow]);
         }
-        let (cpu, need) = (run.cpu(), scratch_len(self.head_dim, self.head_dim));
-        let kernel = self.mixing.kernel;
+        let (cpu, kernel) = (run.cpu(), self.mixing.kernel);
+        let need = fast_scratch_len(cpu, kernel.products(), self.head_dim, self.head_dim);
         let rows = q.len() / (self.heads * self.head_dim).max(1);
         let mut out = self.by_token_mut(out, self.heads, rows);
         let options = self.mixing.options(Sequences::Whole);

@@ -1,8 +1,9 @@
 //! What attention of floats and of bfloat16 are both held to.
 
 use crate::array::{Array, ORDERS};
-use crate::common::{assert_same, cpus, slow};
+use crate::common::{Cpu, assert_same, cpus, slow};
 use crate::twin::{Problem, twin};
+use samebits::kernels::attention::Products;
 
 /// On every tier the bits of the definition.
 #[track_caller]
@@ -12,6 +13,11 @@ pub fn check(problem: &Problem, what: impl std::fmt::Display) {
         let got = problem.run(cpu);
         assert_same(&got.0, &want.0, format!("{what} on {}", cpu.tier()));
         assert_same(&got.1, &want.1, format!("{what} on {}, log-sum-exp", cpu.tier()));
+    }
+    if problem.products == Products::Bf16 {
+        let got = problem.run_on_tiles(Cpu::detect());
+        assert_same(&got.0, &want.0, format!("{what} on tiles"));
+        assert_same(&got.1, &want.1, format!("{what} on tiles, log-sum-exp"));
     }
 }
 

@@ -5,10 +5,10 @@ use crate::array::{Array, Order};
 use crate::common::{Cpu, Random, Tier};
 use samebits::kernels::attention::{
     Additive, Align, Attention, BLOCK, Keep, Options, Pattern, Products, Sequences, Span, attention,
-    scratch_len,
+    fast_scratch_len, scratch_len_on_tiles,
 };
 use samebits::kernels::math;
-use samebits::kernels::simd::{Simd, fma};
+use samebits::kernels::simd::{Simd, fma, tiles::Plain};
 use samebits::kernels::view::HeadsRef;
 use samebits::kernels::{Kernel, Line};
 
@@ -124,8 +124,15 @@ impl Problem {
 
     /// The kernel's result.
     pub fn run(&self, cpu: Cpu) -> (Vec<f32>, Vec<f32>) {
-        let mut scratch = vec![Line([f32::NAN; 16]); scratch_len(self.q.shape[3], self.v.shape[3])];
+        let lines = fast_scratch_len(cpu, self.products, self.q.shape[3], self.v.shape[3]);
+        let mut scratch = vec![Line([f32::NAN; 16]); lines];
         self.with(|problem| attention(cpu, problem, &mut scratch))
+    }
+
+    /// With what a matrix unit would do.
+    pub fn run_on_tiles(&self, cpu: Cpu) -> (Vec<f32>, Vec<f32>) {
+        let mut scratch = vec![Line([f32::NAN; 16]); scratch_len_on_tiles(self.q.shape[3], self.v.shape[3])];
+        self.with(|problem| problem.pieces().for_each(|piece| piece.run_on_tiles(cpu, Plain, &mut scratch)))
     }
 
     fn keep_at(&self, s: usize, h: usize, i: usize, j: usize) -> bool {

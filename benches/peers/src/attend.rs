@@ -1,7 +1,7 @@
 //! Our attention and rotary embedding.
 
 use crate::{Job, Output, cpu, input, job, pool};
-use samebits::kernels::attention::{Attention, Options, Pattern, scratch_len};
+use samebits::kernels::attention::{Attention, Options, Pattern, Products, fast_scratch_len};
 use samebits::kernels::rope::{self, Pairing, Rope, Table};
 use samebits::kernels::view::{HeadsMut, HeadsRef};
 
@@ -15,6 +15,8 @@ pub struct AttentionShape {
     lk: usize,
     dim: usize,
     causal: usize,
+    /// Whether products are of bfloat16.
+    halves: usize,
 }
 
 /// softmax(q kᵀ / √dim) v.
@@ -29,12 +31,13 @@ pub unsafe extern "C" fn peers_ours_attention(
     v: *const f32,
     out: *mut f32,
 ) -> *mut Job {
-    let AttentionShape { batch, heads, lq, lk, dim, causal } = shape;
+    let AttentionShape { batch, heads, lq, lk, dim, causal, halves } = shape;
     let (queries, keys) = ([batch, heads, lq, dim], [batch, heads, lk, dim]);
     let size = |shape: [usize; 4]| shape.iter().product();
     let q = unsafe { input(q, size(queries)) };
     let (k, v) = unsafe { (input(k, size(keys)), input(v, size(keys))) };
     let mut out = Output { at: out, len: size(queries) };
+    let products = if halves == 0 { Products::F32 } else { Products::Bf16 };
     let pattern = if causal == 0 { Pattern::Full } else { Pattern::Causal };
     job(move || {
         let problem = Attention {
@@ -43,9 +46,10 @@ pub unsafe extern "C" fn peers_ours_attention(
             v: HeadsRef::new(v, keys).into(),
             out: HeadsMut::new(out.slice(), queries),
             lse: None,
-            options: Options { pattern, ..Options::for_head_dim(dim) },
+            options: Options { pattern, products, ..Options::for_head_dim(dim) },
         };
-        pool().run(problem.pieces(), |piece, scratch| piece.run(cpu(), scratch.lines(scratch_len(dim, dim))));
+        let lines = fast_scratch_len(cpu(), products, dim, dim);
+        pool().run(problem.pieces(), |piece, scratch| piece.run(cpu(), scratch.lines(lines)));
     })
 }
 

@@ -25,7 +25,7 @@ use super::rows::{Spare, carve, read};
 use super::softmax::{State, one_key, rescale};
 use super::stored::{Cells, StoredRows};
 use super::{Additive, BLOCK, Piece, Products, ROWS, words};
-use crate::math::{exp::exp_nonpositive, tanh::tanh};
+use crate::math::{exp::exp_or_nothing, tanh::tanh};
 use crate::simd::Simd;
 use crate::{Kernel, LANES, Line};
 use ahead::Ahead;
@@ -255,7 +255,7 @@ impl<C: Class, const R: usize> Decode<'_, C, R> {
         for r in 0..R {
             let mut chains = s.splat(0.0);
             for line in &mut scores[r] {
-                let weight = exp_nonpositive(s, s.sub(s.load(line), s.splat(base[r])));
+                let weight = exp_or_nothing(s, s.sub(s.load(line), s.splat(base[r])));
                 s.store(line, self.class.operand(s, weight));
                 chains = s.add(chains, weight);
             }

@@ -1,15 +1,18 @@
-//! The work of an attention, cut by shape: (sequence, heads of one group, queries), up to 48 rows.
+//! The work of an attention, cut by shape: (sequence, heads of one group, queries), up to 48 rows; of bfloat16
+//! several times as many.
 
 use super::class::{Bf16, F32};
 use super::stored::{Stored, StoredRows};
 use super::tiers::Run;
+use super::tiles::{self, OnTiles};
 use super::{Attention, Options, Products, ROWS, Sequences};
 use crate::simd::Simd;
+use crate::simd::tiles::Rounds;
 use crate::view::{BATCH, HEADS, HeadsMut, HeadsRef, TOKENS};
 use crate::{Cpu, LANES, Line};
 use core::ops::Range;
 
-/// Up to 48 rows, (query, head) in a group of heads that read the same keys, with their part of the output.
+/// Up to 48 rows, of bfloat16 384, (query, head) in a group of heads that read the same keys, with their part of the output.
 pub struct Piece<'a> {
     /// (1, group, queries, qk_dim)
     pub(super) q: HeadsRef<'a>,
@@ -94,6 +97,21 @@ impl Sequences<'_> {
     }
 }
 
+/// Parts of a piece of bfloat16 that are looked at by themselves, at most.
+pub(super) const PARTS: usize = 8;
+/// Pieces that there should be before any has several parts: work for many threads.
+const PIECES: usize = 32;
+
+/// Rows of a piece, at most. With products of bfloat16 keys and values are brought into another form, once for a piece: for
+/// more rows, where there are enough.
+fn rows_of(q: &HeadsRef<'_>, options: &Options<'_>) -> usize {
+    let [batch, heads, queries, _] = q.shape();
+    match options.products {
+        Products::F32 => ROWS,
+        Products::Bf16 => (batch * heads * queries / (PIECES * ROWS)).clamp(1, PARTS) * ROWS,
+    }
+}
+
 /// The pieces of an [`Attention`], in order: sequences, then heads, then queries.
 pub struct Pieces<'a> {
     q: HeadsRef<'a>,
@@ -147,10 +165,11 @@ impl<'a> Pieces<'a> {
 
     fn cuts(&self) -> usize {
         let (group, kv_heads) = (self.group_size(), self.k.shape()[HEADS]);
+        let rows = rows_of(&self.q, &self.options);
         let of_heads = |queries: usize| {
-            let whole = group / ROWS * queries;
+            let whole = group / ROWS * queries.div_ceil(rows / ROWS);
             let rest = group % ROWS;
-            whole + ROWS.checked_div(rest).map_or(0, |n| queries.div_ceil(n))
+            whole + rows.checked_div(rest).map_or(0, |n| queries.div_ceil(n))
         };
         (0..self.sequence_count()).map(|i| of_heads(self.tokens(i).len()) * kv_heads).sum()
     }
@@ -221,7 +240,7 @@ impl<'a> Iterator for Pieces<'a> {
         loop {
             let rest = self.queries.out.shape()[TOKENS];
             if rest > 0 {
-                let n = rest.min(ROWS / self.group);
+                let n = rest.min(rows_of(&self.q, &self.options) / self.group);
                 let piece = self.cut(n);
                 self.query += n;
                 return Some(piece);
@@ -252,8 +271,38 @@ impl Piece<'_> {
         self.check(scratch);
         match self.options.products {
             Products::F32 => cpu.run(Run { class: F32, piece: self, scratch }),
-            Products::Bf16 => cpu.run(Run { class: Bf16, piece: self, scratch }),
+            Products::Bf16 => {
+                let room = super::scratch_len_on_tiles(self.k.cols(), self.v.cols());
+                let fits = self.fits_tiles() && scratch.len() >= room;
+                match if fits { cpu.tiles_bf16() } else { None } {
+                    Some(tiles) => cpu.run(OnTiles { piece: self, scratch, tiles }),
+                    None => cpu.run(Run { class: Bf16, piece: self, scratch }),
+                }
+            }
         }
+    }
+
+    /// [`Piece::run`] on a matrix unit; with [`Plain`](crate::simd::tiles::Plain) what the unit would do. Few rows, and
+    /// components past a block, go the way that they go without one.
+    ///
+    /// # Panics
+    /// Where products are not of bfloat16, or `scratch` is shorter than [`super::scratch_len_on_tiles`].
+    pub fn run_on_tiles<T: Rounds>(self, cpu: Cpu, tiles: T, scratch: &mut [Line]) {
+        let needed = super::scratch_len_on_tiles(self.k.cols(), self.v.cols());
+        assert!(scratch.len() >= needed, "attention: {} lines of scratch, needed {needed}", scratch.len());
+        assert!(
+            self.options.products == Products::Bf16,
+            "attention: products of floats on a unit for bfloat16"
+        );
+        if self.fits_tiles() {
+            cpu.run(OnTiles { piece: self, scratch, tiles });
+        } else {
+            cpu.run(Run { class: Bf16, piece: self, scratch });
+        }
+    }
+
+    fn fits_tiles(&self) -> bool {
+        self.rows() >= tiles::MIN_ROWS && (1..=tiles::MAX_DIM).contains(&self.k.cols())
     }
 
     /// [`Piece::run`] where products are of floats: a program that calls this alone has no kernels of the others.
@@ -269,6 +318,47 @@ impl Piece<'_> {
     fn check(&self, scratch: &[Line]) {
         let needed = super::scratch_len(self.k.cols(), self.v.cols());
         assert!(scratch.len() >= needed, "attention: {} lines of scratch, needed {needed}", scratch.len());
+    }
+
+    /// As pieces of at most 48 rows.
+    pub(super) fn parts(mut self) -> [Option<Self>; PARTS] {
+        let [_, group, ..] = self.q.shape();
+        let mut parts = [const { None }; PARTS];
+        for part in &mut parts {
+            let n = self.q.shape()[TOKENS].min(ROWS / group.max(1));
+            if n > 0 {
+                *part = Some(self.front(n));
+            }
+        }
+        parts
+    }
+
+    /// Takes the first `n` queries off.
+    fn front(&mut self, n: usize) -> Self {
+        let rest = self.q.shape()[TOKENS] - n;
+        let Place { sequence, token, head, query, key, position, ref exist } = self.place;
+        let inside = |at: usize| at.min(n)..at.max(n);
+        let (start, end) = (inside(exist.start), inside(exist.end));
+        let place = |front: bool| Place {
+            sequence,
+            token: (token.0, if front { token.1 } else { token.1 + n }),
+            head,
+            query: if front { query } else { query + n },
+            key,
+            position: if front { position } else { position + n as isize },
+            exist: if front { start.start..end.start } else { start.end - n..end.end - n },
+        };
+        let (place, after) = (place(true), place(false));
+        let piece = Piece {
+            q: self.q.part(TOKENS, 0, n),
+            k: self.k,
+            v: self.v,
+            output: self.output.take_front(TOKENS, n),
+            options: self.options,
+            place,
+        };
+        (self.q, self.place) = (self.q.part(TOKENS, n, rest), after);
+        piece
     }
 
     /// Row (query, head) alone, with its part of the output.
@@ -326,6 +416,12 @@ impl Piece<'_> {
     #[inline(always)]
     pub(super) fn exists(&self, r: usize) -> bool {
         self.place.exist.contains(&self.query(r))
+    }
+
+    /// Whether more than the scale becomes of a score before masks.
+    pub(super) fn is_biased(&self) -> bool {
+        let Options { softcap, alibi, additive, .. } = self.options;
+        softcap.is_some() || alibi.is_some() || additive.is_some()
     }
 
     /// Writes sixteen components of the output of row `r` from `c` on, as many as it has.

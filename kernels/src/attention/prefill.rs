@@ -40,14 +40,14 @@ impl<C: Class, const MR: usize, const NP: usize> Kernel for Work<'_, '_, C, MR, 
 }
 
 /// `NP` panels: their part of the scratch.
-struct Group<'s, const NP: usize> {
+pub(super) struct Group<'s, const NP: usize> {
     /// Qᵀ, (qk_dim, lanes)
-    q: &'s mut [[Line; NP]],
+    pub q: &'s mut [[Line; NP]],
     /// Oᵀ, (v_dim, lanes)
-    o: &'s mut [[Line; NP]],
-    state: [State; NP],
+    pub o: &'s mut [[Line; NP]],
+    pub state: [State; NP],
     /// The first panel.
-    panel: usize,
+    pub panel: usize,
 }
 
 /// A block of keys, as the groups read it.
@@ -133,25 +133,37 @@ fn operands<S: Simd, C: Class, const NP: usize>(
     }
 }
 
+/// Fills Qᵀ, (qk_dim, lanes), of the panels from `panel` on. Lanes without a row hold zeros.
+#[inline(always)]
+pub(super) fn load<S: Simd, C: Class, const NP: usize>(
+    s: S,
+    class: C,
+    piece: &Piece<'_>,
+    panel: usize,
+    to: &mut [[Line; NP]],
+) {
+    for p in 0..NP {
+        let first = (panel + p) * LANES;
+        for (c, to) in to.chunks_mut(LANES).enumerate() {
+            let mut rows = [s.splat(0.0); LANES];
+            for (row, r) in rows.iter_mut().zip(first..piece.rows()) {
+                let q = piece.q.head(0, piece.local_head(r));
+                *row = class.operand(s, read(s, q, piece.query(r), c * LANES));
+            }
+            let columns = s.transpose(rows);
+            for (to, column) in to.iter_mut().zip(columns) {
+                s.store(&mut to[p], column);
+            }
+        }
+    }
+}
+
 impl<const NP: usize> Group<'_, NP> {
-    /// Fills Qᵀ, and Oᵀ with +0. Lanes without a row hold zeros.
+    /// Fills Qᵀ, and Oᵀ with +0.
     #[inline(always)]
     fn load<S: Simd, C: Class>(&mut self, s: S, class: C, piece: &Piece<'_>) {
         self.o.fill([Line::ZERO; NP]);
-        for p in 0..NP {
-            let first = (self.panel + p) * LANES;
-            for (c, to) in self.q.chunks_mut(LANES).enumerate() {
-                let mut rows = [s.splat(0.0); LANES];
-                for (row, r) in rows.iter_mut().zip(first..piece.rows()) {
-                    let q = piece.q.head(0, piece.local_head(r));
-                    *row = class.operand(s, read(s, q, piece.query(r), c * LANES));
-                }
-                let columns = s.transpose(rows);
-                for (to, column) in to.iter_mut().zip(columns) {
-                    s.store(&mut to[p], column);
-                }
-            }
-        }
+        load(s, class, piece, self.panel, self.q);
     }
 
     /// One block of keys.
@@ -177,7 +189,7 @@ impl<const NP: usize> Group<'_, NP> {
         }
         bias::add(s, piece, (self.panel, block.start), scores);
         if block.kind == Kind::Whole {
-            let alpha = columns(s, scores, &(0..BLOCK), &mut self.state);
+            let alpha = columns::<S, NP, false>(s, scores, &(0..BLOCK), &mut self.state);
             operands(s, class, scores, 0..BLOCK);
             values::<S, C, MR, NP>(s, self.o, &block.rows.v, scores, alpha);
             for (state, lanes) in self.state.iter_mut().zip(lanes) {
@@ -186,7 +198,7 @@ impl<const NP: usize> Group<'_, NP> {
         } else {
             let mixed = Mixed::new(s, block.live, block.keys.clone(), self.panel);
             mixed.hide(s, scores);
-            let alpha = columns(s, scores, &block.keys, &mut self.state);
+            let alpha = columns::<S, NP, true>(s, scores, &block.keys, &mut self.state);
             operands(s, class, scores, block.keys.clone());
             mixed_values::<S, C, MR, NP>(s, self.o, &block.rows.v, scores, alpha, &mixed);
             for (state, seen) in self.state.iter_mut().zip(mixed.seen) {
@@ -210,7 +222,7 @@ impl<const NP: usize> Group<'_, NP> {
 
     /// The sinks, o ÷ l, and the rows of the output.
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, s: S, piece: &mut Piece<'_>) {
+    pub(super) fn finish<S: Simd>(&mut self, s: S, piece: &mut Piece<'_>) {
         for p in 0..NP {
             let first = (self.panel + p) * LANES;
             let rows = first..piece.rows().min(first + LANES);

@@ -1,7 +1,8 @@
 //! One step of the online softmax: what a block of scores does to (m, l), and what it does to o.
 
 use super::BLOCK;
-use crate::math::{exp::exp_nonpositive, ln::ln};
+use crate::math::exp::{exp_nonpositive, exp_or_nothing};
+use crate::math::ln::ln;
 use crate::simd::Simd;
 use crate::{LANES, Line};
 use core::ops::Range;
@@ -52,14 +53,14 @@ pub(super) fn rescale<S: Simd>(s: S, old: S::F32, block: S::F32) -> (S::F32, S::
     let zero = s.splat(0.0);
     let m = s.max(block, old);
     let base = s.select(s.eq(m, none), zero, m);
-    let alpha = s.select(s.eq(old, none), zero, exp_nonpositive(s, s.sub(old, base)));
+    let alpha = s.select(s.eq(old, none), zero, exp_or_nothing(s, s.sub(old, base)));
     (m, base, alpha)
 }
 
 /// Rows in lanes: turns the scores of the keys `keys` of a block into weights, moves the states on, and
-/// returns α.
+/// returns α. With `HIDDEN` many scores are −∞.
 #[inline(always)]
-pub(super) fn columns<S: Simd, const NP: usize>(
+pub(super) fn columns<S: Simd, const NP: usize, const HIDDEN: bool>(
     s: S,
     scores: &mut [[Line; NP]; BLOCK],
     keys: &Range<usize>,
@@ -77,7 +78,8 @@ pub(super) fn columns<S: Simd, const NP: usize>(
             for at in 0..BLOCK / LANES {
                 let j = at * LANES + c;
                 if keys.contains(&j) {
-                    let weight = exp_nonpositive(s, s.sub(s.load(&scores[j][p]), base));
+                    let x = s.sub(s.load(&scores[j][p]), base);
+                    let weight = if HIDDEN { exp_or_nothing(s, x) } else { exp_nonpositive(s, x) };
                     s.store(&mut scores[j][p], weight);
                     *chain = s.add(*chain, weight);
                 }
@@ -91,7 +93,7 @@ pub(super) fn columns<S: Simd, const NP: usize>(
 
 /// Clause 2's tree over sixteen words.
 #[inline(always)]
-fn tree_of<S: Simd>(s: S, mut x: [S::F32; LANES]) -> S::F32 {
+pub(super) fn tree_of<S: Simd>(s: S, mut x: [S::F32; LANES]) -> S::F32 {
     for half in [8, 4, 2, 1] {
         for i in 0..half {
             x[i] = s.add(x[i], x[i + half]);

@@ -80,10 +80,14 @@ impl<C: Tiles> Kernel for Run<'_, '_, C> {
                     s.outline(decode::Work::<C, 1, 1> { class, piece, scratch: &mut *scratch });
                 }
             }
-        } else if piece.rows() <= decode::MAX_ROWS {
-            class.decode(s, piece, scratch);
-        } else {
-            class.prefill(s, piece, scratch);
+            return;
+        }
+        for piece in piece.parts().into_iter().flatten() {
+            if piece.rows() <= decode::MAX_ROWS {
+                class.decode(s, piece, scratch);
+            } else {
+                class.prefill(s, piece, scratch);
+            }
         }
     }
 }

@@ -4,6 +4,9 @@
 //! virtual machine or an old kernel one may be there without the other. CPUID is read by hand because
 //! `core` has no detection; [`Features::from_leaves`] is a pure function, so every odd machine is a test.
 
+#[cfg(target_arch = "x86_64")]
+use core::sync::atomic::{AtomicU32, Ordering};
+
 /// Instruction-set features that kernels ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,9 +44,50 @@ pub struct Features {
 }
 
 impl Features {
-    /// What this machine has.
+    /// What this machine has. It is asked once for a process: under a hypervisor each question takes microseconds.
     #[cfg(target_arch = "x86_64")]
     pub fn detect() -> Features {
+        static KNOWN: AtomicU32 = AtomicU32::new(0);
+        let mut known = KNOWN.load(Ordering::Relaxed);
+        if known == 0 {
+            // Whoever asks first, the answer is the same.
+            known = Features::ask().bits() | 1 << 31;
+            KNOWN.store(known, Ordering::Relaxed);
+        }
+        Features::from_bits(known)
+    }
+
+    /// Those of x86-64, a bit each.
+    #[cfg(target_arch = "x86_64")]
+    const PLACES: [fn(&mut Features) -> &mut bool; 10] = [
+        |f| &mut f.avx2,
+        |f| &mut f.avx512,
+        |f| &mut f.avx512_vnni,
+        |f| &mut f.avx_vnni,
+        |f| &mut f.avx512_bf16,
+        |f| &mut f.avx512_fp16,
+        |f| &mut f.amx_tile,
+        |f| &mut f.amx_bf16,
+        |f| &mut f.amx_int8,
+        |f| &mut f.hybrid,
+    ];
+
+    #[cfg(target_arch = "x86_64")]
+    fn bits(mut self) -> u32 {
+        (0..).zip(Features::PLACES).fold(0, |bits, (i, place)| bits | u32::from(*place(&mut self)) << i)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn from_bits(bits: u32) -> Features {
+        let mut features = Features::default();
+        for (i, place) in (0..).zip(Features::PLACES) {
+            *place(&mut features) = bits >> i & 1 == 1;
+        }
+        features
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn ask() -> Features {
         let mut features = Features::from_leaves(Leaves::read());
         if features.amx_tile && !permitted() {
             (features.amx_tile, features.amx_bf16, features.amx_int8) = (false, false, false);

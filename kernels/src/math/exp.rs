@@ -37,6 +37,20 @@ pub fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
 #[inline(always)]
 pub(crate) fn exp_nonpositive<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let x = s.max(s.splat(-104.0), x);
+    exp_bounded(s, x)
+}
+
+/// [`exp_nonpositive`] where many x are −∞, those of keys that nobody sees: one operation more, the same bits. Their e^x is
+/// never computed, for a result that underflows costs an Intel processor 150 cycles.
+#[inline(always)]
+pub(crate) fn exp_or_nothing<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let (nothing, zero) = (s.gt(s.splat(-104.0), x), s.splat(0.0));
+    s.select(nothing, zero, exp_bounded(s, s.select(nothing, zero, x)))
+}
+
+/// [`exp`] where it is neither +0 nor +∞.
+#[inline(always)]
+fn exp_bounded<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // Adding 1.5 × 2^23 leaves no room for a fraction: the addition itself rounds to an integer.
     let shift = s.splat(12_582_912.0);
     let n = s.sub(s.fma(x, s.splat(core::f32::consts::LOG2_E), shift), shift);

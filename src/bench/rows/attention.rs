@@ -4,7 +4,8 @@ use super::{Body, Entry, Inputs, Run, Work};
 use crate::bench::memory::filled;
 use crate::bench::peak::Access;
 use crate::kernels::attention::{
-    Attention, AttentionBackward, Options, Pattern, Products, attention, backward_scratch_len, scratch_len,
+    Attention, AttentionBackward, Options, Pattern, Products, attention, backward_scratch_len,
+    fast_scratch_len, scratch_len,
 };
 use crate::kernels::view::{HeadsMut, HeadsRef};
 use crate::kernels::{Line, half};
@@ -110,10 +111,8 @@ impl State {
     }
 
     fn ours(&mut self, run: &Run<'_>) {
-        let dim = self.dim;
-        run.pool.run(self.problem().pieces(), |piece, scratch| {
-            piece.run(run.cpu, scratch.lines(scratch_len(dim, dim)));
-        });
+        let lines = fast_scratch_len(run.cpu, self.products, self.dim, self.dim);
+        run.pool.run(self.problem().pieces(), |piece, scratch| piece.run(run.cpu, scratch.lines(lines)));
     }
 
     /// Query by query: scores, softmax, weighted sum of the values.

@@ -13,6 +13,7 @@
 //! ```
 
 use crate::gemm::Bf16;
+use crate::simd::Floats;
 use crate::view::MatMut;
 use crate::{LANES, Line, line};
 
@@ -159,19 +160,34 @@ pub trait Tiles<E> {
     fn settle(&mut self, block: &Products, goal: Goal<'_>);
 }
 
-/// A unit for bfloat16, and what brings rows to it.
+/// A unit for bfloat16, and what brings rows to it: to bfloat16, nearest even, what is less than 2⁻⁵⁰ to 0.
 ///
 /// ```
-/// use samebits_kernels::simd::tiles::{Plain, Rounds, STEPS};
+/// use samebits_kernels::simd::tiles::{NOTHING, Plain, Rounds, STEPS};
 /// use samebits_kernels::Line;
-/// let (mut x, mut line) = ([1.001; STEPS], Line::ZERO);
+/// let (mut x, mut a) = ([1.001; STEPS], NOTHING);
 /// x[1] = -1e-20;
-/// Plain.round(&x, &mut line);
-/// assert_eq!(Line::elements::<u16>(&[line])[..3], [0x3f80, 0, 0x3f80]);
+/// Plain.round(&x, &mut a[0]);
+/// assert_eq!(Line::elements::<u16>(&a)[..3], [0x3f80, 0, 0x3f80]);
+/// let mut b = NOTHING; // steps 0 and 1 of sixteen columns
+/// Plain.pair(&[3.0; 16], &[0.5; 16], &mut b[0]);
+/// assert_eq!(Line::elements::<u16>(&b)[..3], [0x4040, 0x3f00, 0x4040]);
+/// let mut products = [NOTHING; 2];
+/// Plain.panel([&[a], &[NOTHING]], &[b], &mut products);
+/// assert_eq!(products.map(|stripe| stripe[0][0]), [3.0, 0.0]);
 /// ```
 pub trait Rounds: Tiles<Bf16> {
-    /// To bfloat16, nearest even, what is less than 2⁻⁵⁰ to 0: a row of a tile of A.
+    /// A row of a tile of A.
     fn round(&self, x: &[f32; STEPS], line: &mut Line);
+
+    /// A row of a tile of B: two steps of sixteen columns.
+    fn pair(&self, even: &Floats, odd: &Floats, line: &mut Line);
+
+    /// The products of two stripes with one panel, from 0 on, tile after tile.
+    ///
+    /// # Panics
+    /// Where they have different numbers of tiles.
+    fn panel(&mut self, a: [&[Tile]; 2], b: &[Tile], products: &mut [Tile; 2]);
 }
 
 /// A link of the chains of clause 10: what becomes of the products of a block of codes.

@@ -10,7 +10,7 @@ use crate::bf16::LEAST;
 use crate::gemm::Bf16;
 use crate::half::{bf16_to_f32, f32_to_bf16};
 use crate::int8::{BLOCK, Quad};
-use crate::simd::fma;
+use crate::simd::{Floats, fma};
 use crate::{LANES, Line};
 
 /// The definition: the bits of every unit, slowly.
@@ -69,10 +69,30 @@ fn steps(a: &[Pair], b: [&[Tile]; 2], block: &mut Products, add: impl Fn(&Tile, 
 impl Rounds for Plain {
     fn round(&self, x: &[f32; STEPS], line: &mut Line) {
         for (half, &x) in Line::elements_mut(core::slice::from_mut(line)).iter_mut().zip(x) {
-            let bits = f32_to_bf16(x);
-            *half = if bf16_to_f32(bits).abs() < LEAST { 0 } else { bits };
+            *half = rounded(x);
         }
     }
+
+    fn pair(&self, even: &Floats, odd: &Floats, line: &mut Line) {
+        for (word, (&even, &odd)) in line.0.iter_mut().zip(even.iter().zip(odd)) {
+            *word = f32::from_bits(u32::from(rounded(even)) | u32::from(rounded(odd)) << 16);
+        }
+    }
+
+    fn panel(&mut self, a: [&[Tile]; 2], b: &[Tile], products: &mut [Tile; 2]) {
+        for (a, sums) in a.into_iter().zip(products) {
+            assert!(a.len() == b.len(), "stripes and a panel of as many tiles");
+            *sums = NOTHING;
+            for (a, b) in a.iter().zip(b) {
+                add_halves(a, b, sums);
+            }
+        }
+    }
+}
+
+fn rounded(x: f32) -> u16 {
+    let bits = f32_to_bf16(x);
+    if bf16_to_f32(bits).abs() < LEAST { 0 } else { bits }
 }
 
 fn add_halves(a: &Tile, b: &Tile, sums: &mut Tile) {

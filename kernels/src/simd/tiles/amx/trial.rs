@@ -1,14 +1,14 @@
 //! Whether a unit does what plain Rust says.
 
 use super::super::{
-    BLOCK, Goal, Halves, Link, Meanwhile, NO_PRODUCTS, Pair, Plain, Products, Rows, TALL, Tile, Tiles, WIDE,
+    BLOCK, Goal, Halves, Link, Meanwhile, NO_PRODUCTS, Pair, Plain, Products, Rounds, Rows, TALL, Tile,
+    Tiles, WIDE,
 };
 use super::{Amx, AmxHalves};
 use crate::gemm::Bf16;
 use crate::int8::Quad;
 use crate::view::MatMut;
 use crate::{LANES, Line};
-use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Numbers for a trial, always the same.
 struct Trial(u32);
@@ -37,32 +37,35 @@ impl Trial {
     }
 }
 
-/// What a trial found. It is made once for a process and its answer never changes, so that it is no matter who asks first:
-/// [`Plain`] takes a millisecond, and detection may be asked for often.
-struct Tried(AtomicU8);
-
-impl Tried {
-    const UNKNOWN: u8 = 0;
-    const NO: u8 = 1;
-    const YES: u8 = 2;
-
-    fn or_try(&self, trial: impl FnOnce() -> bool) -> bool {
-        if self.0.load(Ordering::Relaxed) == Tried::UNKNOWN {
-            self.0.store(if trial() { Tried::YES } else { Tried::NO }, Ordering::Relaxed);
-        }
-        self.0.load(Ordering::Relaxed) == Tried::YES
-    }
-}
-
-/// Whether the unit does what [`Plain`] says, tried once on numbers of many sizes: a unit that rounds otherwise, or a
+/// Whether the unit does what [`Plain`] says, tried on numbers of many sizes: a unit that rounds otherwise, or a
 /// system that saves nothing, must not change a result.
 ///
 /// # Safety
 /// As [`Amx::assume`], with AMX-BF16.
 pub(crate) unsafe fn agrees_bf16() -> bool {
-    static TRIED: Tried = Tried(AtomicU8::new(Tried::UNKNOWN));
-    // SAFETY: the caller's promise.
-    TRIED.or_try(|| agree::<Bf16>(unsafe { Amx::assume() }, Trial::half))
+    // SAFETY: the caller's promise. One unit is released before the next is configured.
+    let whole = agree::<Bf16>(unsafe { Amx::assume() }, Trial::half);
+    // SAFETY: likewise, and the unit before is released.
+    let mut unit = unsafe { Amx::assume() };
+    let (got, want) = (trial_panel(&mut unit), trial_panel(&mut Plain));
+    whole && same(got.as_flattened(), want.as_flattened())
+}
+
+/// Floats to tiles, and two stripes past a panel of them.
+fn trial_panel(unit: &mut impl Rounds) -> [Tile; 2] {
+    let mut trial = Trial(1);
+    let [mut upper, mut lower, mut panel] = [[[Line::ZERO; LANES]; 2]; 3];
+    let mut float = || f32::from_bits(trial.half() << 16 | trial.bytes());
+    for row in [&mut upper, &mut lower].into_iter().flatten().flatten() {
+        unit.round(&core::array::from_fn(|_| float()), row);
+    }
+    for row in panel.as_flattened_mut() {
+        let [even, odd] = core::array::from_fn(|_| core::array::from_fn(|_| float()));
+        unit.pair(&even, &odd, row);
+    }
+    let mut products = [[Line::ZERO; LANES]; 2];
+    unit.panel([&upper, &lower], &panel, &mut products);
+    products
 }
 
 /// The same of codes, in whole tiles and in halves.
@@ -70,14 +73,6 @@ pub(crate) unsafe fn agrees_bf16() -> bool {
 /// # Safety
 /// As [`Amx::assume`], with AMX-INT8.
 pub(crate) unsafe fn agrees_codes() -> bool {
-    static TRIED: Tried = Tried(AtomicU8::new(Tried::UNKNOWN));
-    // SAFETY: the caller's promise.
-    TRIED.or_try(|| unsafe { codes_agree() })
-}
-
-/// # Safety
-/// As [`agrees_codes`].
-unsafe fn codes_agree() -> bool {
     // SAFETY: the caller's promise. One unit is released before the next is configured.
     let whole = agree::<Quad>(unsafe { Amx::assume() }, Trial::bytes);
     // SAFETY: likewise, and the unit before is released.

@@ -1,12 +1,13 @@
 //! Whole tiles: what else there is to do stands between the instructions that multiply.
 
 use super::super::{
-    BLOCK, Goal, Meanwhile, NO_PRODUCTS, Pair, Products, Rounds, STEPS, TALL, Tile, Tiles, WIDE,
+    BLOCK, Goal, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Products, Rounds, STEPS, TALL, Tile, Tiles, WIDE,
 };
 use super::Amx;
 use crate::bf16::LEAST;
 use crate::gemm::Bf16;
 use crate::int8::Quad;
+use crate::simd::Floats;
 use crate::{LANES, Line};
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -185,27 +186,86 @@ macro_rules! tiles {
 impl Rounds for Amx {
     #[inline(always)]
     fn round(&self, x: &[f32; STEPS], line: &mut Line) {
-        // SAFETY: where there are tiles of bfloat16, says that this value was made, there is AVX-512 BF16 too.
-        unsafe { round(x, line) }
+        // SAFETY: where there are tiles of bfloat16, says that this value was made, there is AVX-512 BF16 too; 128 bytes are
+        // read, 64 written.
+        unsafe { halves(x.as_ptr(), x.as_ptr().add(LANES), false, line) }
+    }
+
+    #[inline(always)]
+    fn pair(&self, even: &Floats, odd: &Floats, line: &mut Line) {
+        // SAFETY: likewise.
+        unsafe { halves(even.as_ptr(), odd.as_ptr(), true, line) }
+    }
+
+    #[inline]
+    fn panel(&mut self, a: [&[Tile]; 2], b: &[Tile], products: &mut [Tile; 2]) {
+        let n = b.len();
+        assert!(a.iter().all(|a| a.len() == n), "stripes and a panel of as many tiles");
+        if n == 0 {
+            *products = [NOTHING; 2];
+            return;
+        }
+        // SAFETY: tiles are configured for as long as this value lives; `n` tiles of 1,024 bytes are read from either stripe
+        // and the panel, two written.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "2:",
+                "tileloadd tmm2, [{b} + {row}]",
+                "tileloadd tmm3, [{upper} + {row}]",
+                "tdpbf16ps tmm0, tmm3, tmm2",
+                "tileloadd tmm4, [{lower} + {row}]",
+                "tdpbf16ps tmm1, tmm4, tmm2",
+                "add {b}, 1024",
+                "add {upper}, 1024",
+                "add {lower}, 1024",
+                "dec {n}",
+                "jnz 2b",
+                "tilestored [{to} + {row}], tmm0",
+                "tilestored [{to} + {row} + 1024], tmm1",
+                b = inout(reg) b.as_ptr() => _,
+                upper = inout(reg) a[0].as_ptr() => _,
+                lower = inout(reg) a[1].as_ptr() => _,
+                n = inout(reg) n => _,
+                to = in(reg) products.as_mut_ptr(),
+                row = in(reg) size_of::<Line>(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, out("tmm4") _,
+                options(nostack),
+            );
+        }
     }
 }
 
-/// The instruction takes subnormals for 0 and makes none, which is right: they are less than 2⁻⁵⁰.
+/// Sixteen floats and sixteen more as halves, side by side or in turns. The instruction that rounds takes subnormals for 0
+/// and makes none, which is right: they are less than 2⁻⁵⁰.
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW and BF16.
+/// The processor has AVX-512 F, BW and BF16; sixteen floats may be read from either, `line` written.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn round(x: &[f32; STEPS], line: &mut Line) {
-    // SAFETY: 128 bytes are read, 64 written.
+unsafe fn halves(first: *const f32, last: *const f32, turns: bool, line: &mut Line) {
+    /// `vpermw`: lanes 0 and 16, 1 and 17, …
+    const TURNS: [u16; 2 * LANES] = {
+        let (mut turns, mut i) = ([0; 2 * LANES], 0);
+        while i < LANES {
+            (turns[2 * i], turns[2 * i + 1]) = (i as u16, (i + LANES) as u16);
+            i += 1;
+        }
+        turns
+    };
+    // SAFETY: as promised.
     unsafe {
-        let (first, last) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(LANES)));
+        let (first, last) = (_mm512_loadu_ps(first), _mm512_loadu_ps(last));
         let halves: __m512i;
         asm!("vcvtne2ps2bf16 {0}, {1}, {2}", lateout(zmm_reg) halves, in(zmm_reg) last, in(zmm_reg) first,
             options(nostack, nomem, pure, preserves_flags));
         let size = _mm512_and_si512(halves, _mm512_set1_epi16(0x7fff));
         let least = _mm512_set1_epi16((LEAST.to_bits() >> 16) as i16);
-        let kept = _mm512_maskz_mov_epi16(_mm512_cmpge_epu16_mask(size, least), halves);
+        let mut kept = _mm512_maskz_mov_epi16(_mm512_cmpge_epu16_mask(size, least), halves);
+        if turns {
+            kept = _mm512_permutexvar_epi16(_mm512_loadu_si512(TURNS.as_ptr().cast()), kept);
+        }
         _mm512_store_si512(core::ptr::from_mut(line).cast(), kept);
     }
 }
