@@ -21,7 +21,7 @@
 //! 1,009th input: gelu_erf 1.56, gelu_tanh 1.96, gelu_quick 1.90, silu 1.88 u |x|.
 //! gelu_erf of −∞ is 0; the others give NaN there, as PyTorch does (∞ · 0). relu(−0) = +0, relu(NaN) = NaN.
 //!
-//! **Reference.**  Hendrycks, Gimpel 2016, arXiv:1606.08415; Shazeer 2020, arXiv:2002.05202.
+//! **Reference.**  Hendrycks, Gimpel 2016, [arXiv:1606.08415](https://arxiv.org/abs/1606.08415); Shazeer 2020, [arXiv:2002.05202](https://arxiv.org/abs/2002.05202).
 //! **Next.**  `gemm/` uses [`Activation::apply`] on its tiles.
 
 mod backward;
@@ -271,7 +271,7 @@ pub fn apply(cpu: Cpu, f: Activation, x: MatRef, y: MatMut) {
 }
 
 /// `y = f(gate) · up` for every element of (rows, cols) matrices; any strides. SwiGLU with
-/// [`Activation::Silu`], GEGLU with a GELU, ReGLU with [`Activation::Relu`] (Shazeer 2020, arXiv:2002.05202).
+/// [`Activation::Silu`], GEGLU with a GELU, ReGLU with [`Activation::Relu`] (Shazeer 2020, [arXiv:2002.05202](https://arxiv.org/abs/2002.05202)).
 ///
 /// ```
 /// use samebits_kernels::activation::{Activation, gated, gated_in_place};

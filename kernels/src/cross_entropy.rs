@@ -20,7 +20,7 @@
 //! **Registers.**  exp's, 16 chains in `f64`.   **Cost.**  8 bytes an element where a row fits L2; exp binds.
 //! **Error.**  loss ≤ 4 u (1 + |L − m|) + 2⁻⁵⁰ Σ|terms|; dx ≤ 8 u scale (p + q) where |x − m| is small, p's error is
 //! that of exp: 2 u (1 + |x − m|) else.
-//! **Reference.**  Szegedy et al. 2016 (arXiv 1512.00567, smoothing); llm.c (`fused_classifier`).
+//! **Reference.**  Szegedy et al. 2016 ([arXiv:1512.00567](https://arxiv.org/abs/1512.00567), smoothing); llm.c (`fused_classifier`).
 //! **Next.**  `scatter.rs`
 
 use crate::math::exp::exp_nonpositive;

@@ -41,6 +41,94 @@
 //!     behind the sum of its block: joined with the row's scale × Σ of the block's codes (exact, then rounded once).
 //!
 //! Tests pin the law by hash: a change of bits is a major version.
+//!
+//! # What breaks it
+//!
+//! Four things that libraries do for speed. Each gives a sum as good as any other, and other bits.
+//!
+//! *A sum cut at another place* (clauses 1 and 5). Who gives half of k to each of two threads, or takes blocks as large as
+//! the cache, rounds at other places.
+//!
+//! ```
+//! use samebits_kernels::gemm::{Gemm, Strided};
+//! use samebits_kernels::{Cpu, Line, simd::fma, view::{MatMut, MatRef}};
+//! let (a, b): (Vec<f32>, Vec<f32>) = (1..=600).map(|i| (i as f32 / 7.0, 1.0 / i as f32)).unzip();
+//! let mut c = [0.0];
+//! let product = Gemm::new(MatRef::new(&a, 1, 600), Strided(MatRef::new(&b, 600, 1)), MatMut::new(&mut c, 1, 1));
+//! let mut scratch = vec![Line::ZERO; product.scratch_len()];
+//! product.run(Cpu::detect(), &mut scratch);
+//! let chain = |from: usize, to| (from..to).fold(0.0, |sum, i| fma(a[i], b[i], sum));
+//! assert_eq!(c[0], chain(0, 256) + chain(256, 512) + chain(512, 600)); // the law
+//! assert_ne!(c[0], chain(0, 300) + chain(300, 600)); // k split between two threads
+//! assert_ne!(c[0], chain(0, 600)); // not cut at all
+//! ```
+//!
+//! *A multiplication and an addition in place of fma* (clauses 1 and 3). Two roundings are not one, and compilers take
+//! the one for the other where they are allowed to: here a difference is lost whole.
+//!
+//! ```
+//! use samebits_kernels::{Cpu, dot::dot, simd::fma};
+//! let (x, square) = (1.0 + 2.0_f32.powi(-12), 1.0 + 2.0_f32.powi(-11)); // x² = square + 2⁻²⁴
+//! assert_eq!(fma(x, x, -square), 2.0_f32.powi(-24));
+//! assert_eq!(x * x - square, 0.0);
+//! // In a product: element 16 follows element 0 in its chain.
+//! let (mut a, mut b) = ([0.0; 17], [0.0; 17]);
+//! (a[0], b[0], a[16], b[16]) = (-square, 1.0, x, x);
+//! assert_eq!(dot(Cpu::detect(), &a, &b), 2.0_f32.powi(-24));
+//! ```
+//!
+//! *Another tree* (clause 2). Registers of eight lanes, or an instruction that adds neighbours, join the sixteen chains
+//! in another order.
+//!
+//! ```
+//! use samebits_kernels::{Cpu, dot::dot};
+//! let mut lanes = [1.0_f32; 16];
+//! (lanes[0], lanes[8]) = (16_777_216.0, -16_777_216.0); // 2²⁴: one more is lost beside it
+//! let (mut law, mut neighbours) = (lanes, lanes);
+//! for half in [8, 4, 2, 1] {
+//!     for i in 0..half {
+//!         law[i] += law[i + half]; // + 8, + 4, + 2, + 1
+//!         neighbours[i] = neighbours[2 * i] + neighbours[2 * i + 1];
+//!     }
+//! }
+//! assert_eq!((law[0], neighbours[0]), (14.0, 13.0));
+//! assert_eq!(dot(Cpu::detect(), &lanes, &[1.0; 16]), law[0]);
+//! ```
+//!
+//! *Subnormals flushed to zero* (clause 4). Where a processor is told to, numbers that are not equal have a difference of
+//! zero; and whether it is told to depends on what else the process has loaded.
+//!
+//! ```
+//! use samebits_kernels::{Cpu, dot::dot};
+//! let flushed = |x: f32| if x.is_subnormal() { 0.0_f32.copysign(x) } else { x };
+//! let (a, b) = (1.5 * f32::MIN_POSITIVE, f32::MIN_POSITIVE); // both are normal; a − b is not
+//! let kept = dot(Cpu::detect(), &[a, b], &[1.0, -1.0]);
+//! assert_eq!(kept, 0.5 * f32::MIN_POSITIVE);
+//! assert_eq!((a == b, flushed(a - b)), (false, 0.0));
+//! assert_ne!((kept * 1e38).to_bits(), (flushed(a - b) * 1e38).to_bits()); // what a gradient is scaled by brings it back
+//! ```
+//!
+//! # Reading order
+//!
+//! A course. Every kernel's page has the same sections: **Math**, **Law**, a picture of the data, **Registers** of each
+//! tier, **Cost** and what binds, **Error**, **Reference**, **Next**. Files that are not modules of their own are named
+//! from `kernels/src`; `[src]` on a page leads to them.
+//!
+//! 1. The law, above. Everything else follows from it.
+//! 2. [`mod@line`], then [`simd`]: the machine word of sixteen lanes, and the vocabulary. `simd/scalar.rs` defines each word in
+//!    plain Rust; read one word (`fma`, `lut16`) in `avx2.rs`, `avx512.rs`, `neon.rs` and `wasm.rs` beside it.
+//! 3. [`cpu`]: the token that proves a tier, and [`Cpu::run`], the only dispatch.
+//! 4. [`math::exp`]: a polynomial, its bound, its proof.
+//! 5. [`softmax`], a kernel of one row; then [`gemm`] (packing, the tile: `gemm/tile.rs`); then [`attention`], which is both
+//!    at once.
+//! 6. [`nf4`] and [`ggml`]: what a weight may be stored as, its decoding, and panels that the same tile multiplies.
+//! 7. [`search`]: many rows against few, tiles whose every pair is a [`dot`], and exact integer products of codes.
+//! 8. [`int8`] with [`simd`]'s words of codes (`simd/quads/`), then matrix units: `simd/tiles/`, `gemm/walk.rs`, [`bf16`].
+//! 9. How gradients go back: `gemm/transposed.rs`, [`column_sum`], and the `backward` files of [`activation`], [`norm`],
+//!    [`softmax`] and [`attention`]; [`cross_entropy`], [`scatter`] and [`optim`] close the loop.
+//!
+//! Beside it: `examples/ladder` builds four of these kernels up from plain loops, each rung checked and timed, and
+//! `samebits explain KERNEL` shows an inner loop as compiled, with its lines.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 

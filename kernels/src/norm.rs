@@ -20,7 +20,7 @@
 //! **Cost.**  8 bytes an element from memory; 3 conversions and 6 operations (RMSNorm), 4 and 9 (LayerNorm).
 //!
 //! **Error.**  RMSNorm ≤ 2.5 ulp (1 + w is rounded once before); LayerNorm ≤ 3 u · (|w x̂| + |b|); for n ≤ 2²⁴.
-//! **Reference.**  Ba, Kiros, Hinton 2016 (arXiv 1607.06450); Zhang, Sennrich 2019 (arXiv 1910.07467).
+//! **Reference.**  Ba, Kiros, Hinton 2016 ([arXiv:1607.06450](https://arxiv.org/abs/1607.06450)); Zhang, Sennrich 2019 ([arXiv:1910.07467](https://arxiv.org/abs/1910.07467)).
 //! **Next.**  [`crate::elementwise`].
 
 mod backward;

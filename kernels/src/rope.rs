@@ -22,7 +22,7 @@
 //!
 //! **Error.**  Table within 2⁻²⁵ of cos and sin at any position below 2²⁴; each output rounded twice.
 //!
-//! **Reference.**  Su et al. 2021, *RoFormer*, arXiv:2104.09864.   **Next.**  `attention/`
+//! **Reference.**  Su et al. 2021, *RoFormer*, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864).   **Next.**  `attention/`
 
 use crate::math::{pow64, sin_cos64};
 use crate::simd::{Simd, fma};

@@ -27,7 +27,7 @@
 //! **Error.**  softmax: y · u · (16 + 2 |x − m|) + 2⁻¹⁴⁹; |Σ y − 1| ≤ 16 u. log-softmax: u · (16 + 2 |log y|);
 //! log-sum-exp: u · (16 + 2 |result − m| + |result|).
 //! For rows past 4,096 elements, √(n/16)/2 more (18.6 u seen at 65,536); sixteen chains are proven to n/16 + 5.
-//! **Reference.**  Milakov, Gimelshein 2018 (arXiv 1805.02867), the three-pass form.
+//! **Reference.**  Milakov, Gimelshein 2018 ([arXiv:1805.02867](https://arxiv.org/abs/1805.02867)), the three-pass form.
 //! **Next.**  [`crate::norm`].
 
 mod backward;

@@ -246,7 +246,7 @@ pub(super) const fn below(n: usize) -> u64 {
     if n >= BLOCK { u64::MAX } else { (1 << n) - 1 }
 }
 
-/// The slopes of ALiBi for as many heads as there are places (Press, Smith, Lewis 2022, arXiv:2108.12409, where
+/// The slopes of ALiBi for as many heads as there are places (Press, Smith, Lewis 2022, [arXiv:2108.12409](https://arxiv.org/abs/2108.12409), where
 /// `max_bias` is 8): with n the largest power of two up to that number, head h has 2^(−max_bias · (h+1) / n),
 /// from h = n on 2^(−max_bias · (2(h−n)+1) / 2n). Computed in `f64`, rounded once.
 ///

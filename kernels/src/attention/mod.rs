@@ -50,7 +50,7 @@
 //! **Error.**  |out − exact| <= 4u (1 + Gs) Σ p|v|, Gs = max over keys of scale · Σ|q||k| (tests/attention.rs); of
 //!   bf16, against the rounded q, k and v, (2⁻⁸ + 4u (1 + Gs)) Σ p|v| (tests/attention_bf16.rs).
 //!
-//! **Reference.**  Milakov, Gimelshein 2018, arXiv:1805.02867 (online softmax); Dao 2023, arXiv:2307.08691.
+//! **Reference.**  Milakov, Gimelshein 2018, [arXiv:1805.02867](https://arxiv.org/abs/1805.02867) (online softmax); Dao 2023, [arXiv:2307.08691](https://arxiv.org/abs/2307.08691).
 //!   A row without a key gives +0 as PyTorch's `_safe_softmax`.
 //! **Next.**  `prefill.rs`, `tile.rs`, `class.rs`, `decode.rs`, `stored.rs`, `tiles.rs`.
 

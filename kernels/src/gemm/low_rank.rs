@@ -13,7 +13,7 @@
 //! **Registers.**  4 accumulators, a line of B, a broadcast: on AVX2 and NEON, where a line is two and four registers, 11
 //! and 21.   **Cost.**  r FMAs a line of C, no more memory than H and B, which stay in L1. A pass of its own reads
 //! and writes all of C for r = 8 steps of arithmetic: 25 GFLOP/s of the 117 that Zen 4's FMA has.
-//! **Reference.**  Hu et al. 2021, *LoRA*, arXiv:2106.09685.
+//! **Reference.**  Hu et al. 2021, *LoRA*, [arXiv:2106.09685](https://arxiv.org/abs/2106.09685).
 
 use super::tile::{chain, store};
 use super::{GROUP, K_BLOCK, PackedMatrix, Weights, ahead::Ahead};

@@ -15,7 +15,7 @@
 //!
 //! **Cost.**  For each 1,032 rows of dY every weight is decoded and turned once: a store, a load, a sixteenth of a
 //! transpose (64 shuffles for 256 weights), a store. From 64 rows on the FMA binds.
-//! **Reference.**  Dettmers et al. 2023, *QLoRA*, arXiv:2305.14314, where W is dequantised whole.  **Next.**  `many.rs`
+//! **Reference.**  Dettmers et al. 2023, *QLoRA*, [arXiv:2305.14314](https://arxiv.org/abs/2305.14314), where W is dequantised whole.  **Next.**  `many.rs`
 
 use super::many::SLIVER;
 use super::weights::{Bf16, F16, GROUP, PackedMatrix, Weights, multiply, room_groups};

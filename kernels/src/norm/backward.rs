@@ -16,7 +16,7 @@
 //! **Registers.**  f64: two chains, g, x̂, μ, r.   **Cost.**  12 bytes an element; 10 operations in `f64` in two passes
 //! over a row in L1, and those of the forward statistics.
 //! **Error.**  dx ≤ 2 u |r| (|g| + Σ|g|/n + |x̂| Σ|g x̂|/n); dw as `ColumnSum`, ≤ 33 u Σ|dy x̂|.
-//! **Reference.**  Ba, Kiros, Hinton 2016 (arXiv 1607.06450), appendix.   **Next.**  `softmax/backward.rs`
+//! **Reference.**  Ba, Kiros, Hinton 2016 ([arXiv:1607.06450](https://arxiv.org/abs/1607.06450)), appendix.   **Next.**  `softmax/backward.rs`
 
 use super::{Gain, LayerNorm, Param, RmsNorm, scaled};
 use crate::column_sum::{Sums, Terms};

@@ -83,18 +83,35 @@ fn row(line: &str) -> String {
     format!("<table>\n<tr>{}</tr>\n</table>\n", cells.collect::<String>())
 }
 
-/// `code`, **strong**, *stressed*, and links to items as code.
+/// `code`, **strong**, *stressed*, links to items as code, and links to papers.
 pub fn inline(text: &str) -> String {
-    let text = text.replace("[`", "`").replace("`]", "`");
+    let text = text.replace("[`mod@", "`").replace("[`", "`").replace("`]", "`");
     let mut out = String::new();
     for (i, part) in text.split('`').enumerate() {
         if i % 2 == 1 {
             out += &format!("<code>{}</code>", escaped(part));
         } else {
-            out += &stressed(&stressed(&escaped(part), "**", "strong"), "*", "em");
+            out += &papers(&stressed(&stressed(&escaped(part), "**", "strong"), "*", "em"));
         }
     }
     out
+}
+
+/// Where papers are, the only place that pages lead to besides each other: nothing is loaded from there.
+const PAPERS: &str = "](https://arxiv.org/abs/";
+
+/// `[arXiv:1805.02867](https://arxiv.org/abs/1805.02867)` as an element.
+fn papers(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once(PAPERS) {
+        let (Some((before, name)), Some((number, next))) = (before.rsplit_once('['), after.split_once(')'))
+        else {
+            break;
+        };
+        out += &format!("{before}<a href=\"{}{number}\">{name}</a>", &PAPERS[2..]);
+        rest = next;
+    }
+    out + rest
 }
 
 /// Every pair of `mark` as an element; a mark without a partner stays what it is.
@@ -126,6 +143,9 @@ mod tests {
             inline("*a* < [`B`] · **c** 2 * 3"),
             "<em>a</em> &lt; <code>B</code> · <strong>c</strong> 2 * 3"
         );
+        let paper = "(Dao 2023, [arXiv:2307.08691](https://arxiv.org/abs/2307.08691)), a[0]";
+        let link = "(Dao 2023, <a href=\"https://arxiv.org/abs/2307.08691\">arXiv:2307.08691</a>), a[0]";
+        assert_eq!(inline(paper), link);
         let text =
             "# T\n\n**Law.**  One\ntwo.\n1. a\n2. b\n```text\nx < y\n```\n| a | b |\n|---|---|\n| c | d |\n";
         let expected = "<h1>T</h1>\n<p><strong>Law.</strong>  One two.</p>\n<p class=\"clause\">1. a</p>\n<p class=\"clause\">2. b</p>\n\

@@ -23,7 +23,7 @@
 //! **Cost.**  Seven products of (Lq × Lk) by d where the forward pass has two: five, and S and dP twice, so that no
 //! gradient is added to by two pieces. One exp a score and pass.
 //! **Error.**  ≤ 64 u of the sum of absolute terms, their own sums included (tests/attention_backward.rs).
-//! **Reference.**  Dao et al. 2022, arXiv:2205.14135, algorithm 4; Dao 2023, arXiv:2307.08691.  **Next.**  `queries.rs`
+//! **Reference.**  Dao et al. 2022, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135), algorithm 4; Dao 2023, [arXiv:2307.08691](https://arxiv.org/abs/2307.08691).  **Next.**  `queries.rs`
 
 mod keys;
 mod lanes;
