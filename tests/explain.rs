@@ -89,6 +89,16 @@ fn the_page_for_people() {
     ] {
         assert!(out(&said).contains(word), "no {word:?} in\n{}", out(&said));
     }
+    // A tier without a listing says why, each its own.
+    for (tier, words) in [
+        ("scalar", &["scalar is the definition", "simd/scalar.rs"]),
+        ("simd128", &["each engine makes its own machine code", "it is emulated in f64"]),
+    ] {
+        let said = run(["explain", "softmax", "--tier", tier, "--seconds", "0"]);
+        assert!(said.status.success(), "{said:?}");
+        words.iter().for_each(|word| assert!(out(&said).contains(word), "no {word:?} in\n{}", out(&said)));
+        assert_eq!(out(&said).contains("scalar is the definition"), tier == "scalar");
+    }
     let list = run(["explain"]);
     KERNELS.iter().for_each(|kernel| assert!(out(&list).contains(kernel)));
 }

@@ -46,7 +46,7 @@ others.
 
 Fields of --json: kernel, tier, title, file, math, law, registers, cost; shape, elements, operations, bytes,
 bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak}, each a
-summary as of `samebits bench`; loop (null for scalar): {compiler, this_compiler, about, instructions: [{text,
+summary as of `samebits bench`; loop (null for scalar and simd128): {compiler, this_compiler, about, instructions: [{text,
 place, source}]}.
 
 Examples:
@@ -177,11 +177,20 @@ impl Page {
         )
     }
 
+    /// Why a tier has no listing.
+    fn no_loop(&self) -> &'static str {
+        match self.tier {
+            Tier::Simd128 => {
+                "none listed: WebAssembly is not what runs, and each engine makes its own machine code of it.\n\
+                 A word is four v128 of four lanes, in kernels/src/simd/wasm.rs. WebAssembly has no fma that always rounds\n\
+                 once: it is emulated in f64, 168 operations a word, and that binds wherever a loop multiplies and adds"
+            }
+            _ => "none listed: scalar is the definition, in kernels/src/simd/scalar.rs",
+        }
+    }
+
     fn print_loop(&self, console: &mut Console) -> Result<(), Failure> {
-        let Some(listing) = self.listing() else {
-            let text = "none listed: scalar is the definition, in kernels/src/simd/scalar.rs";
-            return labelled("loop", text, console);
-        };
+        let Some(listing) = self.listing() else { return labelled("loop", self.no_loop(), console) };
         let all: Vec<_> = listing.instructions().collect();
         let multiply = all.iter().filter(|i| is_multiply_add(i.text)).count();
         let about = format!(
