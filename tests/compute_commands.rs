@@ -113,7 +113,8 @@ fn an_index_says_its_class_and_is_searched_in_it_alone() {
     let index = Index::open(file.as_ref(), Access::Map).unwrap();
     assert_eq!(index.settings().arithmetic, Compute::Int8.into());
     for (compute, fits) in [(Compute::Int8, true), (Compute::F32, false), (Compute::Bf16, false)] {
-        let options = Options { normalize: true, dim: None, arithmetic: compute.into() };
+        let options =
+            Options { normalize: true, dim: None, arithmetic: compute.into(), ..Options::default() };
         let model = open(BERT, Cpu::detect(), options).unwrap();
         assert_eq!(Retriever::new(&index, Some(&*model)).is_ok(), fits, "{compute:?}");
     }
@@ -132,7 +133,12 @@ fn an_index_says_its_class_and_is_searched_in_it_alone() {
     let arithmetic = index.settings().arithmetic;
     assert_eq!(arithmetic, Arithmetic { attention: Products::Bf16, ..Arithmetic::F32 });
     for (arithmetic, fits) in [(arithmetic, true), (Arithmetic::F32, false), (Arithmetic::BF16, false)] {
-        let model = open(BERT, Cpu::detect(), Options { normalize: true, dim: None, arithmetic }).unwrap();
+        let model = open(
+            BERT,
+            Cpu::detect(),
+            Options { normalize: true, dim: None, arithmetic, ..Options::default() },
+        )
+        .unwrap();
         assert_eq!(Retriever::new(&index, Some(&*model)).is_ok(), fits, "{arithmetic:?}");
     }
     assert_fails(&run(["index", "merge", &rounded, &exact, "-o", &path("all.sbi")]), 1, "other settings");

@@ -75,7 +75,7 @@ const CEILING: f64 = 0.02;
 pub fn measure(path: &Path, plan: &Plan, cpu: Cpu, pool: &Pool) -> Result<Measured> {
     let run = Run::on(cpu, pool);
     let nf4 = (plan.what == What::Qlora).then_some(BLOCKSIZE);
-    let mut model = Decoder::open_with(path, cpu, Opening { nf4, ..Opening::default() })?;
+    let mut model = Decoder::open_with(path, cpu, Opening { nf4, ..Opening::mapped() })?;
     prepare(&run, &mut model, plan.what)?;
     if plan.compute != Compute::F32 {
         model.set_compute(cpu, plan.compute)?;

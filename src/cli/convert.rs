@@ -8,7 +8,7 @@ use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::cpu;
 use crate::io::atomic;
 use crate::io::tokenizer::FlatTokenizer;
-use crate::model::{Conversion, ElementType, FileKind, Model, Vocabulary, convert, flat};
+use crate::model::{Conversion, ElementType, FileKind, Model, Opening, Vocabulary, convert, flat};
 
 pub const COMMAND: Command = Command {
     name: "convert",
@@ -95,7 +95,7 @@ fn flat(args: &Args, console: &mut Console) -> Result<(), Failure> {
     };
     let (mut progress, cpu) = (Progress::new(), cpu::default()?);
     progress.show(format_args!("converting {}", printable(&input.to_string_lossy())));
-    let model = Model::open(&input, cpu)?;
+    let model = Model::open_with(&input, cpu, Opening::mapped())?;
     let bytes = flat::write(cpu, &model, tokenizer.as_ref()).map_err(|e| e.in_file(input.display()))?;
     atomic::write(&output, |to| to.write_all(&bytes))?;
     progress.clear();

@@ -7,7 +7,7 @@ use super::console::{bytes, printable};
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::io::json::Writer;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
-use crate::model::SentenceEncoder;
+use crate::model::{Opening, SentenceEncoder};
 use crate::rag::embed::distill::{Distilled, Elements, Layout, Plan, Vocabulary, distill};
 use crate::run::Run;
 use crate::{Error, cpu};
@@ -77,7 +77,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let pool = args.pool()?;
     let run = Run::on(cpu::default()?, &pool);
     let folder = Path::new(&args.operands()[0]);
-    let model = SentenceEncoder::open(folder, run.cpu())?;
+    let model = SentenceEncoder::open_with(folder, run.cpu(), Opening::mapped())?;
     let path = folder.join("tokenizer.json");
     let file = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
     let in_file = |e: Error| e.in_file(path.display());

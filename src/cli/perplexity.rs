@@ -61,7 +61,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let tokenizer = chosen.tokenizer()?;
     let kind = args.cache()?;
     let asked = args.count("context", 2..=1 << 24)?;
-    let opening = Opening { length: asked, arithmetic: args.arithmetic()?, ..Opening::default() };
+    let opening = Opening { length: asked, arithmetic: args.arithmetic()?, ..Opening::mapped() };
     let (model, _) = chosen.open(&run, opening)?;
     let context = asked.unwrap_or(512).min(model.config().context);
     let begin = begin(&tokenizer)?;

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn samebits_model_open(
         let opened = match path {
             Some(path) => Model {
                 tokenizer: Tokenizer::open(path)?,
-                decoder: model::Decoder::open_with(path, engine.cpu, Opening::default())?,
+                decoder: model::Decoder::open_with(path, engine.cpu, Opening::default())?, // read: a map would set a handler of SIGBUS
             },
             None => inside(engine)?,
         };

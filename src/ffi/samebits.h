@@ -20,6 +20,8 @@
  *           that finds the threads of an engine busy computes alone.) A session belongs to one thread at a time. No
  *           global state but each thread's last error; two users in one process do not meet. After fork() a child may
  *           go on with everything, on one thread; it must not fork during a call.
+ * Files.    Read into memory, not mapped: nothing that happens to a file after it was opened matters, and no handler
+ *           of a signal is set.
  * Failure.  Nothing unwinds into the caller. A bug of the library is SAMEBITS_INTERNAL. Only where the system has no
  *           memory left does the process end, as the Rust allocator does.
  * Text.     UTF-8. Paths too.

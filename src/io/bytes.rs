@@ -14,6 +14,12 @@ pub enum Access {
     Read,
     /// Mapped, where files can be (64-bit Linux), else read: only what is touched is read. Nobody should change
     /// the file meanwhile; [`Buffer::check`] tells.
+    ///
+    /// The first map sets the process's handler of SIGBUS, for good: a page that a mapped file has lost then reads as
+    /// zeros. Any other SIGBUS is passed on: it gets the handler that was there before, or the system's default, which
+    /// ends the process. A program that sets a handler of its own afterwards is ended where a mapped file is shortened.
+    /// So nothing is mapped unless this is asked for, but by the commands and by what copies models that may be larger
+    /// than memory: [`convert`](crate::model::convert) and [`export`](crate::peft::export).
     Map,
 }
 

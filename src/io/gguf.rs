@@ -117,6 +117,28 @@ impl Gguf {
         Ok(Gguf { name: path.display().to_string(), ..read })
     }
 
+    /// Reads what stands before the data of the tensors, and no more: whose metadata are wanted needs no map of the whole.
+    #[cfg(feature = "std")]
+    pub(crate) fn open_head(path: &std::path::Path) -> Result<Gguf> {
+        use std::io::Read;
+        let io = |e| Error::io(path, "read", e);
+        let mut file = super::bytes::open_regular(path)?;
+        let len = usize::try_from(file.metadata().map_err(io)?.len()).unwrap_or(usize::MAX);
+        let (mut text, mut room) = (alloc::vec::Vec::new(), 1 << 20);
+        loop {
+            (&mut file).take((room - text.len()) as u64).read_to_end(&mut text).map_err(io)?;
+            match Header::parse(&text, len) {
+                Ok(header) => {
+                    text.truncate(header.len);
+                    let (name, data) = (path.display().to_string(), Arc::new(Buffer::zeroed(0)?));
+                    return Ok(Gguf { name, text: text.into(), header, data });
+                }
+                Err(e) if text.len() < room => return Err(e.in_file(path.display())), // that was all of it
+                Err(_) => room = room.saturating_mul(4),
+            }
+        }
+    }
+
     /// Whether a regular file begins as GGUF files do. What cannot be read is reported by who reads it next.
     #[cfg(feature = "std")]
     pub fn is_at(path: &std::path::Path) -> bool {
@@ -228,5 +250,31 @@ impl Gguf {
     fn view<'a>(&'a self, t: &'a header::Entry) -> TensorView<'a> {
         let bytes = &self.data.elements()[t.range()];
         TensorView { name: self.header.name(&self.text, t), kind: t.kind, shape: t.shape(), bytes }
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_however_long_it_is() {
+        let path = std::env::temp_dir().join(format!("samebits-head-{}", std::process::id()));
+        for (i, len) in [5, (1 << 20) - 64, 1 << 20, 5 << 20].into_iter().enumerate() {
+            let long = "x".repeat(len);
+            let w = TensorView { name: "w", kind: GgmlType::F32, shape: &[2, 1 << 10], bytes: &[0; 8 << 10] };
+            let bytes = to_bytes(&[("long", Value::String(&long))], &[w]).expect("a file");
+            std::fs::write(&path, &bytes).expect("written");
+            let head = Gguf::open_head(&path).expect("a head");
+            assert_eq!(head.entry("long").expect("there").str().expect("text"), long);
+            assert!(
+                head.text.len() + (8 << 10) <= bytes.len() && head.data.elements::<u8>().is_empty(),
+                "{len}"
+            );
+            std::fs::write(&path, &bytes[..bytes.len() - [4097, len / 2, len, 9 << 10][i]]).expect("written");
+            let error = Gguf::open_head(&path).err().expect("cut").to_string();
+            assert_eq!(error, Gguf::open(&path, Default::default()).err().expect("cut").to_string());
+        }
+        std::fs::remove_file(path).expect("removed");
     }
 }

@@ -113,7 +113,8 @@ pub struct Converted {
     pub notes: Vec<String>,
 }
 
-/// Converts a model. `progress` is told the name of each tensor, and may end the work.
+/// Converts a model. `progress` is told the name of each tensor, and may end the work. What is converted is mapped, for it
+/// may be larger than memory: see [`Access::Map`].
 ///
 /// ```
 /// use samebits::model::{Conversion, Converted, Decoder, ElementType, FileKind, GgufTensors, Vocabulary, convert};

@@ -126,7 +126,7 @@ pub struct Opening {
     /// Tokens of the longest text, where a scaling of positions depends on that: see [`Model::open_for`].
     pub length: Option<usize>,
     /// Whether the weights' files are read into memory or mapped. Weights are packed either way, so a map is
-    /// needed only while the model is opened.
+    /// needed only while the model is opened: mapped files lie in memory once, packed. [`Access::Map`] says what it costs.
     pub access: Access,
     /// Whether the matrices of a decoder's blocks are stored in NF4 as they are read, so many elements with one scale:
     /// see [`Nf4Source`](super::Nf4Source).
@@ -136,6 +136,11 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// As the commands open models: mapped.
+    pub(crate) fn mapped() -> Opening {
+        Opening { access: Access::Map, ..Opening::default() }
+    }
+
     /// A decoder of tensors, as this says.
     fn decoder(&self, cpu: Cpu, mut config: DecoderConfig, source: &dyn Source) -> Result<Decoder> {
         config.length = self.length.unwrap_or(config.length);
@@ -149,9 +154,9 @@ impl Opening {
 }
 
 impl Default for Opening {
-    /// For the model's own context; its files mapped, so that they lie in memory once, packed.
+    /// For the model's own context, in f32; its files are read into memory.
     fn default() -> Opening {
-        Opening { length: None, access: Access::Map, nf4: None, arithmetic: Arithmetic::F32 }
+        Opening { length: None, access: Access::Read, nf4: None, arithmetic: Arithmetic::F32 }
     }
 }
 

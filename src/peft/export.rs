@@ -75,7 +75,7 @@ struct Sums {
     change: f64,
 }
 
-/// Writes the folder, whole or not at all.
+/// Writes the folder, whole or not at all. The model is mapped, for it may be larger than memory: see [`Access::Map`].
 ///
 /// ```
 /// use samebits::peft::config::{AdapterConfig, Dora};

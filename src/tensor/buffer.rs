@@ -58,6 +58,7 @@ impl Buffer {
 
     /// The bytes of a file as long as it is now: mapped, so that only what is touched is read. What is written to
     /// the buffer does not reach the file. Nobody should change it meanwhile: see [`Buffer::check`].
+    /// The first map of a process sets its handler of SIGBUS: see [`Access::Map`](crate::io::bytes::Access::Map).
     ///
     /// # Errors
     /// [`Error::Io`] where the system does not map it.

@@ -35,7 +35,7 @@ pub fn run(path: &Path, args: &Args, console: &mut Console) -> Result<(), Failur
         prompts: prompts(args)?,
         tokens: args.count("tokens", 0..=MOST)?.unwrap_or(128),
     };
-    let opening = Opening { arithmetic: args.arithmetic()?, ..Opening::default() };
+    let opening = Opening { arithmetic: args.arithmetic()?, ..Opening::mapped() };
     let loads = load((path, opening), cpu, &pool, turns.unwrap_or(LOADS))?;
     let model = Model::open_with(path, cpu, opening)?;
     console.check_interrupt()?;

@@ -11,6 +11,7 @@ use super::args::{ATTENTION, COMPUTE};
 use super::{Args, Command, Console, Failure, Flag, Progress, Takes};
 use crate::Error;
 use crate::io::atomic;
+use crate::io::bytes::Access;
 use crate::rag::EmbeddingModel;
 use crate::rag::embed::{Options, open_or_inside};
 use crate::run::Run;
@@ -84,7 +85,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     }
     let pool = args.pool()?;
     let (normalize, dim) = (args.has("normalize"), args.count("dim", 1..=1 << 20)?);
-    let options = Options { normalize, dim, arithmetic: args.arithmetic()? };
+    let options = Options { normalize, dim, arithmetic: args.arithmetic()?, access: Access::Map };
     let mut job = Job {
         model: open_or_inside(args.path("model").as_deref(), crate::cpu::default()?, options)?,
         queries: args.has("query"),

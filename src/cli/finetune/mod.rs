@@ -194,7 +194,7 @@ fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     // Quantised as it is read: a model that fits in NF4 need not fit as floats.
     let compute = compute(args)?;
     let nf4 = (args.text("method")? == Some("qlora")).then_some(method::BLOCKSIZE);
-    let (mut model, _) = chosen.open(&run, Opening { nf4, ..Opening::default() })?;
+    let (mut model, _) = chosen.open(&run, Opening { nf4, ..Opening::mapped() })?;
     let learner =
         Learner::prepare(args, &run, chosen.name(), &mut model, Philox::new(Settings::seed(args)?))?;
     model.set_compute(run.cpu(), compute)?;

@@ -43,7 +43,7 @@ impl Llm {
     }
 
     fn open(path: PathBuf, arithmetic: Arithmetic) -> Result<(Decoder, Tokenizer)> {
-        let opening = Opening { arithmetic, ..Opening::default() };
+        let opening = Opening { arithmetic, ..Opening::mapped() };
         Ok((Decoder::open_with(&path, cpu::default()?, opening)?, Tokenizer::open(&path)?))
     }
 

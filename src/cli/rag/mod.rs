@@ -94,7 +94,11 @@ fn model_for(folder: Option<PathBuf>, settings: &Settings) -> Result<Box<dyn Emb
 
 /// The model in a folder, computing in what is asked for; without one, the table inside.
 fn model_at(folder: Option<&Path>, arithmetic: Arithmetic) -> Result<Box<dyn EmbeddingModel>, Failure> {
-    Ok(open_or_inside(folder, cpu::default()?, Options { normalize: true, dim: None, arithmetic })?)
+    Ok(open_or_inside(
+        folder,
+        cpu::default()?,
+        Options { normalize: true, dim: None, arithmetic, access: Access::Map },
+    )?)
 }
 
 /// `--compute` and `--attention`, which are of the models that a command has besides the index's: those of `flags`.

@@ -49,13 +49,10 @@ fn found(path: &Path) -> Result<PathBuf> {
 fn open_file(path: &Path) -> Result<Tokenizer> {
     if Gguf::is_at(path) {
         // Of a whole model the tokenizer is the smallest part: only the metadata is read.
-        let file = Gguf::open(path, Access::Map)?;
-        let tokenizer = Tokenizer::from_gguf(&file).map_err(|e| e.in_file(path.display()))?;
-        file.data().check()?;
-        return Ok(tokenizer);
+        return Tokenizer::from_gguf(&Gguf::open_head(path)?).map_err(|e| e.in_file(path.display()));
     }
     if flat::is_at(path) {
-        let data = bytes::open(path, Access::Map)?;
+        let data = bytes::open(path, Access::Read)?;
         let found = in_flat(data.elements()).and_then(|mut from| Parts::ALL.read(&mut from));
         return found.map_err(|e| e.in_file(path.display()));
     }

@@ -26,6 +26,7 @@ mod table;
 mod transformer;
 
 use super::Analyzer;
+use crate::io::bytes::Access;
 use crate::io::json;
 use crate::io::tokenizer::{EncodeOptions, Tokenizer};
 use crate::model::read_config;
@@ -176,6 +177,8 @@ pub struct Options {
     pub dim: Option<usize>,
     /// What an encoder computes in.
     pub arithmetic: Arithmetic,
+    /// How an encoder's weights are come by.
+    pub access: Access,
 }
 
 impl Options {

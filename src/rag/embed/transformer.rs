@@ -42,7 +42,8 @@ impl TransformerEmbedder {
     pub fn open(folder: impl AsRef<Path>, cpu: Cpu, options: Options) -> Result<TransformerEmbedder> {
         let folder = folder.as_ref();
         let here = |e: Error| e.in_file(folder.display());
-        let opening = Opening { arithmetic: options.arithmetic, ..Opening::default() };
+        let opening =
+            Opening { arithmetic: options.arithmetic, access: options.access, ..Opening::default() };
         let model = SentenceEncoder::open_with(folder, cpu, opening)?;
         let mut tokenizer = Tokenizer::open(folder)?;
         model.encoder.config().check_tokenizer(&tokenizer).map_err(here)?;
