@@ -49,7 +49,10 @@ fn the_runs_of_a_day_are_one_record() {
 
 /// A run with one kernel, as `bench --json` prints it.
 fn run(of_peak: f64, spread: f64, kernel: &str, hash: &str) -> String {
-    let summary = |x: f64| format!("{{\"median\": {x}, \"min\": {x}, \"max\": {x}, \"samples\": 9}}");
+    let summary = |x: f64| {
+        let (min, max) = (x * (1.0 - spread / 2.0), x * (1.0 + spread / 2.0));
+        format!("{{\"median\": {x}, \"min\": {min}, \"max\": {max}, \"samples\": 9}}")
+    };
     format!(
         "{{\"schema\": \"samebits-bench/1\", \"machine\": {{\"processor\": \"P\"}}, \"run\": {{\"threads\": 1, \"cache\": \"warm\"}}, \
          \"rows\": [{{\"kernel\": \"{kernel}\", \"shape\": \"8\", \"tier\": \"avx2\", \"unit\": \"GB/s\", \"rate\": {}, \
@@ -77,6 +80,11 @@ fn verdicts() {
     assert_eq!(compare(quiet(), run(0.70, 0.50, "dot", "00")), ["the same"], "noise is no change");
     assert_eq!(compare(quiet(), run(0.90, 0.01, "dot", "00")), ["faster"]);
     assert_eq!(compare(quiet(), run(0.80, 0.01, "dot", "01")), ["other bits"]);
+    let elsewhere = |hash| run(0.40, 0.01, "dot", hash).replace("\"P\"", "\"Q\"");
+    assert_eq!(compare(quiet(), elsewhere("00")), ["other processor"], "two peaks");
+    assert_eq!(compare(quiet(), elsewhere("01")), ["other bits"], "which are the same everywhere");
+    let people = bench(&folder, &["--compare", "a", "b"]);
+    assert!(out(&people).starts_with("not of one processor: P; Q\n"), "{}", out(&people));
     assert_eq!(compare(quiet(), run(0.80, 0.01, "sum", "00")), ["gone", "new"]);
     let people = bench(&folder, &["--compare", "a", "b"]);
     assert!(out(&people).ends_with("1 new, 1 gone\n"), "{}", out(&people));

@@ -164,9 +164,10 @@ Examples:
 
 --record keeps runs, all of a day in one file, below the folder that it is called in. --compare reads such
 files, or what --json printed: kernels by their shares of the peak, which a neighbour or another clock moves
-little. slower and faster are beyond 6 % and half of both spreads (10th to 90th percentile of the rounds; the
-root of their squares' sum); other bits: the results are not the same. Its --json: [{kernel, shape, tier,
-threads, cache, before, after: {rate, of_peak, spread}?, ratio?, noise?, verdict}].
+little. slower and faster are beyond the noise: 6 %, and of either run half of what lies between its smallest
+and largest share. other bits: the results are not the same. other processor: measured on another, where a
+share of the peak says nothing of the program. Its --json: [{kernel, shape, tier, threads, cache,
+before, after: {rate, of_peak, spread}?, ratio?, noise?, verdict}].
 
 --weights takes the matrices of a safetensors file (or a model's folder), those of one shape together: a call
 goes through all of them. Products have 128 rows; shapes read N x K × how many.

@@ -67,8 +67,15 @@ fn row(change: &Change) -> [String; 9] {
 
 /// How many of each verdict, the worst first.
 fn summary(changes: &[Change]) -> String {
-    let all =
-        [Verdict::OtherBits, Verdict::Slower, Verdict::Faster, Verdict::Same, Verdict::New, Verdict::Gone];
+    let all = [
+        Verdict::OtherBits,
+        Verdict::OtherProcessor,
+        Verdict::Slower,
+        Verdict::Faster,
+        Verdict::Same,
+        Verdict::New,
+        Verdict::Gone,
+    ];
     let count = |verdict: Verdict| changes.iter().filter(|change| change.verdict == verdict).count();
     let counted = all.into_iter().map(|verdict| (count(verdict), verdict.name())).filter(|(n, _)| *n > 0);
     let text = counted.map(|(n, name)| format!("{n} {name}")).collect::<Vec<_>>().join(", ");
