@@ -164,7 +164,7 @@ Examples:
 
 --record keeps runs, all of a day in one file, below the folder that it is called in. --compare reads such
 files, or what --json printed: kernels by their shares of the peak, which a neighbour or another clock moves
-little. slower and faster are beyond the noise: 6 %, and of either run half of what lies between its smallest
+little. slower and faster are beyond the noise: 6 %, and of either run all that lies between its smallest
 and largest share. other bits: the results are not the same. other processor: measured on another, where a
 share of the peak says nothing of the program. Its --json: [{kernel, shape, tier, threads, cache,
 before, after: {rate, of_peak, spread}?, ratio?, noise?, verdict}].
