@@ -46,8 +46,8 @@ others.
 
 Fields of --json: kernel, tier, title, file, math, law, registers, cost; shape, elements, operations, bytes,
 bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak}, each a
-summary as of `samebits bench`; loop (null for scalar and simd128): {compiler, this_compiler, about, instructions: [{text,
-place, source}]}.
+summary as of `samebits bench`; loop (null for scalar and simd128): {compiler, this_compiler, about,
+instructions: [{text, place, source}]}.
 
 Examples:
   samebits explain gemm
