@@ -62,7 +62,7 @@ fn check_loop(kernel: &str, page: Value<'_>) {
         );
     }
     let multiply = count(page, &["vfmadd", "vfnmadd", "vfmsub", "fmla", "fmls"]);
-    // A tile of 12 × 2 lines, of 6 × 1 lines of two or four registers; 3 panels of queries, or 5 rows.
+    // A tile of 8 × 3 lines, of 6 × 1 lines of two or four registers; 3 panels of queries, or 5 rows.
     let step = match (kernel, &*tier) {
         ("gemm", "avx512") => 24,
         ("gemm", "avx2") => 12,
@@ -82,7 +82,7 @@ fn the_page_for_people() {
     assert!(said.status.success());
     for word in [
         "Clause 1.",
-        "registers  avx512 12×2",
+        "registers  avx512 8×3",
         "operations a byte",
         "gemm/tile.rs:",
         "multiply-adds; compiled by",

@@ -321,7 +321,7 @@ impl Kernel for Passes<'_, '_, '_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let (m, panels) = (self.target.c.rows(), self.target.c.cols().div_ceil(LANES));
-        let wide = S::TILE.0 == 12;
+        let wide = S::TILE.1 == 3;
         let np = match (wide, m) {
             (true, 1) => 4,
             (true, _) => 2,

@@ -22,7 +22,7 @@ mod tiles;
 pub use bands::{Bands, BandsMut};
 pub use heads::{BATCH, DIM, HEADS, HeadsMut, HeadsRef, TOKENS};
 pub(crate) use strip::Strip;
-pub(crate) use tiles::{Eight, Stripe};
+pub(crate) use tiles::{Down, Eight, Stripe, Stripes};
 
 /// A matrix to read, (rows, cols), any strides.
 #[derive(Clone, Copy)]

@@ -18,8 +18,8 @@ impl Tiles for F32 {
     #[inline(always)]
     fn decode<S: Simd>(self, s: S, piece: Piece<'_>, scratch: &mut [Line]) {
         match (S::TILE, piece.rows()) {
-            ((_, 2), 1) => s.outline(decode::Work::<F32, 1, 8> { class: self, piece, scratch }),
-            ((_, 2), _) => s.outline(decode::Work::<F32, 4, 4> { class: self, piece, scratch }),
+            ((_, 3), 1) => s.outline(decode::Work::<F32, 1, 8> { class: self, piece, scratch }),
+            ((_, 3), _) => s.outline(decode::Work::<F32, 4, 4> { class: self, piece, scratch }),
             (_, 1) => s.outline(decode::Work::<F32, 1, 4> { class: self, piece, scratch }),
             _ => s.outline(decode::Work::<F32, 4, 1> { class: self, piece, scratch }),
         }
@@ -28,8 +28,8 @@ impl Tiles for F32 {
     #[inline(always)]
     fn prefill<S: Simd>(self, s: S, piece: Piece<'_>, scratch: &mut [Line]) {
         match (S::TILE, piece.rows().div_ceil(LANES)) {
-            ((_, 2), PANELS) => s.outline(prefill::Work::<F32, 8, PANELS> { class: self, piece, scratch }),
-            ((_, 2), _) => s.outline(prefill::Work::<F32, 8, 1> { class: self, piece, scratch }),
+            ((_, 3), PANELS) => s.outline(prefill::Work::<F32, 8, PANELS> { class: self, piece, scratch }),
+            ((_, 3), _) => s.outline(prefill::Work::<F32, 8, 1> { class: self, piece, scratch }),
             ((6.., _), _) => s.outline(prefill::Work::<F32, 5, 1> { class: self, piece, scratch }),
             _ => s.outline(prefill::Work::<F32, 2, 1> { class: self, piece, scratch }),
         }
@@ -41,8 +41,8 @@ impl Tiles for Bf16 {
     #[inline(always)]
     fn decode<S: Simd>(self, s: S, piece: Piece<'_>, scratch: &mut [Line]) {
         match (S::TILE, piece.rows()) {
-            ((_, 2), 1) => s.outline(decode::Work::<Bf16, 1, 8> { class: self, piece, scratch }),
-            ((_, 2), _) => s.outline(decode::Work::<Bf16, 4, 2> { class: self, piece, scratch }),
+            ((_, 3), 1) => s.outline(decode::Work::<Bf16, 1, 8> { class: self, piece, scratch }),
+            ((_, 3), _) => s.outline(decode::Work::<Bf16, 4, 2> { class: self, piece, scratch }),
             (_, 1) => s.outline(decode::Work::<Bf16, 1, 2> { class: self, piece, scratch }),
             _ => s.outline(decode::Work::<Bf16, 4, 1> { class: self, piece, scratch }),
         }
@@ -51,8 +51,8 @@ impl Tiles for Bf16 {
     #[inline(always)]
     fn prefill<S: Simd>(self, s: S, piece: Piece<'_>, scratch: &mut [Line]) {
         match (S::TILE, piece.rows().div_ceil(LANES)) {
-            ((_, 2), PANELS) => s.outline(prefill::Work::<Bf16, 4, PANELS> { class: self, piece, scratch }),
-            ((_, 2), _) => s.outline(prefill::Work::<Bf16, 8, 1> { class: self, piece, scratch }),
+            ((_, 3), PANELS) => s.outline(prefill::Work::<Bf16, 4, PANELS> { class: self, piece, scratch }),
+            ((_, 3), _) => s.outline(prefill::Work::<Bf16, 8, 1> { class: self, piece, scratch }),
             ((6.., _), _) => s.outline(prefill::Work::<Bf16, 3, 1> { class: self, piece, scratch }),
             _ => s.outline(prefill::Work::<Bf16, 1, 1> { class: self, piece, scratch }),
         }

@@ -1,7 +1,8 @@
 //! What is asked for while a tile computes, so that it has come from memory when its turn comes.
 //!
-//! A tile of 512 steps of k takes thousands of cycles and leaves the memory idle: in every eight steps one run of
-//! up to 512 bytes is asked for. Not more at once: what waits for memory would keep out what waits for L2 only.
+//! A tile of 512 steps of k takes thousands of cycles and leaves the memory idle: in every eight steps two lines are asked
+//! for, to come as far as L2. Not more at once: a core waits for sixteen lines or so, and what waits for memory would keep
+//! out what waits for L2 only.
 
 use super::pack;
 use crate::LANES;
@@ -9,11 +10,8 @@ use crate::simd::Simd;
 use crate::view::MatRef;
 use core::ptr;
 
-/// Floats of a run: eight lines in the 192 cycles that eight steps of the largest tile take, two in the 48 of others.
-#[inline(always)]
-const fn run<S: Simd>() -> usize {
-    if S::TILE.0 == 12 { 8 * LANES } else { 2 * LANES }
-}
+/// Floats of a run: two lines in the 48 cycles or more that eight steps of a tile take.
+const RUN: usize = 2 * LANES;
 
 /// A matrix that is asked for row by row, run by run. It is never read, so its address is all that is kept.
 #[derive(Clone, Copy)]
@@ -34,7 +32,7 @@ impl Walk {
     /// All of `m`; nothing where the elements of a row do not lie side by side, or so many rows lie in the same sets
     /// of the second cache that they would drive each other out before they are needed.
     #[inline(always)]
-    pub(super) fn over<S: Simd>(m: MatRef<'_>) -> Self {
+    pub(super) fn over(m: MatRef<'_>) -> Self {
         if m.col_stride() != 1 || m.rows() == 0 || m.rows() > pack::rows_in_l2(m.row_stride()) / 2 {
             return Walk::NONE;
         }
@@ -43,16 +41,16 @@ impl Walk {
             col: 0,
             cols: m.cols(),
             row_stride: m.row_stride(),
-            left: m.rows() * m.cols().div_ceil(run::<S>()),
+            left: m.rows() * m.cols().div_ceil(RUN),
         }
     }
 
     /// Asks for the next run.
     #[inline(always)]
     fn step<S: Simd>(&mut self, s: S) {
-        let run = run::<S>().min(self.cols - self.col);
+        let run = RUN.min(self.cols - self.col);
         for x in (0..run).step_by(LANES) {
-            s.prefetch(self.next.wrapping_add(x));
+            s.prefetch_far(self.next.wrapping_add(x));
         }
         (self.left, self.col, self.next) = (self.left - 1, self.col + run, self.next.wrapping_add(run));
         if self.col == self.cols {

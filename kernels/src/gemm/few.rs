@@ -34,7 +34,7 @@ pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
 
 #[inline(always)]
 pub(super) fn run<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Line]) {
-    let wide = S::TILE.0 == 12;
+    let wide = S::TILE.1 == 3;
     match job.a.rows() {
         0 => {}
         _ if S::SMALL => rows::<S, W, 1, 1>(s, job, scratch),

@@ -1,13 +1,13 @@
-//! Many rows: a sliver of B, eight panels wide, stays in L2 while all of A passes it, tile by tile.
+//! Many rows: a sliver of B, nine panels wide, stays in L2 while all of A passes it, tile by tile.
 //!
 //! ```text
-//!   for each 512 of k
-//!     for each sliver of B     where it lies (packed f32), or packed / decoded into scratch: 512 × 8 lines, in L2
+//!   for each 768 of k
+//!     for each sliver of B     where it lies (packed f32), or packed / decoded into scratch: 768 × 9 lines, in L2
 //!       for each MR rows of A  where they lie, or copied when they are first needed
 //!         for each NP panels   for each 256 of k: acc ← chain; sum ← sum + acc
-//!                              sum → C, or on to the next 512 of k through C
+//!                              sum → C, or on to the next 768 of k through C
 //! ```
-//! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 512 steps of k. While a tile
+//! The running sum of a tile lives in L1 between blocks of 256; C is touched once in 768 steps of k. While a tile
 //! computes, the next rows of A and the next sliver of B are asked for (`ahead.rs`), so that the copying finds
 //! them in L2.
 
@@ -15,19 +15,19 @@ use super::ahead::{Ahead, Walk};
 use super::epilogue::{Begin, Finish, Panels, Target};
 use super::low_rank::LowRankTile;
 use super::pack;
-use super::tile::{add_to, begin, chain, store};
-use super::weights::{GROUP, Weights, room_groups, stripe_of};
+use super::tile::{add_to, begin, descend, store};
+use super::weights::{GROUP, Weights, room_groups};
 use super::{Accumulate, Gemm, K_BLOCK, K_PACK, M_PIECE};
 use crate::simd::Simd;
-use crate::view::{Layout, MatMut, MatRef, Stripe};
+use crate::view::{Down, Layout, MatMut, MatRef, Stripes};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
 
-/// Lines of the largest tile: 12 rows × 2 panels.
+/// Lines of the largest tile: 8 rows × 3 panels.
 const TILE_LINES: usize = 24;
 
-/// Panels of a sliver: 256 KiB, a part of L2; memory is read in runs of 512 bytes.
-pub(super) const SLIVER: usize = 8;
+/// Panels of a sliver, three tiles: 432 KiB, a part of L2; memory is read in runs of 576 bytes.
+pub(super) const SLIVER: usize = 9;
 
 /// Rows of A up to which B may be read where it lies: more of them pay for its packing.
 const IN_PLACE: usize = 192;
@@ -36,7 +36,7 @@ const IN_PLACE: usize = 192;
 /// none is fetched twice.
 const ACROSS: usize = 48;
 
-/// Lines of scratch: a copy of 512 columns of A, a sliver, and a tile's running sums.
+/// Lines of scratch: a copy of 768 columns of A, a sliver, and a tile's running sums.
 pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
     let rows = if m < M_PIECE { m } else { M_PIECE };
     let depth = if k < K_PACK { k } else { K_PACK };
@@ -47,7 +47,7 @@ pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
 #[inline(always)]
 pub(super) fn run<S: Simd, W: Weights>(s: S, job: Gemm<'_, W>, scratch: &mut [Line]) {
     match S::TILE {
-        (12, 2) => blocks::<S, W, 2>(s, job, scratch),
+        (_, 3) => blocks::<S, W, 3>(s, job, scratch),
         _ => blocks::<S, W, 1>(s, job, scratch),
     }
 }
@@ -62,36 +62,50 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
     let (sliver, room) = scratch.split_at_mut(SLIVER * room_groups(k.min(K_PACK)) * GROUP);
     let (sliver, _) = sliver.as_chunks_mut::<GROUP>();
     let panels = n.div_ceil(LANES);
+    // As many passes as have to be, of even depth.
+    let depth = k.div_ceil(k.div_ceil(K_PACK).max(1)).next_multiple_of(K_BLOCK);
     let mut k0 = 0;
     loop {
-        let ks = k0..(k0 + K_PACK).min(k);
+        let ks = k0..(k0 + depth).min(k);
         let a = job.a.sub(0..m, ks.clone());
-        let once = S::TILE.0 < 8 && panels <= SLIVER && a.col_stride() == 1; // few rows, read once: no harm
+        let once = S::TILE.1 < 3 && panels <= SLIVER && a.col_stride() == 1; // few rows, read once: no harm
         let in_place = once || pack::reads_in_place(a);
         let base = if k0 > 0 { Accumulate::Add } else { job.accumulate };
         let mut target = Target { c: &mut job.c, base, last: (ks.end == k).then_some(&job.epilogue) };
-        for p0 in (0..panels).step_by(SLIVER) {
-            let here = p0..(p0 + SLIVER).min(panels);
+        let mut p0 = 0;
+        while p0 < panels {
+            let here = sliver_from(p0, panels);
             let b = Right { b: &job.b, ks: ks.clone(), room: &mut *sliver }.panels(s, here.clone(), m);
             let copy = match () {
                 () if in_place => Copying::Never,
                 () if panels <= SLIVER => Copying::Passing,
-                () if p0 == 0 => Copying::Keep,
+                () if here.start == 0 => Copying::Keep,
                 () => Copying::Never,
             };
             let left = match () {
-                () if in_place || p0 == 0 => Left { a, room: &mut *room, copy },
+                () if in_place || here.start == 0 => Left { a, room: &mut *room, copy },
                 () => Left { a: copied(room, m, ks.len()), room: &mut [], copy },
             };
-            let next = here.end..(here.end + SLIVER).min(panels);
+            let next = sliver_from(here.end, panels);
+            p0 = here.end;
             let next = if next.is_empty() { None } else { job.b.origin(next, &ks) };
-            let walk = next.map_or(Walk::NONE, Walk::over::<S>);
-            tiles::<S, NP>(s, left, &b[..here.len()], (&mut target, p0 * LANES, &mut *sums), walk);
+            let walk = next.map_or(Walk::NONE, Walk::over);
+            tiles::<S, NP>(s, left, b, (&mut target, here.start * LANES, &mut *sums), walk);
         }
         k0 = ks.end;
         if k0 == k {
             return;
         }
+    }
+}
+
+/// The sliver that begins at panel `from`: one of a single panel would be a tile with too few chains.
+#[inline(always)]
+const fn sliver_from(from: usize, panels: usize) -> Range<usize> {
+    match panels - from {
+        left if left == SLIVER + 1 => from..from + SLIVER - 1,
+        left if left < SLIVER => from..panels,
+        _ => from..from + SLIVER,
     }
 }
 
@@ -103,33 +117,28 @@ struct Right<'f, W> {
 }
 
 impl<'f, W: Weights> Right<'f, W> {
-    /// The panels `here` of a product of `m` rows: where they lie, or packed or decoded.
+    /// The panels `here` of a product of `m` rows: those that stay where they lie, and those packed or decoded.
     #[inline(always)]
-    fn panels<S: Simd>(self, s: S, here: Range<usize>, m: usize) -> [Stripe<'f>; SLIVER] {
+    fn panels<S: Simd>(self, s: S, here: Range<usize>, m: usize) -> [Stripes<'f>; 2] {
         let Right { b, ks, room } = self;
-        let mut panels = [Stripe::EMPTY; SLIVER];
         let rows = b.as_rows().filter(|b| m <= IN_PLACE && pack::stays_in_place::<S>(b, &ks));
-        // Panels that lie there whole need no copy.
-        let mut whole = 0;
-        for (p, panel) in here.clone().zip(&mut panels) {
-            let lies = match (rows, b.in_place(p, &ks)) {
-                (Some(b), _) => Stripe::of(b.sub(ks.clone(), p * LANES..((p + 1) * LANES).min(b.cols()))),
-                (None, lines) => lines.map(stripe_of),
-            };
-            let Some(lies) = lies else { break };
-            *panel = lies;
-            whole += 1;
+        let there = match rows {
+            // Panels that lie there whole need no copy.
+            Some(b) => Stripes::of(b.sub(ks.clone(), here.start * LANES..(here.end * LANES).min(b.cols()))),
+            None => b.in_place(here.clone(), &ks).and_then(Stripes::packed),
+        };
+        let there = there.unwrap_or(Stripes::NONE);
+        let rest = here.start + there.len()..here.end;
+        if rest.is_empty() {
+            return [there, Stripes::NONE];
         }
-        let rest = here.start + whole..here.end;
-        if !rest.is_empty() {
-            s.outline(Fill(b, rest, ks.clone(), &mut *room));
-            let room: &[[Line; GROUP]] = room;
-            for (panel, room) in panels[whole..here.len()].iter_mut().zip(room.chunks(room_groups(ks.len())))
-            {
-                *panel = stripe_of(&room[..ks.len().div_ceil(GROUP)]);
-            }
-        }
-        panels
+        let panels = rest.len();
+        s.outline(Fill(b, rest, ks.clone(), &mut *room));
+        let (cols, from) = (ks.len().next_multiple_of(GROUP) * LANES, room_groups(ks.len()) * GROUP * LANES);
+        let layout = Layout { rows: panels, cols, row_stride: from as isize, col_stride: 1 };
+        let room: &[[Line; GROUP]] = room;
+        let packed = MatRef::strided(Line::floats(room.as_flattened()), 0, layout);
+        [there, Stripes::packed(packed).unwrap_or(Stripes::NONE)]
     }
 }
 
@@ -155,7 +164,7 @@ enum Copying {
     Keep,
 }
 
-/// A (m, ≤ 512) and room for its copy.
+/// A (m, ≤ 768) and room for its copy.
 struct Left<'f> {
     a: MatRef<'f>,
     room: &'f mut [Line],
@@ -185,13 +194,13 @@ impl Left<'_> {
 
     /// `mr` rows from `r` on, to be asked for.
     #[inline(always)]
-    fn walk<S: Simd>(&self, r: usize, mr: usize) -> Walk {
+    fn walk(&self, r: usize, mr: usize) -> Walk {
         let m = self.a.rows();
         if r >= m {
             return Walk::NONE;
         }
         let part = self.a.sub(r..(r + mr).min(m), 0..self.a.cols());
-        Walk::over::<S>(if part.row_stride() == 1 { part.t() } else { part })
+        Walk::over(if part.row_stride() == 1 { part.t() } else { part })
     }
 }
 
@@ -207,41 +216,56 @@ fn copied(room: &[Line], rows: usize, cols: usize) -> MatRef<'_> {
 fn tiles<S: Simd, const NP: usize>(
     s: S,
     mut a: Left<'_>,
-    panels: &[Stripe<'_>],
+    panels: [Stripes<'_>; 2],
     (target, col, sums): (&mut Target<'_, '_>, usize, &mut [Line]),
     mut next: Walk,
 ) {
     let (m, k) = (a.a.rows(), a.a.cols());
+    let turns: usize = panels.iter().map(|panels| panels.len().div_ceil(NP)).sum();
     let mut ahead = Ahead::nothing();
     let mut r = 0;
     while r < m {
         let mr = tile_rows::<S>(m - r);
-        ahead.rows = a.walk::<S>(r + mr, mr);
+        ahead.rows = a.walk(r + mr, mr);
         // The next sliver comes late, or it would drive out this one.
-        let chances = (m - r).div_ceil(mr) * panels.len().div_ceil(NP) * k.div_ceil(GROUP);
+        let chances = (m - r).div_ceil(mr) * turns * k.div_ceil(GROUP);
         if chances <= 2 * next.left {
             ahead.sliver = core::mem::replace(&mut next, Walk::NONE);
         }
         let rows = a.rows(s, r, mr);
-        let (pairs, odd) = panels.split_at(panels.len() / NP * NP);
-        for (panels, col) in [(pairs, col), (odd, col + pairs.len() * LANES)] {
-            if panels.is_empty() {
-                continue;
-            }
-            let at = (r, col);
-            let (target, sums, ahead) = (&mut *target, &mut *sums, &mut ahead);
-            match (mr, panels.len() % NP) {
-                (12, 0) => s.outline(Band::<12, NP> { rows, panels, target, at, sums, ahead }),
-                (8, 0) => s.outline(Band::<8, NP> { rows, panels, target, at, sums, ahead }),
-                (6, 0) => s.outline(Band::<6, NP> { rows, panels, target, at, sums, ahead }),
-                (4, 0) => s.outline(Band::<4, NP> { rows, panels, target, at, sums, ahead }),
-                (_, 0) => s.outline(Band::<2, NP> { rows, panels, target, at, sums, ahead }),
-                (12, _) => s.outline(Band::<12, 1> { rows, panels, target, at, sums, ahead }),
-                (8, _) => s.outline(Band::<8, 1> { rows, panels, target, at, sums, ahead }),
-                _ => s.outline(Band::<4, 1> { rows, panels, target, at, sums, ahead }),
+        let mut col = col;
+        for panels in panels {
+            let (whole, rest) = panels.split_at(whole::<NP>(panels.len()));
+            for panels in [whole, rest] {
+                let (packed, at) = (S::TILE.1 == 3 && panels.are_packed(), (r, col));
+                let (target, sums, ahead) = (&mut *target, &mut *sums, &mut ahead);
+                let job = Job { rows, panels, target, at, sums, ahead };
+                match (packed, mr, panels.len() % NP, panels.len()) {
+                    (_, _, _, 0) => {}
+                    (true, 8, 0, _) => s.outline(Band::<8, NP, true>(job)),
+                    (_, 8, 0, _) => s.outline(Band::<8, NP, false>(job)),
+                    (_, 6, 0, _) => s.outline(Band::<6, NP, false>(job)),
+                    (_, 4, 0, _) => s.outline(Band::<4, NP, false>(job)),
+                    (_, _, 0, _) => s.outline(Band::<2, NP, false>(job)),
+                    (_, 8, _, 1) => s.outline(Band::<8, 1, false>(job)),
+                    (_, _, _, 1) => s.outline(Band::<4, 1, false>(job)),
+                    (true, 8, ..) => s.outline(Band::<8, 2, true>(job)),
+                    (_, 8, ..) => s.outline(Band::<8, 2, false>(job)),
+                    _ => s.outline(Band::<4, 2, false>(job)),
+                }
+                col += panels.len() * LANES;
             }
         }
         r += mr;
+    }
+}
+
+/// Of `panels`, those that go NP at a time; what is left of three is 0, 2 or 4, which go two by two, or the only one.
+#[inline(always)]
+const fn whole<const NP: usize>(panels: usize) -> usize {
+    match (NP, panels % NP) {
+        (3, 1) if panels > 1 => panels - 4,
+        (_, rest) => panels - rest,
     }
 }
 
@@ -249,20 +273,18 @@ fn tiles<S: Simd, const NP: usize>(
 #[inline(always)]
 const fn tile_rows<S: Simd>(rows: usize) -> usize {
     match (S::TILE.0, rows) {
-        (12, 9..) => 12,
-        (12, 5..) => 8,
+        (8, 5..) => 8,
         (6, 5..) => 6,
-        (12 | 6, 3..) => 4,
+        (8 | 6, 3..) => 4,
         _ => 2,
     }
 }
 
-/// MR rows of A with one sliver, NP panels at a time. A function of its own, so that its 24 accumulators are all
-/// that the registers have to hold.
-struct Band<'f, 't, 'a, const MR: usize, const NP: usize> {
+/// Some rows of A with panels of one sliver.
+struct Job<'f, 't, 'a> {
     /// (≤ MR, k), rows side by side in memory.
     rows: MatRef<'f>,
-    panels: &'f [Stripe<'f>],
+    panels: Stripes<'f>,
     target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     at: (usize, usize),
@@ -271,23 +293,28 @@ struct Band<'f, 't, 'a, const MR: usize, const NP: usize> {
     ahead: &'f mut Ahead,
 }
 
-impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
+/// MR rows of A with one sliver, NP panels at a time, `PACKED` or wherever they lie. A function of its own, so that its 24
+/// accumulators are all that the registers have to hold.
+struct Band<'f, 't, 'a, const MR: usize, const NP: usize, const PACKED: bool>(Job<'f, 't, 'a>);
+
+impl<const MR: usize, const NP: usize, const PACKED: bool> Kernel for Band<'_, '_, '_, MR, NP, PACKED> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Band { rows, panels, target, at: (r, col), sums, ahead } = self;
+        let Job { rows, panels, target, at: (r, col), sums, ahead } = self.0;
         let sums: &mut [[Line; NP]; MR] = sums.as_chunks_mut().0.first_chunk_mut().expect("room");
         let (ends, low) = (target.ends_here(), target.low_rank_alone());
         let begun = target.base == Accumulate::Add || rows.cols() == 0;
-        for (i, panels) in panels.as_chunks::<NP>().0.iter().enumerate() {
-            let at = (r, col + i * NP * LANES);
+        for p in (0..panels.len()).step_by(NP) {
+            let at = (r, col + p * LANES);
             if begun {
                 s.outline(Begin { target, at, panels: Panels::beside(NP), sums: sums.as_flattened_mut() });
             }
             let mut place = target.c.part(at, (MR, NP * LANES));
-            ahead.c = place.as_ref().map_or(Walk::NONE, |c| Walk::over::<S>(c.as_ref()));
+            ahead.c = place.as_ref().map_or(Walk::NONE, |c| Walk::over(c.as_ref()));
             let end = if ends { place.as_mut() } else { None };
-            if !tile(s, (rows, *panels), ahead, (begun, &mut *sums), end) {
+            let down = panels.down(p, 0, rows.cols());
+            if !tile::<S, MR, NP, PACKED>(s, (rows, down), ahead, (begun, &mut *sums), end) {
                 if let (Some(low), Some(mut place)) = (low, place) {
                     s.outline(LowRankTile { low, at, sums, place: &mut place });
                 } else {
@@ -301,9 +328,9 @@ impl<const MR: usize, const NP: usize> Kernel for Band<'_, '_, '_, MR, NP> {
 /// One tile: its blocks of 256 in order, added to `sums` where they are begun, to +0 else. The result goes to its
 /// place in C, if that is given and all of it there, or stays in `sums`; says which.
 #[inline(always)]
-fn tile<S: Simd, const MR: usize, const NP: usize>(
+fn tile<S: Simd, const MR: usize, const NP: usize, const PACKED: bool>(
     s: S,
-    (a, b): (MatRef<'_>, [Stripe<'_>; NP]),
+    (a, mut b): (MatRef<'_>, Down<'_, NP>),
     ahead: &mut Ahead,
     (mut begun, sums): (bool, &mut [[Line; NP]; MR]),
     place: Option<&mut MatMut<'_>>,
@@ -313,7 +340,7 @@ fn tile<S: Simd, const MR: usize, const NP: usize>(
     for k0 in (0..k).step_by(K_BLOCK) {
         let end = (k0 + K_BLOCK).min(k);
         let rows = a.band::<MR>(k0..end).expect("rows side by side");
-        let acc = chain(s, rows, b, k0 / GROUP, ahead);
+        let acc = descend::<S, MR, NP, PACKED>(s, rows, &mut b, ahead);
         if end == k
             && let Some(places) = &mut places
         {

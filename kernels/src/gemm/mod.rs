@@ -9,22 +9,24 @@
 //!
 //! ```text
 //!            n ─►  panels of 16 columns                    one tile: MR rows × NP panels, all in registers
-//!          ┌────┬────┬────┬────┐ k                            b₀ (16 lanes)   b₁
-//!    B     │    │▒▒▒▒│▒▒▒▒│    │ │  a sliver: NP panels    a₀   acc₀₀         acc₀₁
-//!          └────┴────┴────┴────┘ ▼                         a₁   acc₁₀         acc₁₁     k steps down the
-//!    k ─►                                                  ⋮     ⋮             ⋮        sliver, 1 load a panel,
-//!   ┌────┐ ┌────┬────┬────┬────┐                          a₁₁  acc₁₁,₀       acc₁₁,₁    1 broadcast a row
+//!          ┌────┬────┬────┬────┐ k                            b₀ (16 lanes)   b₁     b₂
+//!    B     │▒▒▒▒│▒▒▒▒│▒▒▒▒│    │ │  a sliver: NP panels    a₀   acc₀₀         acc₀₁  acc₀₂
+//!          └────┴────┴────┴────┘ ▼                         a₁   acc₁₀         acc₁₁  acc₁₂   k steps down the
+//!    k ─►                                                  ⋮     ⋮             ⋮      ⋮      sliver, 1 load a panel,
+//!   ┌────┐ ┌────┬────┬────┬────┐                          a₇   acc₇₀         acc₇₁  acc₇₂    1 broadcast a row
 //! A │░░░░│ │    │ C  │    │    │ m
 //!   └────┘ └────┴────┴────┴────┘ ▼                        every 256 steps: acc → sum, acc ← 0
 //! ```
 //!
-//! **Registers.**  avx512 12×2: 24 accumulators, 2 lines of B, A broadcast · avx2 6×1: 12 + 2 + 1
+//! **Registers.**  avx512 8×3: 24 accumulators, 3 lines of B, A broadcast · avx2 6×1: 12 + 2 + 1
 //! of 16 ymm · neon 6×1: 24 + 4 + 2 of 32 q · scalar 2×1.
 //!
 //! **Cost.**  2·m·n·k operations; the FMA ports bind from about 64³ on. A is read where it lies, B too where that
 //! is row by row and few rows of A pass it; what has to be copied costs about half a cycle an element, once, and
 //! comes from memory while a tile computes (`ahead.rs`).
-//! Of Zen 4's FMA peak of 117 GFLOP/s: 94 % at 512³, 85 % at 1024³, 80 % at 64×4096×64 (avx512); 92, 85, 72 % (avx2).
+//! Of Zen 4's FMA peak of 117 GFLOP/s: 94 % at 512³, 85 % at 1024³, 80 % at 64×4096×64 with a tile of 12×2 (avx512); 92, 85, 72 %
+//! (avx2). An Intel core of two units (Xeon with AMX, 190 to 215 GFLOP/s) starts two FMAs a cycle, and what they read binds: 12×2 stood at
+//! 58 to 66 % there, 8×3 with four steps a turn makes 79 to 85 % at 512³, 75 to 80 % at 1024×1376×512.
 //! With few rows (m ≤ 8) every weight is used m times only: then the memory binds (`few.rs` for packed weights,
 //! `rows.rs` for (n, k) and `wide.rs` for (k, n) as they lie).
 //!
@@ -81,7 +83,7 @@ const M_PIECE: usize = 1032;
 /// Rows and columns of a piece at least: each piece packs its part of A and B anew.
 const MIN_PIECE: usize = 192;
 /// k of a packed block of A: a multiple of [`K_BLOCK`], so that the running sums leave the tile rarely.
-const K_PACK: usize = 512;
+const K_PACK: usize = 768;
 /// Up to so many rows the weights are read straight from where they lie, decoded in registers.
 const FEW: usize = 8;
 
@@ -146,7 +148,7 @@ impl Accumulate {
 ///     fn panel(&self, _: usize) -> Same {
 ///         *self
 ///     }
-///     fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+///     fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
 ///         None
 ///     }
 ///     #[inline(always)] // … many by panels decoded to memory, once
@@ -295,7 +297,7 @@ impl Way {
         } else if few::takes_blocks(job) {
             Way::Blocks
         } else {
-            Way::of_panels::<W>(job.b.panels(), job.a.rows(), S::TILE.0 == 12)
+            Way::of_panels::<W>(job.b.panels(), job.a.rows(), S::TILE.1 == 3)
         }
     }
 
@@ -339,7 +341,7 @@ const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
 /// use samebits_kernels::{gemm::{Strided, piece_shape}, view::MatRef};
 /// let b = vec![0.0; 512 * 512];
 /// let (rows, cols) = piece_shape(&Strided(MatRef::new(&b, 512, 512)), 1000);
-/// assert!(rows < 1000 && rows.is_multiple_of(12) && cols.is_multiple_of(32)); // whole tiles, for several threads
+/// assert!(rows < 1000 && rows.is_multiple_of(24) && cols.is_multiple_of(32)); // whole tiles, for several threads
 /// ```
 pub fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
     let (k, n) = b.shape();
@@ -359,7 +361,7 @@ pub fn piece_shape<W: Weights>(b: &W, m: usize) -> (usize, usize) {
         }
         pieces *= 2;
     }
-    (rows.next_multiple_of(12).min(M_PIECE), cols.next_multiple_of(32))
+    (rows.next_multiple_of(24).min(M_PIECE), cols.next_multiple_of(32))
 }
 
 /// Numbered pieces of a product, from [`Gemm::pieces`].

@@ -250,7 +250,7 @@ pub(super) fn rows_in_l2(row_stride: isize) -> usize {
 /// time, which tiles of few rows have no time for.
 #[inline(always)]
 pub(super) fn stays_in_place<S: Simd>(b: &MatRef<'_>, ks: &Range<usize>) -> bool {
-    let patient = S::TILE.0 == 12 || !b.row_stride().unsigned_abs().is_multiple_of(SAME_SETS);
+    let patient = S::TILE.1 == 3 || !b.row_stride().unsigned_abs().is_multiple_of(SAME_SETS);
     b.col_stride() == 1 && ks.len().is_multiple_of(GROUP) && ks.len() <= rows_in_l2(b.row_stride()) && patient
 }
 

@@ -25,7 +25,7 @@ pub(super) fn takes<S: Simd, W: Weights>(job: &Gemm<'_, W>) -> bool {
     let small = m * k <= MAX && k * n <= MAX && m >= MIN_ROWS && n.is_multiple_of(MIN_COLS);
     let plain = job.accumulate == Accumulate::Overwrite && job.epilogue.is_none();
     let by_rows = |x: MatRef<'_>| x.col_stride() == 1;
-    S::TILE == (12, 2)
+    S::TILE.1 == 3
         && small
         && plain
         && (1..=K_BLOCK).contains(&k)

@@ -23,7 +23,7 @@ use super::{Gemm, pack};
 use crate::ggml::{Packed4, Packed8, Rows};
 use crate::nf4::PackedNf4;
 use crate::simd::Simd;
-use crate::view::Stripe;
+use crate::view::{MatRef, Stripe};
 use crate::{Cpu, LANES, Line};
 use core::ops::Range;
 
@@ -109,7 +109,7 @@ impl<'a> Weights for Transposed<'a> {
     }
 
     #[inline(always)]
-    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+    fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
         None
     }
 

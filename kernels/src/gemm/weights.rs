@@ -24,7 +24,7 @@ pub trait Weights: Copy + Send + Sync {
     type Panel: Panel;
     /// Whether [`Weights::panel`] can be had: then few rows are multiplied straight from the panels.
     const PANELS: bool;
-    /// Up to so many rows that is worth it: on tiers whose tile is 12 × 2, and on others.
+    /// Up to so many rows that is worth it: on tiers whose tile is 8 × 3, and on others.
     const FEW: [usize; 2] = [FEW; 2];
     /// Whether one row of A is best multiplied by 32 columns at a time over all of k, filled 256 of k by 256, for
     /// the columns lie one after the other in memory.
@@ -52,11 +52,11 @@ pub trait Weights: Copy + Send + Sync {
         let b = b.sub(k.clone(), panels.start * LANES..(panels.end * LANES).min(b.cols()));
         Some(if b.col_stride() == 1 { b } else { b.t() }).filter(|b| b.col_stride() == 1)
     }
-    /// The f32 lines of panel `p`, rows `k` (the start is a multiple of 256), where they lie so in memory.
-    fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]>;
+    /// The f32 lines of `panels`, rows `k` (the start is a multiple of 256) of one panel a row, where they lie so in memory.
+    fn in_place(&self, panels: Range<usize>, k: &Range<usize>) -> Option<MatRef<'_>>;
     /// Otherwise: packs or decodes them into `room`, panel after panel, [`room_groups`] apart.
     fn fill<S: Simd>(&self, s: S, panels: Range<usize>, k: Range<usize>, room: &mut [[Line; GROUP]]);
-    /// The same of the transpose: rows `rows` of this matrix (at most 128, from a multiple of 16 on), sixteen a panel,
+    /// The same of the transpose: rows `rows` of this matrix (at most 144, from a multiple of 16 on), sixteen a panel,
     /// as the columns of rows `cols` (the start is a multiple of 256, none of them past n).
     #[inline(always)]
     fn fill_turned<S: Simd>(&self, s: S, rows: Range<usize>, cols: Range<usize>, room: &mut [[Line; GROUP]]) {
@@ -320,8 +320,8 @@ impl<'a, E: Element> Weights for PackedMatrix<'a, E> {
     }
 
     #[inline(always)]
-    fn in_place(&self, p: usize, k: &Range<usize>) -> Option<&[[Line; GROUP]]> {
-        E::as_lines(&self.panel_groups(p)[k.start / GROUP..k.end.div_ceil(GROUP)])
+    fn in_place(&self, panels: Range<usize>, k: &Range<usize>) -> Option<MatRef<'_>> {
+        self.origin(panels, k)
     }
 
     #[inline(always)]
@@ -402,7 +402,7 @@ impl<'a> Weights for Strided<'a> {
     }
 
     #[inline(always)]
-    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+    fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
         None
     }
 

@@ -53,7 +53,7 @@ pub(super) fn run<S: Simd>(s: S, a: MatRef<'_>, b: MatRef<'_>, target: Target<'_
     match a.rows() {
         1 => s.outline(Strips::<1> { a, b, target, room }),
         2 => s.outline(Strips::<2> { a, b, target, room }),
-        _ if S::TILE.0 < 12 => s.outline(Strips::<2> { a, b, target, room }),
+        _ if S::TILE.1 < 3 => s.outline(Strips::<2> { a, b, target, room }),
         3..=4 => s.outline(Strips::<4> { a, b, target, room }),
         _ => s.outline(Strips::<8> { a, b, target, room }),
     }

@@ -24,6 +24,7 @@ use crate::gemm::{GROUP, Gemm, Panel, Weights, multiply, room_groups};
 use crate::half::f16_to_f32;
 use crate::nf4::CodeLine;
 use crate::simd::Simd;
+use crate::view::MatRef;
 use crate::{Cpu, LANES, Line};
 use core::ops::Range;
 
@@ -261,7 +262,7 @@ impl<'a> Weights for Packed8<'a> {
         Panel8 { codes, scales }
     }
 
-    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+    fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
         None
     }
 
@@ -383,7 +384,7 @@ impl<'a> Weights for Packed4<'a> {
         Panel4 { codes, scales, levels: self.levels }
     }
 
-    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+    fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
         None
     }
 

@@ -20,7 +20,7 @@ use super::block::Out;
 use super::dequantize::{Decode, decode};
 use crate::gemm::{GROUP, Gemm, K_BLOCK, Weights, multiply, room_groups};
 use crate::simd::Simd;
-use crate::view::Stripe;
+use crate::view::{MatRef, Stripe};
 use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
 
@@ -109,7 +109,7 @@ impl<'a> Weights for Rows<'a> {
     }
 
     #[inline(always)]
-    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+    fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
         None
     }
 

@@ -96,7 +96,7 @@ impl<'a> Weights for PackedNf4<'a> {
         Nf4Panel { codes, scales, reciprocal: (1u64 << 40).div_ceil((self.step() / GROUP) as u64) }
     }
 
-    fn in_place(&self, _: usize, _: &Range<usize>) -> Option<&[[Line; GROUP]]> {
+    fn in_place(&self, _: Range<usize>, _: &Range<usize>) -> Option<MatRef<'_>> {
         None
     }
 

@@ -13,7 +13,7 @@ use core::arch::x86_64::*;
 ///
 /// ```
 /// use samebits_kernels::simd::{Avx2, Avx512, Simd};
-/// assert_eq!(<Avx512 as Simd>::TILE, (12, 2)); // 24 sums of 32 registers
+/// assert_eq!(<Avx512 as Simd>::TILE, (8, 3)); // 24 sums of 32 registers
 /// assert_eq!(<Avx2 as Simd>::TILE, (6, 1)); // two registers a word: 12 sums of 16
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Simd for Avx512 {
     type F64 = [__m512d; 2];
     type Mask = __mmask16;
     type Nibbles = __m512i;
-    const TILE: (usize, usize) = (12, 2);
+    const TILE: (usize, usize) = (8, 3);
 
     lanewise! {
         add(a: F32, b: F32) -> F32 = _mm512_add_ps(a, b);

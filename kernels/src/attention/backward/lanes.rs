@@ -27,8 +27,8 @@ impl Kernel for Run<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Run { piece, scratch } = self;
         match (S::TILE, piece.n.div_ceil(LANES)) {
-            ((_, 2), PANELS) => s.outline(Work::<8, PANELS> { piece, scratch }),
-            ((_, 2), _) => s.outline(Work::<8, 1> { piece, scratch }),
+            ((_, 3), PANELS) => s.outline(Work::<8, PANELS> { piece, scratch }),
+            ((_, 3), _) => s.outline(Work::<8, 1> { piece, scratch }),
             ((6.., _), _) => s.outline(Work::<5, 1> { piece, scratch }),
             _ => s.outline(Work::<2, 1> { piece, scratch }),
         }

@@ -164,8 +164,8 @@ impl<S: Simd> Quads<S> for Halves {
     const TAKEN: i32 = 0;
     const FLIP: u8 = 0;
     const SPLITS: bool = true;
-    const TILE: (usize, usize, usize) = if S::TILE.0 == 12 { (12, 2, 2) } else { (4, 1, 1) };
-    const SCALED: (usize, usize, usize) = if S::TILE.0 == 12 { (6, 2, 2) } else { (4, 1, 1) };
+    const TILE: (usize, usize, usize) = if S::TILE.1 == 3 { (12, 2, 2) } else { (4, 1, 1) };
+    const SCALED: (usize, usize, usize) = if S::TILE.1 == 3 { (6, 2, 2) } else { (4, 1, 1) };
 
     #[inline(always)]
     fn outline<K: QuadKernel>(self, s: S, kernel: K) -> K::Output {
