@@ -7,6 +7,7 @@ use crate::Cpu;
 use crate::elements::{Elements, filled};
 use crate::kernels::Line;
 use crate::kernels::gemm::{Bf16, Bf16Group, Element};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
@@ -33,13 +34,35 @@ impl Scratch {
         Scratch(Vec::new())
     }
 
+    /// `len` lines to begin with: where memory is counted, as many as any piece asks for.
+    pub fn with_lines(len: usize) -> Scratch {
+        Scratch(vec![Line::ZERO; len])
+    }
+
     /// `len` lines. What they hold is unspecified.
     pub fn lines(&mut self, len: usize) -> &mut [Line] {
-        if self.0.len() < len {
-            self.0.resize(len, Line::ZERO);
-        }
-        &mut self.0[..len]
+        grown(&mut self.0, len)
     }
+
+    /// Lines that there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The first `len` lines of `lines`, made anew where there are fewer: exactly so many, and the old ones go first, for their
+/// contents are not wanted and a device has no room for both.
+pub(crate) fn grown(lines: &mut Vec<Line>, len: usize) -> &mut [Line] {
+    if lines.len() < len {
+        *lines = Vec::new();
+        *lines = vec![Line::ZERO; len];
+    }
+    &mut lines[..len]
 }
 
 /// The instructions and the threads that layers use, and memory that they lend from call to call.

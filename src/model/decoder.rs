@@ -19,7 +19,7 @@ use crate::kernels::view::{MatMut, MatRef};
 use crate::kernels::{Cpu, Line};
 use crate::nn::rotary::{RotaryEmbedding, RotaryTable};
 use crate::nn::{Embedding, KeyValueStore, KeyValues, Linear, Norm, Room, TransformerBlock};
-use crate::run::Run;
+use crate::run::{Run, grown};
 use crate::{Error, Result};
 use alloc::format;
 use alloc::vec;
@@ -61,12 +61,32 @@ pub struct Sequence<'a> {
 pub struct Workspace {
     lines: Vec<Line>,
     table: RotaryTable,
+    /// Positions that there will be, at most; 0 where nobody said.
+    positions: usize,
 }
+
+/// Positions of a table that is made whole at once, where there will be no more.
+const AT_ONCE: usize = 512;
 
 impl Workspace {
     /// Nothing yet.
     pub fn new() -> Workspace {
         Workspace::default()
+    }
+
+    /// The same for a conversation of at most `tokens` tokens: no table is longer.
+    pub fn for_tokens(tokens: usize) -> Workspace {
+        Workspace { positions: tokens, ..Workspace::default() }
+    }
+
+    /// Positions to make where those before `end` are needed.
+    fn ahead(&self, end: usize) -> usize {
+        match self.positions {
+            // Some ahead: a table that grows token by token would be moved as often.
+            0 => end.next_multiple_of(256),
+            most @ 1..=AT_ONCE => most.max(end),
+            most => end.next_multiple_of(256).min(most.max(end)),
+        }
     }
 
     /// Bytes of its buffers, each in whole lines.
@@ -76,10 +96,7 @@ impl Workspace {
 
     /// `n` lines. What they hold is unspecified.
     pub(super) fn lines(&mut self, n: usize) -> &mut [Line] {
-        if self.lines.len() < n {
-            self.lines.resize(n, Line::ZERO);
-        }
-        &mut self.lines[..n]
+        grown(&mut self.lines, n)
     }
 }
 
@@ -205,14 +222,14 @@ impl Decoder {
         let blocks = self.blocks.iter().map(|b| b.room_len(rows)).max().unwrap_or(0);
         let need = Room::len(rows * dim) + blocks.max(Room::len(wanted.len() * dim));
         workspace.lines(need);
-        let Workspace { lines, table } = workspace;
+        let end = positions.iter().max().map_or(0, |&p| p as usize + 1);
+        let ahead = workspace.ahead(end);
+        let Workspace { lines, table, .. } = workspace;
         let mut room = Room::new(lines);
         let x = room.floats(rows * dim);
         self.embed(run, &tokens, &positions, x);
         if let Some(rotary) = &self.rotary {
-            // Some positions ahead: a table that grows token by token would be moved as often.
-            let end = positions.iter().max().map_or(0, |&p| p as usize + 1);
-            table.grow(rotary, end.next_multiple_of(256).min(rotary.positions()));
+            table.grow(rotary, ahead.min(rotary.positions()));
         }
         let table = &*table;
         let rope = self.rotary.as_ref().map(|rotary| rotary.rope(table, &positions));

@@ -4,7 +4,9 @@ use super::linear::{Linear, products};
 use super::norm::Norm;
 use super::room::Room;
 use crate::kernels::Cpu;
-use crate::kernels::attention::{Align, Attention, Options, Pattern, Sequences, Stored, fast_scratch_len};
+use crate::kernels::attention::{
+    Align, Attention, Options, Pattern, Products, Sequences, Stored, fast_scratch_len, scratch_len_for,
+};
 use crate::kernels::rope::{self, Rope};
 use crate::kernels::view::{HeadsMut, HeadsRef, MatMut, MatRef};
 use crate::run::Run;
@@ -41,16 +43,27 @@ pub use unfused::attention_with_weights;
 /// # Panics
 /// As [`Attention::pieces`].
 pub fn scaled_dot_product_attention(run: &Run<'_>, problem: Attention<'_>) {
-    let cpu = run.cpu();
-    let need = fast_scratch_len(cpu, problem.options.products, problem.q.shape()[3], problem.v.shape()[3]);
+    let (cpu, need) = (run.cpu(), scratch_len(run.cpu(), &problem));
     run.pieces(problem.pieces(), |piece, scratch| piece.run(cpu, scratch.lines(need)));
 }
 
 /// The same by the kernel of a layer.
 fn attend(run: &Run<'_>, kernel: AttentionKernel, problem: Attention<'_>) {
-    let cpu = run.cpu();
-    let need = fast_scratch_len(cpu, problem.options.products, problem.q.shape()[3], problem.v.shape()[3]);
+    let (cpu, need) = (run.cpu(), scratch_len(run.cpu(), &problem));
     run.pieces(problem.pieces(), |piece, scratch| kernel.run(piece, cpu, scratch.lines(need)));
+}
+
+/// Lines of scratch for each piece of a problem.
+fn scratch_len(cpu: Cpu, problem: &Attention<'_>) -> usize {
+    let ([.., keys, qk_dim], v_dim) = (problem.k.shape(), problem.v.shape()[3]);
+    scratch_for(cpu, problem.options.products, keys, (qk_dim, v_dim))
+}
+
+fn scratch_for(cpu: Cpu, products: Products, keys: usize, (qk_dim, v_dim): (usize, usize)) -> usize {
+    match products {
+        Products::F32 => scratch_len_for(keys, qk_dim, v_dim),
+        Products::Bf16 => fast_scratch_len(cpu, products, qk_dim, v_dim),
+    }
 }
 
 /// Multi-head attention: self or cross; MHA, GQA or MQA.
@@ -334,7 +347,8 @@ impl MultiHeadAttention {
             cache.push(run.cpu(), &k[w[0] * narrow..w[1] * narrow], &v[w[0] * narrow..w[1] * narrow]);
         }
         let (cpu, kernel) = (run.cpu(), self.mixing.kernel);
-        let need = fast_scratch_len(cpu, kernel.products(), self.head_dim, self.head_dim);
+        let most = caches.iter().map(|cache| cache.keys().shape()[2]).max().unwrap_or(0);
+        let need = scratch_for(cpu, kernel.products(), most, (self.head_dim, self.head_dim));
         let rows = q.len() / (self.heads * self.head_dim).max(1);
         let mut out = self.by_token_mut(out, self.heads, rows);
         let options = self.mixing.options(Sequences::Whole);

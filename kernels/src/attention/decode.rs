@@ -40,12 +40,18 @@ pub(super) const MAX_ROWS: usize = 4;
 /// Blocks of a run.
 const RUN: usize = 32;
 
+/// Blocks of a run over so many keys: what no block fills takes no room.
+const fn run_of(keys: usize) -> usize {
+    let blocks = keys.div_ceil(BLOCK);
+    if blocks < RUN { blocks } else { RUN }
+}
+
 /// Scores, then weights, of a row in a block.
 type Scores = [Line; BLOCK / LANES];
 
 /// See [`super::scratch_len`].
-pub(super) const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
-    let a_row = words(qk_dim) + 4 * words(v_dim) + RUN * BLOCK / LANES;
+pub(super) const fn scratch_len(keys: usize, qk_dim: usize, v_dim: usize) -> usize {
+    let a_row = words(qk_dim) + 4 * words(v_dim) + run_of(keys) * BLOCK / LANES;
     Spare::len(qk_dim, v_dim) + MAX_ROWS * a_row
 }
 
@@ -103,7 +109,8 @@ impl<C: Class, const R: usize> Decode<'_, C, R> {
         load(s, class, &piece, q);
         let o = carve(scratch, R * words(v_dim));
         o.fill(Line::ZERO);
-        let scores = carve(scratch, RUN * R * (BLOCK / LANES)).as_chunks_mut().0.as_chunks_mut().0;
+        let run = run_of(piece.k.rows());
+        let scores = carve(scratch, run * R * (BLOCK / LANES)).as_chunks_mut().0.as_chunks_mut().0;
         let sums = carve(scratch, 3 * R * words(v_dim));
         let mut rows = Decode::<C, R> { class, q, o, sums, scores, state: State::START };
         let visible = Visible::new(&piece);

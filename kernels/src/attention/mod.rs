@@ -249,7 +249,17 @@ impl Options<'_> {
 
 /// Lines of scratch that each thread needs for heads of these sizes.
 pub const fn scratch_len(qk_dim: usize, v_dim: usize) -> usize {
-    let (a, b) = (prefill::scratch_len(qk_dim, v_dim), decode::scratch_len(qk_dim, v_dim));
+    scratch_len_for(usize::MAX, qk_dim, v_dim)
+}
+
+/// The same where no query has more than `keys` keys: less, where they are fewer than some thousand.
+///
+/// ```
+/// use samebits_kernels::attention::{scratch_len, scratch_len_for};
+/// assert!(scratch_len_for(100, 16, 16) < scratch_len(16, 16) && scratch_len_for(9_999, 16, 16) == scratch_len(16, 16));
+/// ```
+pub const fn scratch_len_for(keys: usize, qk_dim: usize, v_dim: usize) -> usize {
+    let (a, b) = (prefill::scratch_len(qk_dim, v_dim), decode::scratch_len(keys, qk_dim, v_dim));
     if a > b { a } else { b }
 }
 
@@ -299,7 +309,7 @@ pub fn fast_scratch_len(cpu: Cpu, products: Products, qk_dim: usize, v_dim: usiz
 /// ```
 ///
 /// # Panics
-/// Where shapes disagree (see [`Attention::pieces`]) or `scratch` is shorter than [`scratch_len`].
+/// Where shapes disagree (see [`Attention::pieces`]) or `scratch` is shorter than [`scratch_len_for`] its keys.
 pub fn attention(cpu: Cpu, problem: Attention<'_>, scratch: &mut [Line]) {
     for piece in problem.pieces() {
         piece.run(cpu, scratch);

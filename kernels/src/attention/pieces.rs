@@ -266,7 +266,7 @@ impl Piece<'_> {
     /// Computes this part of the output.
     ///
     /// # Panics
-    /// Where `scratch` is shorter than [`super::scratch_len`].
+    /// Where `scratch` is shorter than [`super::scratch_len_for`] the keys.
     pub fn run(self, cpu: Cpu, scratch: &mut [Line]) {
         self.check(scratch);
         match self.options.products {
@@ -316,7 +316,7 @@ impl Piece<'_> {
     }
 
     fn check(&self, scratch: &[Line]) {
-        let needed = super::scratch_len(self.k.cols(), self.v.cols());
+        let needed = super::scratch_len_for(self.k.rows(), self.k.cols(), self.v.cols());
         assert!(scratch.len() >= needed, "attention: {} lines of scratch, needed {needed}", scratch.len());
     }
 

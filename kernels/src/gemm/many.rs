@@ -1,4 +1,5 @@
-//! Many rows: a sliver of B, nine panels wide, stays in L2 while all of A passes it, tile by tile.
+//! Many rows: a sliver of B, nine panels wide, stays in L2 while all of A passes it, tile by tile. A few rows pass slivers
+//! of panels no wider than a tile: they would not come back for more.
 //!
 //! ```text
 //!   for each 768 of k
@@ -17,7 +18,7 @@ use super::low_rank::LowRankTile;
 use super::pack;
 use super::tile::{add_to, begin, descend, store};
 use super::weights::{GROUP, Weights, room_groups};
-use super::{Accumulate, Gemm, K_BLOCK, K_PACK, M_PIECE};
+use super::{Accumulate, FEW, Gemm, K_BLOCK, K_PACK, M_PIECE};
 use crate::simd::Simd;
 use crate::view::{Down, Layout, MatMut, MatRef, Stripes};
 use crate::{Kernel, LANES, Line};
@@ -37,10 +38,17 @@ const IN_PLACE: usize = 192;
 const ACROSS: usize = 48;
 
 /// Lines of scratch: a copy of 768 columns of A, a sliver, and a tile's running sums.
-pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
+pub(super) const fn scratch_len((panels, wide): (bool, bool), m: usize, k: usize) -> usize {
     let rows = if m < M_PIECE { m } else { M_PIECE };
     let depth = if k < K_PACK { k } else { K_PACK };
-    rows * pack::row_lines(depth) + SLIVER * room_groups(depth) * GROUP + TILE_LINES
+    let sliver = sliver(panels, m, if wide { 3 } else { 1 });
+    rows * pack::row_lines(depth) + sliver * room_groups(depth) * GROUP + TILE_LINES
+}
+
+/// Panels of a sliver for `m` rows, with tiles of `np`. Weights that are panels already are read in long runs however few are
+/// decoded at once; of others nine panels are read side by side.
+const fn sliver(panels: bool, m: usize, np: usize) -> usize {
+    if panels && m <= FEW { np } else { SLIVER }
 }
 
 /// At most [`M_PIECE`] rows.
@@ -58,8 +66,9 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
     if m == 0 {
         return;
     }
+    let most = sliver(job.b.panels(), m, NP);
     let (sums, scratch) = scratch.split_at_mut(TILE_LINES);
-    let (sliver, room) = scratch.split_at_mut(SLIVER * room_groups(k.min(K_PACK)) * GROUP);
+    let (sliver, room) = scratch.split_at_mut(most * room_groups(k.min(K_PACK)) * GROUP);
     let (sliver, _) = sliver.as_chunks_mut::<GROUP>();
     let panels = n.div_ceil(LANES);
     // As many passes as have to be, of even depth.
@@ -68,17 +77,17 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
     loop {
         let ks = k0..(k0 + depth).min(k);
         let a = job.a.sub(0..m, ks.clone());
-        let once = S::TILE.1 < 3 && panels <= SLIVER && a.col_stride() == 1; // few rows, read once: no harm
+        let once = S::TILE.1 < 3 && panels <= most && a.col_stride() == 1; // few rows, read once: no harm
         let in_place = once || pack::reads_in_place(a);
         let base = if k0 > 0 { Accumulate::Add } else { job.accumulate };
         let mut target = Target { c: &mut job.c, base, last: (ks.end == k).then_some(&job.epilogue) };
         let mut p0 = 0;
         while p0 < panels {
-            let here = sliver_from(p0, panels);
+            let here = sliver_from(p0, panels, most);
             let b = Right { b: &job.b, ks: ks.clone(), room: &mut *sliver }.panels(s, here.clone(), m);
             let copy = match () {
                 () if in_place => Copying::Never,
-                () if panels <= SLIVER => Copying::Passing,
+                () if panels <= most => Copying::Passing,
                 () if here.start == 0 => Copying::Keep,
                 () => Copying::Never,
             };
@@ -86,7 +95,7 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
                 () if in_place || here.start == 0 => Left { a, room: &mut *room, copy },
                 () => Left { a: copied(room, m, ks.len()), room: &mut [], copy },
             };
-            let next = sliver_from(here.end, panels);
+            let next = sliver_from(here.end, panels, most);
             p0 = here.end;
             let next = if next.is_empty() { None } else { job.b.origin(next, &ks) };
             let walk = next.map_or(Walk::NONE, Walk::over);
@@ -99,13 +108,13 @@ fn blocks<S: Simd, W: Weights, const NP: usize>(s: S, mut job: Gemm<'_, W>, scra
     }
 }
 
-/// The sliver that begins at panel `from`: one of a single panel would be a tile with too few chains.
+/// The sliver of at most `most` panels that begins at `from`: one of a single panel would be a tile with too few chains.
 #[inline(always)]
-const fn sliver_from(from: usize, panels: usize) -> Range<usize> {
+const fn sliver_from(from: usize, panels: usize, most: usize) -> Range<usize> {
     match panels - from {
-        left if left == SLIVER + 1 => from..from + SLIVER - 1,
-        left if left < SLIVER => from..panels,
-        _ => from..from + SLIVER,
+        left if left == most + 1 && most > 1 => from..from + most - 1,
+        left if left < most => from..panels,
+        _ => from..from + most,
     }
 }
 

@@ -307,14 +307,14 @@ impl Way {
         if panels && m <= few { Way::Few } else { Way::Many }
     }
 
-    /// Lines of scratch for `m` rows and depth `k`.
-    const fn scratch_len(self, m: usize, k: usize) -> usize {
+    /// Lines of scratch for `m` rows and depth `k`, weights that are panels or not, the wide tile or the narrow one.
+    const fn scratch_len(self, (panels, wide): (bool, bool), m: usize, k: usize) -> usize {
         match self {
             Way::Small => 0,
             Way::Blocks | Way::Few => few::scratch_len(m, k),
             Way::Rows => FEW,
             Way::Wide => wide::SCRATCH,
-            Way::Many => many::scratch_len(m, k),
+            Way::Many => many::scratch_len((panels, wide), m, k),
         }
     }
 }
@@ -328,8 +328,8 @@ pub const fn scratch_len<W: Weights>(m: usize, k: usize) -> usize {
 /// What every tier can do with, whatever n is. ([`Way::Blocks`] and [`Way::Rows`] have few rows, for which
 /// [`Way::Many`] asks for more.)
 const fn scratch_for<W: Weights>(panels: bool, m: usize, k: usize) -> usize {
-    let wide = Way::of_panels::<W>(panels, m, true).scratch_len(m, k);
-    let narrow = Way::of_panels::<W>(panels, m, false).scratch_len(m, k);
+    let wide = Way::of_panels::<W>(panels, m, true).scratch_len((panels, true), m, k);
+    let narrow = Way::of_panels::<W>(panels, m, false).scratch_len((panels, false), m, k);
     let more = if wide > narrow { wide } else { narrow };
     if !panels && m <= FEW && more < wide::SCRATCH { wide::SCRATCH } else { more }
 }

@@ -44,8 +44,13 @@ impl Decoder {
         if positions.is_some() == rotary.is_some() {
             return Err(from.error("positions are either learned or turn"));
         }
-        let block = |i: usize| TransformerBlock::read(from, shape(c, i, forms));
-        let blocks = (0..c.windows.len()).map(block).collect::<Result<_>>()?;
+        let mut layer = 0;
+        let block = |from: &mut Reader<'_>| {
+            layer += 1;
+            TransformerBlock::read(from, shape(c, layer - 1, forms))
+        };
+        // No more memory than they take: they are most of what is kept beside weights.
+        let blocks = from.list(c.windows.len(), block)?;
         let norm = Norm::read(from, c.dim)?;
         let head = match c.tied {
             true => Linear::new(embedding.table.clone(), None),

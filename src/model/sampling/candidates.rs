@@ -19,11 +19,11 @@ pub struct Candidates {
     ranked: bool,
     probabilities: Vec<f32>,
     logs: Vec<f32>,
-    /// What is sorted: a key in the high half, an index in the low one.
+    /// What is sorted: a key in the high half, an index in the low one; or numbers alone, so that all sorts but one are the
+    /// same code.
     keys: Vec<u64>,
     /// (surprise, rank) of the typical stage: bits of a non-negative `f64`, which sort as it does.
     surprises: Vec<(u64, u32)>,
-    window: Vec<u32>,
 }
 
 impl Candidates {
@@ -37,22 +37,30 @@ impl Candidates {
             logs: Vec::new(),
             keys: Vec::new(),
             surprises: Vec::new(),
-            window: Vec::new(),
         }
     }
 
     /// Every token of the vocabulary.
     pub(super) fn start(&mut self, draw: &Draw<'_>) -> Result<()> {
-        // True of NaN and +∞.
-        let wrong = |x: &f32| x.is_nan() || *x == f32::INFINITY;
-        if let Some(index) = draw.logits.iter().position(wrong) {
-            let name = alloc::format!("logits at position {}", draw.position);
-            let value = f64::from(draw.logits[index]);
-            return Err(Error::Value { name, index, value, expected: "a number below infinity" });
-        }
+        sound(draw)?;
         self.logits.clear();
         self.logits.extend_from_slice(draw.logits);
         self.ranked = false;
+        Ok(())
+    }
+
+    /// The likeliest token alone, without a copy of the logits.
+    pub(super) fn likeliest(&mut self, cpu: Cpu, draw: &Draw<'_>) -> Result<()> {
+        sound(draw)?;
+        let one = draw.logits.len().min(1);
+        for floats in [&mut self.logits, &mut self.probabilities] {
+            floats.clear();
+            floats.resize(one, 0.0);
+        }
+        self.tokens.clear();
+        self.tokens.resize(one, 0);
+        topk(cpu, draw.logits, &mut self.logits, &mut self.tokens);
+        self.ranked = true;
         Ok(())
     }
 
@@ -95,13 +103,14 @@ impl Candidates {
             return Ok(());
         }
         let first = draw.context.len().saturating_sub(last_n);
-        self.window.clear();
-        self.window.extend_from_slice(&draw.context[first..]);
-        self.window.sort_unstable(); // each token's occurrences lie together
-        for same in self.window.chunk_by(|a, b| a == b) {
-            let Some(logit) = self.logits.get_mut(same[0] as usize) else {
-                let place = draw.context.iter().rposition(|&t| t == same[0]);
-                return Err(no_such_token("context", place.unwrap_or(0), same[0]));
+        self.keys.clear();
+        self.keys.extend(draw.context[first..].iter().map(|&token| u64::from(token)));
+        self.keys.sort_unstable(); // each token's occurrences lie together
+        for same in self.keys.chunk_by(|a, b| a == b) {
+            let token = same[0] as u32;
+            let Some(logit) = self.logits.get_mut(token as usize) else {
+                let place = draw.context.iter().rposition(|&t| t == token);
+                return Err(no_such_token("context", place.unwrap_or(0), token));
             };
             *logit = if *logit > 0.0 { *logit / repeat } else { *logit * repeat };
             *logit -= same.len() as f32 * frequency + presence;
@@ -222,10 +231,11 @@ impl Candidates {
         self.surprises.extend(self.logs.iter().enumerate().map(off));
         self.surprises.sort_unstable();
         let kept = reach(mass, self.surprises.iter().map(|&(_, rank)| self.probabilities[rank as usize]));
-        self.surprises.truncate(kept);
         // Back to the order of rank.
-        self.surprises.sort_unstable_by_key(|&(_, rank)| rank);
-        for (to, &(_, from)) in self.surprises.iter().enumerate() {
+        self.keys.clear();
+        self.keys.extend(self.surprises[..kept].iter().map(|&(_, rank)| u64::from(rank)));
+        self.keys.sort_unstable();
+        for (to, &from) in self.keys.iter().enumerate() {
             self.logits[to] = self.logits[from as usize];
             self.tokens[to] = self.tokens[from as usize];
         }
@@ -252,6 +262,16 @@ fn descending(x: f32) -> u32 {
     let bits = (x + 0.0).to_bits();
     // Two's complement of a sort: negative numbers have their order already, positive ones are turned round.
     if bits >> 31 == 1 { bits } else { !bits & 0x7fff_ffff }
+}
+
+/// An error where a logit is none.
+fn sound(draw: &Draw<'_>) -> Result<()> {
+    // True of NaN and +∞.
+    let wrong = |x: &f32| x.is_nan() || *x == f32::INFINITY;
+    let Some(index) = draw.logits.iter().position(wrong) else { return Ok(()) };
+    let name = alloc::format!("logits at position {}", draw.position);
+    let value = f64::from(draw.logits[index]);
+    Err(Error::Value { name, index, value, expected: "a number below infinity" })
 }
 
 fn no_such_token(name: &str, index: usize, token: u32) -> Error {

@@ -3,8 +3,8 @@
 use super::form::{Blocks, Form, Ggml4, Ggml8, Nf4, Packed, Panels, View};
 use super::{Weight, packed};
 use crate::io::flat::{Reader, Writer};
-use crate::kernels::gemm::{Bf16, F16, packed_len};
-use crate::kernels::ggml::{self, Code8, Format, HalfLine};
+use crate::kernels::gemm::{Bf16, F16, PackedMatrix, Weights, packed_len, scratch_len};
+use crate::kernels::ggml::{self, Code8, Format, HalfLine, Packed4, Packed8, Rows};
 use crate::kernels::line::Bits;
 use crate::kernels::nf4::{CodeLine, PackedNf4};
 use crate::kernels::view::MatRef;
@@ -149,6 +149,51 @@ impl Forms {
     pub const fn ggml(self) -> Forms {
         self.with(GGML, blocks)
     }
+}
+
+/// What a program's memory follows from, known when it is compiled.
+impl Forms {
+    /// Lines of scratch that a product of at most `rows` rows, `k` deep, takes, whichever of these its weight is in.
+    pub(crate) const fn scratch_len(self, rows: usize, k: usize) -> usize {
+        const fn of<W: Weights>(rows: usize, k: usize) -> usize {
+            scratch_len::<W>(rows, k)
+        }
+        let ggml = larger(
+            of::<Packed8<'static>>(rows, k),
+            larger(of::<Packed4<'static>>(rows, k), of::<Rows<'static>>(rows, k)),
+        );
+        self.most([
+            of::<PackedMatrix<'static, f32>>(rows, k),
+            of::<PackedMatrix<'static, Bf16>>(rows, k),
+            of::<PackedMatrix<'static, F16>>(rows, k),
+            of::<PackedNf4<'static>>(rows, k),
+            ggml,
+        ])
+    }
+
+    /// Bytes that describe a weight, which itself stays where it lies: the largest of these forms, shared.
+    pub(crate) const fn described(self) -> usize {
+        let ggml = larger(size_of::<Ggml8>(), larger(size_of::<Ggml4>(), size_of::<Blocks>()));
+        let panels = [size_of::<Panels<f32>>(), size_of::<Panels<Bf16>>(), size_of::<Panels<F16>>()];
+        // Two counts of those that share it.
+        2 * size_of::<usize>() + self.most([panels[0], panels[1], panels[2], size_of::<Nf4>(), ggml])
+    }
+
+    /// The largest number of a form that is read.
+    const fn most(self, of: [usize; 5]) -> usize {
+        let (mut most, mut i) = (0, 0);
+        while i < 5 {
+            if self.0[i].is_some() {
+                most = larger(most, of[i]);
+            }
+            i += 1;
+        }
+        most
+    }
+}
+
+const fn larger(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
 }
 
 fn panels<E: Packed<Group: Bits>>(from: &mut Reader<'_>, (n, k): (usize, usize)) -> Result<Arc<dyn Form>> {
