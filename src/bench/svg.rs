@@ -4,6 +4,7 @@
 
 mod labels;
 mod scale;
+mod theme;
 
 use super::ceiling::Ceiling;
 use crate::Tier;
@@ -31,22 +32,12 @@ const MARGIN: (f64, f64, f64, f64) = (76.0, 24.0, 74.0, 62.0);
 const PLOT: Rect =
     Rect { x: MARGIN.0, y: MARGIN.2, w: SIZE.0 - MARGIN.0 - MARGIN.1, h: SIZE.1 - MARGIN.2 - MARGIN.3 };
 const FONT: f64 = 11.0;
+const TITLE: &str = "samebits: kernels under the roofline";
 
 /// Points up to which names fit beside them.
 const NAMED: usize = 42;
 /// A line, and a column, of the key.
 const KEY: (f64, f64) = (13.0, 214.0);
-
-/// Colours that the colour-blind tell apart (Okabe, Ito 2008).
-const fn colour(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Scalar => "#6b6b6b",
-        Tier::Simd128 => "#cc79a7",
-        Tier::Neon => "#009e73",
-        Tier::Avx2 => "#0072b2",
-        Tier::Avx512 => "#d55e00",
-    }
-}
 
 /// Draws `points` under `ceilings`; `subtitle` says where and how they were measured.
 ///
@@ -62,6 +53,7 @@ const fn colour(tier: Tier) -> &'static str {
 pub fn roofline(subtitle: &str, ceilings: &[Ceiling], points: &[Point]) -> String {
     let key = Key::new(points);
     let mut picture = Picture::new(ceilings, points, key.width());
+    picture.told(subtitle, ceilings, points);
     picture.title(subtitle, points);
     picture.axes();
     picture.ceilings(ceilings);
@@ -125,19 +117,36 @@ impl Picture {
         let (w, h) = (SIZE.0 + key, SIZE.1);
         out += &format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" \
-             font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"{FONT}\">\n\
-             <rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>\n"
+             role=\"img\" font-family=\"DejaVu Sans, Verdana, sans-serif\" font-size=\"{FONT}\">\n"
         );
         Picture { out, x, y, labels: Labels::new(PLOT), top }
     }
 
+    /// What the picture shows, for whoever cannot see it, and its colours.
+    fn told(&mut self, subtitle: &str, ceilings: &[Ceiling], points: &[Point]) {
+        let ceiling = |c: &Ceiling| match c.bytes {
+            0 => format!("{} of {} {} GFLOP/s", c.name, c.tier, digits(c.rate.median)),
+            _ => format!("reading {} {} GB/s", c.name, digits(c.rate.median)),
+        };
+        let point = |p: &Point| {
+            let (rate, at) = (digits(p.gflops), digits(p.intensity));
+            format!("{} on {} {rate} GFLOP/s at {at} operations a byte", p.label, p.tier)
+        };
+        let ceilings: Vec<String> = ceilings.iter().map(ceiling).collect();
+        let points: Vec<String> = points.iter().map(point).collect();
+        let text = format!("Ceilings: {}. Kernels: {}.", ceilings.join(", "), points.join("; "));
+        let (title, text) = (escape(subtitle), escape(&text));
+        let _ = write!(self.out, "<title>{TITLE}: {title}</title>\n<desc>{text}</desc>\n{}", theme::style());
+        let _ = writeln!(self.out, "<rect width=\"100%\" height=\"100%\" class=\"page\"/>");
+    }
+
     /// Title, conditions, and which colour is which tier.
     fn title(&mut self, subtitle: &str, points: &[Point]) {
-        self.text((MARGIN.0, 30.0), "start", 18.0, "#111", "samebits: kernels under the roofline");
-        self.text((MARGIN.0, 52.0), "start", 12.0, "#555", subtitle);
+        self.text((MARGIN.0, 30.0), "start", 18.0, "head", TITLE);
+        self.text((MARGIN.0, 52.0), "start", 12.0, "soft", subtitle);
         let mut x = SIZE.0 - MARGIN.1;
         for tier in Tier::ALL.into_iter().rev().filter(|&t| points.iter().any(|p| p.tier == t)) {
-            self.text((x, 30.0), "end", 12.0, "#111", tier.name());
+            self.text((x, 30.0), "end", 12.0, "head", tier.name());
             x -= 9.0 * tier.name().len() as f64 + 8.0;
             self.dot((x, 26.0), tier);
             x -= 20.0;
@@ -147,7 +156,7 @@ impl Picture {
     fn axes(&mut self) {
         for (ticks, horizontal) in [(self.x.ticks(), true), (self.y.ticks(), false)] {
             for tick in ticks {
-                let strong = if tick.label.is_some() { "#d4d4d4" } else { "#f0f0f0" };
+                let strong = if tick.label.is_some() { "tick" } else { "fine" };
                 let (from, to) = if horizontal {
                     ((tick.at, PLOT.y), (tick.at, PLOT.y + PLOT.h))
                 } else {
@@ -156,28 +165,26 @@ impl Picture {
                 self.line(from, to, strong, 1.0);
                 let Some(label) = tick.label else { continue };
                 if horizontal {
-                    self.text((tick.at, PLOT.y + PLOT.h + 18.0), "middle", 12.0, "#333", &label);
+                    self.text((tick.at, PLOT.y + PLOT.h + 18.0), "middle", 12.0, "", &label);
                 } else {
-                    self.text((PLOT.x - 8.0, tick.at + 4.0), "end", 12.0, "#333", &label);
+                    self.text((PLOT.x - 8.0, tick.at + 4.0), "end", 12.0, "", &label);
                 }
             }
         }
         let Rect { x, y, w, h } = PLOT;
-        let _ = writeln!(
-            self.out,
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" fill=\"none\" stroke=\"#333\"/>"
-        );
+        let _ =
+            writeln!(self.out, "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" class=\"frame\"/>");
         self.text(
             (x + w / 2.0, SIZE.1 - 16.0),
             "middle",
             13.0,
-            "#111",
+            "head",
             "operations per byte of memory traffic",
         );
         let middle = y + h / 2.0;
         let _ = writeln!(
             self.out,
-            "<text x=\"20\" y=\"{middle}\" text-anchor=\"middle\" font-size=\"13\" fill=\"#111\" \
+            "<text x=\"20\" y=\"{middle}\" text-anchor=\"middle\" font-size=\"13\" class=\"head\" \
              transform=\"rotate(-90 20 {middle})\">GFLOP/s</text>"
         );
     }
@@ -191,7 +198,7 @@ impl Picture {
         for c in ceilings.iter().filter(|c| c.bytes == 0) {
             let rate = c.rate.median;
             let y = self.y.at(rate);
-            self.line((self.x.at(self.ridge(ceilings, rate)), y), (PLOT.x + PLOT.w, y), colour(c.tier), 1.8);
+            self.line((self.x.at(self.ridge(ceilings, rate)), y), (PLOT.x + PLOT.w, y), c.tier.name(), 1.8);
             self.labels.keep_off(Rect { x: PLOT.x, y: y - 2.0, w: PLOT.w, h: 4.0 });
             let label = format!("{} {} {}", c.tier, c.name, digits(rate));
             match levels.last_mut().filter(|(last, _)| (last - y).abs() < 16.0) {
@@ -202,7 +209,7 @@ impl Picture {
         for (y, label) in levels {
             let label = format!("{label} GFLOP/s");
             let at = (PLOT.x + PLOT.w - 8.0, y - 6.0);
-            self.text(at, "end", FONT, "#333", &label);
+            self.text(at, "end", FONT, "", &label);
             let w = labels::width(&label, FONT);
             self.labels.block(Rect { x: at.0 - w, y: at.1 - FONT, w, h: FONT + 4.0 });
         }
@@ -220,7 +227,7 @@ impl Picture {
         let high = self.top / bandwidth;
         let from = (self.x.at(low), self.y.at(low * bandwidth));
         let to = (self.x.at(high), self.y.at(self.top));
-        self.line(from, to, "#8a6fb0", 1.6);
+        self.line(from, to, "read", 1.6);
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
         let (ux, uy) = (dx / length, dy / length);
@@ -228,7 +235,7 @@ impl Picture {
         let angle = uy.atan2(ux).to_degrees();
         let _ = writeln!(
             self.out,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"#6a4c93\" \
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"read\" \
              transform=\"rotate({angle:.2} {x:.1} {y:.1})\">{label}</text>"
         );
         // A rotated label is a row of small squares to those that look for a free place.
@@ -253,20 +260,20 @@ impl Picture {
         let mut order: Vec<usize> = (0..points.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(near(i)));
         for i in order {
-            let (at, colour) = (places[i], colour(points[i].tier));
+            let (at, tier) = (places[i], points[i].tier.name());
             let label = key.label(&points[i]);
             let rect = self.labels.place(at, labels::width(&label, FONT) + 4.0, FONT + 3.0);
             let anchor = rect.nearest(at);
             if (anchor.0 - at.0).hypot(anchor.1 - at.1) > 9.0 {
-                self.line(at, anchor, colour, 0.6);
+                self.line(at, anchor, tier, 0.6);
             }
             self.halo(rect);
             let y = rect.y + FONT - 1.0;
             // A label on the left ends at its point, whatever its true width.
             if rect.x + rect.w <= at.0 {
-                self.text((rect.x + rect.w - 2.0, y), "end", FONT, colour, &label);
+                self.text((rect.x + rect.w - 2.0, y), "end", FONT, tier, &label);
             } else {
-                self.text((rect.x + 2.0, y), "start", FONT, colour, &label);
+                self.text((rect.x + 2.0, y), "start", FONT, tier, &label);
             }
         }
         for (point, &at) in points.iter().zip(&places) {
@@ -280,8 +287,8 @@ impl Picture {
             let (column, line) = (i / Key::lines(), i % Key::lines());
             let x = SIZE.0 + column as f64 * KEY.1;
             let y = PLOT.y + FONT + line as f64 * KEY.0;
-            self.text((x + 16.0, y), "end", FONT, "#111", &(i + 1).to_string());
-            self.text((x + 22.0, y), "start", FONT, "#333", name);
+            self.text((x + 16.0, y), "end", FONT, "head", &(i + 1).to_string());
+            self.text((x + 22.0, y), "start", FONT, "", name);
         }
     }
 
@@ -289,33 +296,34 @@ impl Picture {
     fn halo(&mut self, Rect { x, y, w, h }: Rect) {
         let _ = writeln!(
             self.out,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" fill=\"#fff\" opacity=\"0.7\"/>"
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\" class=\"page\" opacity=\"0.7\"/>"
         );
     }
 
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: &str, width: f64) {
+    /// `class` as the theme names it.
+    fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str, width: f64) {
         let _ = writeln!(
             self.out,
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
+            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" class=\"{class}\" stroke-width=\"{width}\"/>",
             from.0, from.1, to.0, to.1
         );
     }
 
     fn dot(&mut self, at: (f64, f64), tier: Tier) {
-        let fill = colour(tier);
         let _ = writeln!(
             self.out,
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" fill=\"{fill}\" stroke=\"#fff\" stroke-width=\"0.8\"/>",
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" class=\"dot {tier}\"/>",
             at.0, at.1
         );
     }
 
-    fn text(&mut self, at: (f64, f64), anchor: &str, size: f64, colour: &str, text: &str) {
-        let text = escape(text);
+    /// `class` as the theme names it; none is a plain text's.
+    fn text(&mut self, at: (f64, f64), anchor: &str, size: f64, class: &str, text: &str) {
+        let (text, (x, y)) = (escape(text), at);
+        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
         let _ = writeln!(
             self.out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" fill=\"{colour}\">{text}</text>",
-            at.0, at.1
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\"{class}>{text}</text>"
         );
     }
 
