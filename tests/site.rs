@@ -5,6 +5,7 @@ mod common;
 use common::program::{Folder, assert_fails, out, run};
 use samebits::golden;
 use std::fs;
+use std::path::Path;
 
 /// Fails unless every element that is opened is closed, in order.
 #[track_caller]
@@ -20,6 +21,64 @@ fn assert_well_formed(name: &str, html: &str) {
         }
     }
     assert!(open.is_empty(), "{name}: {open:?} is left open");
+}
+
+/// Figures, rooflines and ladders of what is inside, without a word from the reader.
+fn shows_what_was_measured(to: &Path) {
+    let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+    let index = read("index.html");
+    for picture in
+        ["roofline.svg", "ladder-gemm.svg", "ladder-softmax.svg", "ladder-attention.svg", "ladder-nf4.svg"]
+    {
+        assert!(index.contains(&format!("<img src=\"{picture}\"")), "no {picture}");
+        let svg = read(picture);
+        for word in ["<title>", "<desc>", "prefers-color-scheme", "20"] {
+            assert!(svg.contains(word), "{picture}: no {word:?}");
+        }
+    }
+    let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/amd-epyc/2026-11-29.json");
+    let commit = fs::read_to_string(record).unwrap();
+    let commit = commit.split_once("\"git\":\"").unwrap().1.split('"').next().unwrap();
+    let said = format!("AMD EPYC, 2026-11-29, commit {commit}, one thread, caches warm");
+    for (page, row, ladder) in [
+        (
+            "gemm-mod",
+            "<td>gemm_packed</td><td>512x512x512</td><td>avx512</td><td>111 GFLOP/s</td><td>95 %, fma</td><td>5.03</td>",
+            true,
+        ),
+        ("softmax", "<td>softmax</td><td>64x1024</td><td>avx2</td>", true),
+        ("attention-mod", "<td>attention_causal</td>", true),
+        ("nf4-product", "<td>nf4_gemv</td>", true),
+        ("norm", "<td>rms_norm</td>", false),
+    ] {
+        let html = read(&format!("{page}.html"));
+        assert!(html.contains(&said) && html.contains(row), "{page}: no {row}");
+        assert!(html.contains(&format!("<img src=\"roofline-{page}.svg\"")), "{page} has no roofline");
+        assert_eq!(html.contains("<img src=\"ladder-"), ladder, "{page}");
+        assert!(read(&format!("roofline-{page}.svg")).contains(&said), "{page}");
+    }
+}
+
+#[test]
+fn a_record_of_the_reader_takes_the_place_of_that_inside() {
+    let folder = Folder::new("site-record");
+    let inside = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/amd-epyc/2026-11-29.json"),
+    );
+    // Another machine, and no row of softmax.
+    let other = inside.unwrap().replace("AMD EPYC", "My <Processor>").replace("\"softmax\"", "\"soft\"");
+    fs::write(folder.path("2027-01-02.json"), other).unwrap();
+    let [at, record] = ["out", "2027-01-02.json"].map(|name| folder.path(name).to_str().unwrap().to_owned());
+    let done = run(["site", &at, "--record", &record]);
+    assert!(done.status.success(), "{done:?}");
+    let read = |name: &str| fs::read_to_string(folder.path("out").join(name)).unwrap();
+    let page = read("gemm-mod.html");
+    assert!(page.contains("My &lt;Processor&gt;, 2027-01-02, commit") && !page.contains("AMD EPYC"));
+    assert!(read("roofline.svg").contains("My &lt;Processor&gt;, 2027-01-02"));
+    assert!(
+        !read("softmax.html").contains("id=\"measured\"")
+            && !folder.path("out").join("roofline-softmax.svg").exists()
+    );
 }
 
 #[test]
@@ -47,6 +106,7 @@ fn every_head_is_a_page() {
         assert_well_formed(&name, &html);
         // A link to a paper loads nothing, and is the only address on a page.
         let html = html.replace("href=\"https://arxiv.org/abs/", "href=\"paper:");
+        let html = html.replace("href=\"https://doi.org/10.", "href=\"doi:");
         assert!(
             ![&html, script].iter().any(|text| text.contains("http") || text.contains("fetch(")),
             "{name}"
@@ -56,7 +116,16 @@ fn every_head_is_a_page() {
             let paper = link.strip_prefix("paper:").and_then(|number| number.split_once('.'));
             let is_paper =
                 paper.is_some_and(|(month, n)| month.len() == 4 && n.len() == 5 && n.parse::<u32>().is_ok());
-            assert!(is_paper || to.join(link).is_file(), "{name} links to {link}");
+            let is_doi = link.strip_prefix("doi:").is_some_and(|rest| rest.contains('/'));
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { &name } else { file };
+            assert!(is_paper || is_doi || to.join(file).is_file(), "{name} links to {link}");
+            assert!(place.is_empty() || read(file).contains(&format!("id=\"{place}\"")), "{name}: {link}");
+        }
+        for picture in html.split("<img ").skip(1).map(|rest| rest.split('>').next().unwrap()) {
+            let of =
+                |key: &str| picture.split_once(&format!("{key}=\"")).unwrap().1.split('"').next().unwrap();
+            assert!(to.join(of("src")).is_file() && !of("alt").is_empty(), "{name}: {picture}");
         }
     }
     assert!(pages > 60, "{pages} pages");
@@ -70,12 +139,14 @@ fn every_head_is_a_page() {
         assert!(page.contains(&pair), "no {pair}");
     }
     assert!(page.contains("const MODULE = \"AGFzbQEAAAA"), "no WebAssembly");
+    shows_what_was_measured(&to);
     for word in ["Clause 1.", "<pre>", "The loop on avx512", "vfmadd231ps", "The loop on neon"] {
         assert!(read("gemm-mod.html").contains(word), "no {word:?}");
     }
     assert!(
         read("softmax.html").contains("<a href=\"https://arxiv.org/abs/1805.02867\">arXiv:1805.02867</a>")
     );
+    assert!(read("gemm-mod.html").contains("<a href=\"gemm-tile.html\"><code>tile.rs</code></a>"));
     assert_fails(&run(["site", &at]), 1, "cannot rename");
     assert_fails(&run(["site", &format!("{at}2"), "--record", "none.json"]), 1, "none.json: cannot open");
     assert!(!folder.path("out2").exists(), "nothing is left of what failed");

@@ -1,5 +1,5 @@
 //! What the program carries with it: a small model, pairs that it can learn from, a table of vectors of words, kernels for
-//! a browser, and a book about itself. The feature `builtin` leaves them out where it is not asked for.
+//! a browser, measured figures, and a book about itself. The feature `builtin` leaves them out where it is not asked for.
 //!
 //! `inside/README.md`, `table/README.md` and `browser/README.md` say what they were made from, by which commands, and under which licence.
 
@@ -43,6 +43,17 @@ pub const TABLE_TOKENS: &str = include_str!("table/vocab.txt");
 
 /// Kernels for a page, as WebAssembly: `browser/README.md` says how they are made.
 pub const BROWSER: &[u8] = include_bytes!("browser/kernels.wasm");
+
+/// A record of `benches/record`, shortened: `python3 src/assets/measured/make.py record FILE` writes it.
+pub(crate) const RECORD: &str = include_str!("measured/record.json");
+
+/// The ladders as `python3 src/assets/measured/make.py ladders` climbed them: name, picture, the files that they explain.
+pub(crate) const LADDERS: [(&str, &str, &[&str]); 4] = [
+    ("gemm", include_str!("measured/ladder-gemm.svg"), &["gemm/mod.rs"]),
+    ("softmax", include_str!("measured/ladder-softmax.svg"), &["softmax.rs"]),
+    ("attention", include_str!("measured/ladder-attention.svg"), &["attention/mod.rs"]),
+    ("nf4", include_str!("measured/ladder-nf4.svg"), &["nf4/product.rs", "nf4/mod.rs"]),
+];
 
 /// README and what stands at the top of every file of the kernels, each with its path: lines are those of the files.
 /// `python3 src/assets/book/make.py` collects the latter.

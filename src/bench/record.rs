@@ -4,11 +4,15 @@
 //! its own. The runs of a day are added to its file, so that a long record can be made in quiet pieces; of a kernel,
 //! shape, tier, number of threads and kind of cache that were measured twice the later one counts.
 
+mod picture;
+
+use super::ceiling::Ceiling;
+use super::measure::Summary;
 use super::report::Report;
 use crate::io::atomic;
 use crate::io::json::{self, Value};
 use crate::model::read_config;
-use crate::{Error, Result};
+use crate::{Error, Result, Tier};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,7 +63,7 @@ fn date(days: u64) -> String {
 }
 
 /// What a record or a run says of one kernel, shape and tier.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Point {
     /// Where it was measured.
     pub processor: String,
@@ -69,6 +73,12 @@ pub struct Point {
     pub unit: String,
     /// The rate in that unit, a median.
     pub rate: f64,
+    /// Operations a byte.
+    pub intensity: f64,
+    /// The ceiling that binds: `fma`, `read`, …
+    pub bound: String,
+    /// Times the rate of plain Rust loops; NaN where nobody looked.
+    pub speedup: f64,
     /// Its share of the ceiling that binds, round by round; a median.
     pub of_peak: f64,
     /// From the 10th to the 90th percentile of those shares, as a part of their median.
@@ -79,11 +89,30 @@ pub struct Point {
     pub hash: String,
 }
 
+/// Where and how one run of a record was made.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Of the machine.
+    pub processor: String,
+    /// Of the program; empty where it knew none.
+    pub commit: String,
+    /// As in the key of a point.
+    pub threads: String,
+    /// As in the key of a point.
+    pub cache: String,
+    /// The machine's, as the run found them.
+    pub ceilings: Vec<Ceiling>,
+}
+
 /// A record or a run that was read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Record {
+    /// The file's, without its ending: the date of a record.
+    pub name: String,
     /// The processors' names, one a run that has another.
     pub processors: Vec<String>,
+    /// One a run.
+    pub origins: Vec<Origin>,
     /// The points, in the order in which they first came.
     pub points: Vec<Point>,
 }
@@ -95,12 +124,18 @@ impl Record {
     /// Where the file is missing, malformed, or something else.
     pub fn open(path: &Path) -> Result<Record> {
         let text = read_config(path)?;
-        Record::parse(&text).map_err(|e| e.in_file(path.display()))
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Record::parse(&name, &text).map_err(|e| e.in_file(path.display()))
     }
 
-    fn parse(text: &[u8]) -> Result<Record> {
+    /// Reads the text of a record called `name`.
+    pub(crate) fn parse(name: &str, text: &[u8]) -> Result<Record> {
         let value = json::parse(text)?;
-        let mut record = Record { processors: Vec::new(), points: Vec::new() };
+        // A shortened copy says which record it was.
+        let from = value.get("from").and_then(|v| v.as_str());
+        let name = from.as_deref().and_then(|from| Path::new(from).file_stem()?.to_str()).unwrap_or(name);
+        let (processors, origins, points) = Default::default();
+        let mut record = Record { name: name.to_owned(), processors, origins, points };
         match value.get("schema").and_then(|v| v.as_str()).as_deref() {
             Some("samebits-record/1") => {
                 let runs = value.get("runs").and_then(|v| v.elements());
@@ -128,6 +163,19 @@ impl Record {
         if !self.processors.contains(&processor) {
             self.processors.push(processor.clone());
         }
+        let commit = run.get("git").and_then(|v| v.as_str()).unwrap_or_default().into_owned();
+        let mut ceilings = Vec::new();
+        for one in run.get("ceilings").and_then(|v| v.elements()).into_iter().flatten() {
+            ceilings.push(ceiling(one).ok_or_else(|| one.expected("a ceiling of samebits bench"))?);
+        }
+        let origin = Origin {
+            processor: processor.clone(),
+            commit,
+            threads: threads.to_string(),
+            cache: cache.to_string(),
+            ceilings,
+        };
+        self.origins.push(origin);
         for row in run.get("rows").and_then(|v| v.elements()).ok_or_else(|| lacking("rows"))? {
             let point = point(row, (&processor, threads, &cache))
                 .ok_or_else(|| row.expected("a row of samebits bench"))?;
@@ -144,15 +192,37 @@ fn point(row: Value<'_>, (processor, threads, cache): (&str, usize, &str)) -> Op
     let text = |key: &str| Some(row.get(key)?.as_str()?.into_owned());
     let summary = |key: &str, part: &str| row.get(key)?.get(part)?.as_f64();
     let median = |key: &str| summary(key, "median");
+    let number = |key: &str| row.get(key)?.as_f64();
+    let bytes = number("bytes").filter(|&bytes| bytes > 0.0)?;
     Some(Point {
         processor: processor.to_owned(),
         key: [text("kernel")?, text("shape")?, text("tier")?, threads.to_string(), cache.to_owned()],
         unit: text("unit")?,
         rate: median("rate")?,
+        intensity: number("flops")? / bytes,
+        bound: text("bound")?,
+        speedup: median("speedup").unwrap_or(f64::NAN),
         of_peak: median("of_peak")?,
-        spread: row.get("spread")?.as_f64()?,
+        spread: number("spread")?,
         range: [summary("of_peak", "min")?, summary("of_peak", "max")?],
         hash: text("hash")?,
+    })
+}
+
+fn ceiling(value: Value<'_>) -> Option<Ceiling> {
+    const NAMES: [&str; 5] = ["fma", "L1", "L2", "L3", "DRAM"];
+    let text = |key: &str| value.get(key)?.as_str();
+    let part = |key: &str| value.get("rate")?.get(key)?.as_f64();
+    Some(Ceiling {
+        name: NAMES.into_iter().find(|known| text("name").as_deref() == Some(known))?,
+        tier: Tier::ALL.into_iter().find(|tier| text("tier").as_deref() == Some(tier.name()))?,
+        bytes: value.get("bytes")?.as_usize()?,
+        rate: Summary {
+            median: part("median")?,
+            min: part("min")?,
+            max: part("max")?,
+            samples: part("samples").map_or(0, |n| n as usize),
+        },
     })
 }
 
@@ -270,7 +340,8 @@ mod tests {
         let key = ["gemm", "8x8x8", "avx2", "1", "warm"].map(String::from);
         let range = [1.0 - 0.5 * spread, 1.0 + 0.5 * spread].map(|part| part * of_peak);
         let processor = "P".into();
-        Point { processor, key, unit: "GB/s".into(), rate: 1.0, of_peak, spread, range, hash: hash.into() }
+        let (unit, hash) = ("GB/s".into(), hash.into());
+        Point { processor, key, unit, rate: 1.0, of_peak, spread, range, hash, ..Point::default() }
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 mod browser;
 mod html;
+mod links;
+mod measured;
+mod pictures;
+mod rows;
 
 use std::fs;
 use std::io::Write;
@@ -9,12 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::explain::kernels::KERNELS;
 use super::{Args, Command, Console, Failure, Flag, Takes};
-use crate::assets::{self, listing};
+use crate::assets::listing;
 use crate::bench::record::Record;
-use crate::cli::bench::rate;
 use crate::io::atomic;
 use crate::{Error, Result, Tier};
 use html::{escaped, page, prose};
+use links::{files, page_name};
+use pictures::Picture;
 
 pub const COMMAND: Command = Command {
     name: "site",
@@ -25,133 +30,136 @@ pub const COMMAND: Command = Command {
         Flag {
             name: "record",
             takes: Takes::One("FILE"),
-            help: "figures of `samebits bench --record` or --json",
+            help: "figures of `samebits bench --record` or --json, not those inside",
         },
-        Flag {
-            name: "picture",
-            takes: Takes::Many("FILE"),
-            help: "an SVG for the first page: a roofline, a ladder",
-        },
+        Flag { name: "picture", takes: Takes::Many("FILE"), help: "an SVG more for the first page" },
     ],
     notes: "\
-A page for each file of the kernels, of what stands at its head; behind it, for the kernels of `samebits
-explain`, the inner loop of each instruction set and, with --record, what was measured. browser.html runs
-kernels as WebAssembly where it is read: the golden hashes, and the scalar tier's speed beside simd128's.
+A page for each file of the kernels, of what stands at its head; behind it what was measured of the kernels of
+that file, as a table and under the roofline, the ladder that builds the kernel up, and, for the kernels of
+`samebits explain`, the inner loop of each instruction set. Nothing is measured now: figures are those of a
+record committed with the sources (benches/record), unless --record names yours; each says processor, date and
+commit. browser.html runs kernels as WebAssembly where it is read: the golden hashes, and the scalar tier's
+speed beside simd128's.
 Light and dark, nothing from elsewhere, no other scripts. OUT_DIR must not be there, or be empty.
 
 Examples:
   samebits site public
-  samebits bench --svg roofline.svg --record
-  cargo run --release -p samebits-kernels --example ladder -- gemm --svg gemm.svg
-  samebits site public --picture roofline.svg --picture gemm.svg --record benches/record/amd-epyc/2026.json
+  samebits bench --record
+  samebits site public --record benches/record/amd-epyc/2026-11-29.json
+  samebits bench --svg roofline.svg
+  samebits site public --picture roofline.svg
 ",
     run,
 };
 
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let out = PathBuf::from(&args.operands()[0]);
-    let record = args.path("record").map(|path| Record::open(&path)).transpose()?;
-    let pictures: Vec<PathBuf> = args.all("picture").map(PathBuf::from).collect();
-    let book: Vec<(&str, &str)> = assets::book().filter(|(path, _)| path.starts_with(KERNELS_AT)).collect();
-    let site = Site { book: &book, record: record.as_ref(), pictures: &pictures };
+    let record = match args.path("record") {
+        Some(path) => Record::open(&path)?,
+        None => measured::inside()?,
+    };
+    let given = args
+        .all("picture")
+        .enumerate()
+        .map(|(i, path)| Picture::open(Path::new(path), format!("picture-{}.svg", i + 1)));
+    let site = Site { record, given: given.collect::<Result<_>>()? };
     atomic::folder(&out, |folder| site.write(folder))?;
-    writeln!(console, "{}: {} pages; begin with index.html", out.display(), book.len() + 2)?;
+    writeln!(console, "{}: {} pages; begin with index.html", out.display(), files().count() + 2)?;
     Ok(())
 }
 
-/// Where the files lie that have a page.
-const KERNELS_AT: &str = "kernels/src/";
-
-/// What the pages are made of.
-struct Site<'s> {
-    /// Paths and heads.
-    book: &'s [(&'static str, &'static str)],
-    record: Option<&'s Record>,
-    pictures: &'s [PathBuf],
+/// What the pages are made of, besides what is inside.
+struct Site {
+    record: Record,
+    /// A reader's pictures.
+    given: Vec<Picture>,
 }
 
-impl Site<'_> {
+impl Site {
     fn write(&self, folder: &Path) -> Result<()> {
-        let put = |name: &str, bytes: &[u8]| {
+        let put = |name: &str, text: &str| {
             let path = folder.join(name);
-            fs::write(&path, bytes).map_err(|e| Error::io(&path, "write", e))
+            fs::write(&path, text).map_err(|e| Error::io(&path, "write", e))
         };
-        let mut figures = Vec::new();
-        for (i, path) in self.pictures.iter().enumerate() {
-            let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
-            if !text.trim_start().starts_with("<svg") || text.contains("<script") {
-                return Err(Error::invalid("expected an SVG without scripts").in_file(path.display()));
-            }
-            let name = format!("picture-{}.svg", i + 1);
-            put(&name, text.as_bytes())?;
-            figures.push((name, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()));
-        }
-        put("index.html", self.index(&figures).as_bytes())?;
-        put(browser::NAME, browser::page().as_bytes())?;
-        for (path, text) in self.book {
-            put(&name_of(path), self.chapter(path, text).as_bytes())?;
+        let (index, pictures) = self.index();
+        put("index.html", &index)?;
+        put(browser::NAME, &browser::page())?;
+        pictures.iter().try_for_each(|picture| put(&picture.file, &picture.svg))?;
+        for (file, text) in files() {
+            let (html, pictures) = self.chapter(file, text);
+            put(&page_name(file), &html)?;
+            pictures.iter().try_for_each(|picture| put(&picture.file, &picture.svg))?;
         }
         Ok(())
     }
 
-    /// The law, the list, the pictures.
-    fn index(&self, figures: &[(String, String)]) -> String {
-        let mut body = String::new();
-        if let Some((_, law)) = self.book.iter().find(|(path, _)| *path == "kernels/src/lib.rs") {
-            body += &prose(law);
+    /// The law, the pictures, the list; and the pictures' files.
+    fn index(&self) -> (String, Vec<Picture>) {
+        let mut body = format!(
+            "<h1>The kernels of samebits</h1>\n<p><a href=\"#reading-order\">Reading order</a> · <a href=\"#speed\">Speed</a> · \
+             <a href=\"#pages\">All pages</a> · <a href=\"{}\">The kernels in this browser</a>: the same bits, and what SIMD gives.</p>\n",
+            browser::NAME
+        );
+        if let Some((file, law)) = files().find(|(file, _)| *file == "lib.rs") {
+            body += &prose(law, file);
         }
-        for (file, name) in figures {
-            let name = escaped(name);
+        body += "<h2 id=\"speed\">Speed</h2>\n";
+        let mut pictures = Vec::new();
+        let of_record = measured::overview(&self.record);
+        for picture in of_record.into_iter().chain(self.given.iter().cloned()) {
+            body += &picture.element();
+            pictures.push(picture);
+        }
+        for (picture, explained) in measured::all_ladders() {
+            body += &picture.element();
             body += &format!(
-                "<figure><img src=\"{file}\" alt=\"{name}\"><figcaption>{name}</figcaption></figure>\n"
+                "<p>Its page: <a href=\"{}\"><code>{explained}</code></a></p>\n",
+                page_name(explained)
             );
+            pictures.push(picture);
         }
-        let there = format!("<p><a href=\"{}\">The kernels in this browser</a>: ", browser::NAME);
-        body += &(there + "the same bits, and what SIMD gives.</p>\n");
-        body += "<h2>Pages</h2>\n<ul class=\"pages\">\n";
-        for (path, text) in self.book {
-            let file = path.strip_prefix(KERNELS_AT).unwrap_or(path);
-            let title = prose_line(text);
-            body += &format!("<li><a href=\"{}\"><code>{file}</code></a> {title}</li>\n", name_of(path));
+        body += "<h2 id=\"pages\">All pages</h2>\n<ul class=\"pages\">\n";
+        for (file, text) in files() {
+            let title = prose_line(text, file);
+            body += &format!("<li><a href=\"{}\"><code>{file}</code></a> {title}</li>\n", page_name(file));
         }
         body += "</ul>\n";
-        page("samebits: the kernels", &body)
+        (page("samebits: the kernels", &body), pictures)
     }
 
-    /// A file's head, its loops, its figures.
-    fn chapter(&self, path: &str, text: &str) -> String {
-        let file = path.strip_prefix(KERNELS_AT).unwrap_or(path);
-        let mut body =
-            format!("<p><a href=\"index.html\">all pages</a> · <code>{}</code></p>\n", escaped(path));
-        body += &prose(text);
+    /// A file's head, its figures, its ladder, its loops; and the files of its pictures. (A ladder's is the first page's.)
+    fn chapter(&self, file: &str, text: &str) -> (String, Vec<Picture>) {
+        let mut body = format!(
+            "<p><a href=\"index.html\">All pages</a> · <code>kernels/src/{}</code></p>\n",
+            escaped(file)
+        );
+        if !text.starts_with('#') {
+            body += &format!("<h1><code>{}</code></h1>\n", escaped(file));
+        }
+        body += &prose(text, file);
+        let mut pictures = Vec::new();
+        let points = measured::points(&self.record, file);
+        if !points.is_empty() {
+            body += "<h2 id=\"measured\">Measured</h2>\n";
+            body += &measured::tables(&self.record, &points);
+            if let Some(picture) = measured::roofline(&self.record, &points, file) {
+                body += &picture.element();
+                pictures.push(picture);
+            }
+        }
+        for (i, picture) in measured::ladders(file).enumerate() {
+            if i == 0 {
+                body += "<h2 id=\"ladder\">Ladder</h2>\n";
+            }
+            body += &picture.element();
+        }
         for kernel in KERNELS.iter().filter(|kernel| kernel.files[0] == file) {
-            body += &self.figures(kernel.bench);
             for tier in Tier::ALL.into_iter().rev() {
                 body += &loop_of(kernel.name, kernel.about, tier);
             }
         }
-        page(&format!("samebits: {file}"), &body)
-    }
-
-    /// What the record says of a row of the bench.
-    fn figures(&self, bench: &str) -> String {
-        let points = self.record.iter().flat_map(|record| &record.points).filter(|p| p.key[0] == bench);
-        let row = |p: &crate::bench::record::Point| {
-            let [_, shape, tier, threads, cache] = &p.key;
-            let (rate, share) = (rate(p.rate), 100.0 * p.of_peak);
-            format!(
-                "<tr><td>{}</td><td>{}</td><td>{threads}, {}</td><td>{rate} {}</td><td>{share:.0} %</td></tr>\n",
-                escaped(shape),
-                escaped(tier),
-                escaped(cache),
-                escaped(&p.unit)
-            )
-        };
-        let rows: String = points.map(row).collect();
-        let Some(record) = self.record.filter(|_| !rows.is_empty()) else { return String::new() };
-        let on = escaped(&record.processors.join(", "));
-        let head = "<tr><th>shape</th><th>tier</th><th>threads, caches</th><th>median</th><th>of the ceiling</th></tr>";
-        format!("<h2>Measured</h2>\n<p>{on}</p>\n<table>\n{head}\n{rows}</table>\n")
+        (page(&format!("samebits: {file}"), &body), pictures)
     }
 }
 
@@ -173,13 +181,7 @@ fn loop_of(kernel: &str, about: &str, tier: Tier) -> String {
     )
 }
 
-/// `kernels/src/gemm/tile.rs` is `gemm-tile.html`.
-fn name_of(path: &str) -> String {
-    let file = path.strip_prefix(KERNELS_AT).unwrap_or(path);
-    format!("{}.html", file.trim_end_matches(".rs").replace('/', "-"))
-}
-
 /// The first line of a head, in HTML.
-fn prose_line(text: &str) -> String {
-    html::inline(text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']))
+fn prose_line(text: &str, file: &str) -> String {
+    html::inline(text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']), file)
 }

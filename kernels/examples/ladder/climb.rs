@@ -117,7 +117,7 @@ impl<P: Problem> Ladder<P> {
             let gain = rungs.last().map_or(1.0, |below| rate / below.rate);
             rungs.push(Timed { name, why, law, rate, gain });
         }
-        Climbed { title: format!("{} {}, {cpu:?}", self.name, self.shape), unit: self.unit, rungs }
+        Climbed { title: format!("{} {}, {}", self.name, self.shape, cpu.tier()), unit: self.unit, rungs }
     }
 }
 
