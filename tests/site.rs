@@ -5,7 +5,7 @@ mod common;
 use common::program::{Folder, assert_fails, out, run};
 use samebits::golden;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Fails unless every element that is opened is closed, in order.
 #[track_caller]
@@ -81,6 +81,84 @@ fn a_record_of_the_reader_takes_the_place_of_that_inside() {
     );
 }
 
+/// The list of what to read first is kept in the head of the kernels' `lib.rs`; the crate's README has it without links.
+#[test]
+fn one_reading_order() {
+    let list = |text: &str| -> Vec<String> {
+        let (_, section) = text.split_once("# Reading order\n").expect("a section of that name");
+        let lines = section.lines().skip_while(|line| !line.starts_with("1. "));
+        lines.take_while(|line| !line.trim().is_empty()).map(String::from).collect()
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let head = fs::read_to_string(root.join("kernels/src/lib.rs")).unwrap();
+    let head: String = head
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .fold(String::new(), |text, line| text + line.strip_prefix(' ').unwrap_or(line) + "\n");
+    let head = head.replace("[`mod@", "`").replace("[`", "`").replace("`]", "`");
+    let readme = fs::read_to_string(root.join("kernels/README.md")).unwrap();
+    assert!(list(&head).len() > 9);
+    assert_eq!(
+        list(&head),
+        list(&readme),
+        "kernels/README.md has not the list of kernels/src/lib.rs: src/assets/book/make.py"
+    );
+}
+
+/// A paper that has an address is a link: by its number, and wherever a reference names a year.
+#[test]
+fn papers_are_linked() {
+    // Bridle wrote two that year; the other is a book.
+    const NOWHERE: [&str; 2] = ["Bridle 1990", "Software Manual for the Elementary Functions"];
+    let mut linked = 0;
+    for file in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
+            for (kind, place) in [("arXiv:", "https://arxiv.org/abs/"), ("doi:", "https://doi.org/")] {
+                for (at, _) in line.match_indices(kind) {
+                    let number = line[at + kind.len()..].split([']', ' ', ')', ',', ';']).next().unwrap();
+                    let link = format!("[{kind}{number}]({place}{number})");
+                    let is_link = line[..at].ends_with('[') && line[at - 1..].starts_with(&link);
+                    assert!(is_link, "{}: {kind}{number} is no link", file.display());
+                    linked += 1;
+                }
+            }
+        }
+    }
+    assert!(linked > 40, "{linked} links");
+    for (path, head) in samebits::assets::book() {
+        for reference in head.split("**Reference.**").skip(1) {
+            let text = reference.split("\n\n").next().unwrap().split("**").next().unwrap().replace('\n', " ");
+            for paper in text.split(';') {
+                let mut numbers = paper.split(|c: char| !c.is_ascii_digit());
+                let dated = numbers.any(|n| n.len() == 4 && (n.starts_with("19") || n.starts_with("20")));
+                let known = NOWHERE.iter().any(|name| paper.contains(name));
+                assert!(
+                    !dated || known || paper.contains("](https://"),
+                    "{path}: no link to {}",
+                    paper.trim()
+                );
+            }
+        }
+    }
+}
+
+/// Every file of the two crates.
+fn sources() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut folders, mut files) = (vec![root.join("kernels/src"), root.join("src")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(kind) if kind == "rs" => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
 #[test]
 fn every_head_is_a_page() {
     let folder = Folder::new("site");
@@ -145,6 +223,9 @@ fn every_head_is_a_page() {
     }
     assert!(
         read("softmax.html").contains("<a href=\"https://arxiv.org/abs/1805.02867\">arXiv:1805.02867</a>")
+    );
+    assert!(
+        read("gemm-mod.html").contains("<a href=\"https://doi.org/10.1145/2764454\">doi:10.1145/2764454</a>")
     );
     assert!(read("gemm-mod.html").contains("<a href=\"gemm-tile.html\"><code>tile.rs</code></a>"));
     assert_fails(&run(["site", &at]), 1, "cannot rename");

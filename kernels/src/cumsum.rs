@@ -12,7 +12,7 @@
 //! **Registers.**  One.  **Cost.**  One dependent addition an element, about four cycles: it is for vocabularies,
 //! masks and lengths, not for activations. It needs no tier.
 //!
-//! **Error.**  u · |y_i| + i · 2⁻⁵³ · Σ|x|.  **Reference.**  Higham 2002, §4.2.  **Next.**  [`crate::reduce`].
+//! **Error.**  u · |y_i| + i · 2⁻⁵³ · Σ|x|.  **Reference.**  Higham 2002, §4.2, [doi:10.1137/1.9780898718027](https://doi.org/10.1137/1.9780898718027).  **Next.**  [`crate::reduce`].
 
 use crate::rows::check_shape;
 use crate::view::{MatMut, MatRef};

@@ -21,7 +21,7 @@
 //! **Cost.**  4 bytes and one fma an element: the reading of the rows binds.
 //!
 //! **Error.**  [⌈K/16⌉ + 5] · u · Σ|a||b|; ≤ 32 u · Σ|a||b| for every K ≤ 2¹⁶ (tests/reduce.rs).
-//! **Reference.**  Higham 2002, §4.2.  **Next.**  [`crate::topk`].
+//! **Reference.**  Higham 2002, §4.2, [doi:10.1137/1.9780898718027](https://doi.org/10.1137/1.9780898718027).  **Next.**  [`crate::topk`].
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};

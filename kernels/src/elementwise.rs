@@ -11,7 +11,7 @@
 //! **Registers.**  Two words, and what f needs.  **Cost.**  8 or 12 bytes, one operation an element: memory
 //! binds (functions: see [`crate::math`]).
 //! **Error.**  Each result rounded once (pow: 0.5 ulp and 2⁻²⁷ of one); functions within the bounds of `math/`.
-//! **Reference.**  IEEE 754-2019, clause 5.  **Next.**  [`crate::reduce`].
+//! **Reference.**  IEEE 754-2019, [doi:10.1109/IEEESTD.2019.8766229](https://doi.org/10.1109/IEEESTD.2019.8766229), clause 5.  **Next.**  [`crate::reduce`].
 
 use crate::Cpu;
 use crate::map::{self, Lanewise, Pairwise};

@@ -11,7 +11,7 @@
 //!
 //! **Cost.**  6 bytes and one or two operations a value: memory binds.
 //!
-//! **Reference.**  IEEE 754-2019 binary16.  **Next.**  `simd/`.
+//! **Reference.**  IEEE 754-2019, [doi:10.1109/IEEESTD.2019.8766229](https://doi.org/10.1109/IEEESTD.2019.8766229), binary16.  **Next.**  `simd/`.
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};

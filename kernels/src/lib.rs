@@ -114,7 +114,7 @@
 //! tier, **Cost** and what binds, **Error**, **Reference**, **Next**. Files that are not modules of their own are named
 //! from `kernels/src`; `[src]` on a page leads to them.
 //!
-//! 1. The law, above. Everything else follows from it.
+//! 1. The law, at the top of `lib.rs`. Everything else follows from it.
 //! 2. [`mod@line`], then [`simd`]: the machine word of sixteen lanes, and the vocabulary. `simd/scalar.rs` defines each word in
 //!    plain Rust; read one word (`fma`, `lut16`) in `avx2.rs`, `avx512.rs`, `neon.rs` and `wasm.rs` beside it.
 //! 3. [`cpu`]: the token that proves a tier, and [`Cpu::run`], the only dispatch.
@@ -123,7 +123,8 @@
 //!    at once.
 //! 6. [`nf4`] and [`ggml`]: what a weight may be stored as, its decoding, and panels that the same tile multiplies.
 //! 7. [`search`]: many rows against few, tiles whose every pair is a [`dot`], and exact integer products of codes.
-//! 8. [`int8`] with [`simd`]'s words of codes (`simd/quads/`), then matrix units: `simd/tiles/`, `gemm/walk.rs`, [`bf16`].
+//! 8. [`int8`], arithmetic on eight bits, with the words that a tier's extras say better (`simd/quads/`: VNNI, DotProd, I8MM);
+//!    then matrix units: `simd/tiles/`, `gemm/walk.rs`, [`bf16`] and `bf16/tiles.rs`, `int8/tiles.rs`, `int8/scaled_tiles.rs`.
 //! 9. How gradients go back: `gemm/transposed.rs`, [`column_sum`], and the `backward` files of [`activation`], [`norm`],
 //!    [`softmax`] and [`attention`]; [`cross_entropy`], [`scatter`] and [`optim`] close the loop.
 //!

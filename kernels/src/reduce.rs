@@ -22,7 +22,7 @@
 //! **Cost.**  4 bytes, one conversion and one addition an element: the reading binds.
 //!
 //! **Error.**  sum, mean: u · |result| + (n / 16 + 5) · 2⁻⁵³ · Σ|x|, so ≤ 4 u · Σ|x| for n ≤ 2³¹; norm2: ≤ 1 ulp for n ≤ 2²⁶
-//! (squares are exact in `f64`).  **Reference.**  Higham 2002, §4.2.  **Next.**  [`crate::softmax`].
+//! (squares are exact in `f64`).  **Reference.**  Higham 2002, §4.2, [doi:10.1137/1.9780898718027](https://doi.org/10.1137/1.9780898718027).  **Next.**  [`crate::softmax`].
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};

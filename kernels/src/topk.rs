@@ -18,7 +18,7 @@
 //! **Cost.**  4 bytes and 1 comparison a score: the reading binds. A score that enters costs log₂ k steps; in
 //! random order k · ln(n / k) enter, in rising order all do.
 //!
-//! **Error.**  None.  **Reference.**  Williams 1964 (heap).  **Next.**  [`crate::dot`].
+//! **Error.**  None.  **Reference.**  Williams 1964 (heap, [doi:10.1145/512274.512284](https://doi.org/10.1145/512274.512284)).  **Next.**  [`crate::dot`].
 
 use crate::LANES;
 use crate::cpu::{Cpu, Kernel};

@@ -13,7 +13,7 @@
 //! What comes out is what would have come one by one: the choices are the model's own, and a prompt's split does
 //! not change a bit of its logits.
 //!
-//! Saxena 2023, *Prompt lookup decoding*; Leviathan, Kalman, Matias 2022, arXiv:2211.17192.
+//! Saxena 2023, *Prompt lookup decoding*; Leviathan, Kalman, Matias 2022, [arXiv:2211.17192](https://arxiv.org/abs/2211.17192).
 
 /// Where to look and how far to draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,10 +29,10 @@ pub use backward::{BlockCache, Pass};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Placement {
     /// Before attention and network; the residual stream itself is never normed (Xiong et al. 2020,
-    /// arXiv:2002.04745).
+    /// [arXiv:2002.04745](https://arxiv.org/abs/2002.04745)).
     #[default]
     Pre,
-    /// After each residual addition (Vaswani et al. 2017, arXiv:1706.03762).
+    /// After each residual addition (Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762)).
     Post,
     /// Before, and both branches from the same input.
     Parallel,

@@ -10,7 +10,7 @@ mod backward;
 
 pub use backward::FeedForwardCache;
 
-/// y = down(act(up(x))), or gated: y = down(act(gate(x)) · up(x)) (Shazeer 2020, arXiv:2002.05202).
+/// y = down(act(up(x))), or gated: y = down(act(gate(x)) · up(x)) (Shazeer 2020, [arXiv:2002.05202](https://arxiv.org/abs/2002.05202)).
 ///
 /// With SiLU a gated network is SwiGLU, with GELU GEGLU, with ReLU ReGLU.
 ///

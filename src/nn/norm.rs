@@ -17,7 +17,7 @@ mod backward;
 /// ```
 pub type Vector = Cow<'static, [f32]>;
 
-/// LayerNorm: y = (x − μ) / √(σ² + ε) · w + b over each row (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
+/// LayerNorm: y = (x − μ) / √(σ² + ε) · w + b over each row (Ba, Kiros, Hinton 2016, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450)).
 ///
 /// ```
 /// use samebits::{Cpu, nn::LayerNorm, run::Run};
@@ -36,7 +36,7 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// RMSNorm: y = x / √(Σ x² / n + ε) · g over each row (Zhang, Sennrich 2019, arXiv:1910.07467).
+/// RMSNorm: y = x / √(Σ x² / n + ε) · g over each row (Zhang, Sennrich 2019, [arXiv:1910.07467](https://arxiv.org/abs/1910.07467)).
 ///
 /// ```
 /// use samebits::{Cpu, nn::RmsNorm, run::Run};

@@ -1,4 +1,4 @@
-//! Rotary positions (Su et al. 2021, arXiv:2104.09864) and the ways to stretch them.
+//! Rotary positions (Su et al. 2021, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864)) and the ways to stretch them.
 //!
 //! A head's dimensions are turned in pairs by the angle position × frequency, so that the product of a query
 //! and a key depends on their distance alone. The kernel is [`crate::kernels::rope`]; here is what a model's

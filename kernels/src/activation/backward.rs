@@ -16,7 +16,7 @@
 //! **Error.**  |dx − dy f'(x)| ≤ 64 u |dy| (|σ| + |x σ (1 − σ) t'|) + 2⁻¹¹⁸ |dy| (Φ and x φ for gelu_erf), Σ|terms|, up
 //! to |t| = 8; beyond, |t|/8 times that: where e^t is tiny, a rounding of t shows.
 //! relu'(0) = 0 as in PyTorch; a NaN input gives NaN, for relu dy.
-//! **Reference.**  Hendrycks, Gimpel 2016; Shazeer 2020.   **Next.**  `norm/backward.rs`
+//! **Reference.**  Hendrycks, Gimpel 2016, [arXiv:1606.08415](https://arxiv.org/abs/1606.08415); Shazeer 2020, [arXiv:2002.05202](https://arxiv.org/abs/2002.05202).   **Next.**  `norm/backward.rs`
 
 use super::Activation;
 use crate::Cpu;

@@ -31,7 +31,7 @@
 //! `rows.rs` for (n, k) and `wide.rs` for (k, n) as they lie).
 //!
 //! **Error.**  ≤ (min(k, 256) + ⌈k/256⌉ + 2) u Σ|a||b|, in practice ≤ 32 u Σ|a||b| (tests/gemm.rs).
-//! **Reference.**  Goto, van de Geijn 2008 (the loops); Van Zee, van de Geijn 2015 (BLIS).  **Next.**  `tile.rs`.
+//! **Reference.**  Goto, van de Geijn 2008 (the loops, [doi:10.1145/1356052.1356053](https://doi.org/10.1145/1356052.1356053)); Van Zee, van de Geijn 2015 (BLIS, [doi:10.1145/2764454](https://doi.org/10.1145/2764454)).  **Next.**  `tile.rs`.
 
 mod ahead;
 pub(crate) mod epilogue;

@@ -21,7 +21,7 @@
 //! **Error.**  2 ulp (tests/double.rs); for sin and cos, |x| ≤ 2²⁴, 2 ulp or 2⁻⁸⁵, whichever is more.
 //!
 //! **Reference.**  Sun Microsystems, *fdlibm* 5.3 (the constants of exp, sin and cos); Dekker 1971, *A
-//! floating-point technique for extending the available precision*.   **Next.**  `rope.rs`
+//! floating-point technique for extending the available precision*, [doi:10.1007/BF01397083](https://doi.org/10.1007/BF01397083).   **Next.**  `rope.rs`
 
 /// Adding 1.5 × 2^52 leaves no room for a fraction: the addition itself rounds to an integer.
 const SHIFT: f64 = 6_755_399_441_055_744.0;

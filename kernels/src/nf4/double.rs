@@ -20,7 +20,7 @@
 //! it is stored, so decoding has the same bits there and here. Codes are the nearest always; bitsandbytes'
 //! CPU path takes them from a table of 65,536 bins and misses 0.25 % of them.
 //!
-//! **Reference.**  Dettmers, "8-Bit Approximations for Parallelism in Deep Learning", 2015;
+//! **Reference.**  Dettmers, "8-Bit Approximations for Parallelism in Deep Learning", 2015, [arXiv:1511.04561](https://arxiv.org/abs/1511.04561);
 //! `create_dynamic_map` and `quantize_blockwise` of bitsandbytes 0.50.2.   **Next.**  `pack.rs`
 
 use super::{NotFinite, block_count};

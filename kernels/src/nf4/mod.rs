@@ -34,7 +34,7 @@
 //!
 //! **Parts.**  [`quantize`] and [`dequantize`] over rows as stored; [`quantize_absmax`] for nested
 //! statistics; [`PackedNf4`] for products.  **Reference.**  Dettmers, Pagnoni, Holtzman, Zettlemoyer,
-//! "QLoRA", 2023; bitsandbytes 0.50.2, `functional.py`, `backends/default/ops.py`.  **Next.**  `quantize.rs`.
+//! "QLoRA", 2023, [arXiv:2305.14314](https://arxiv.org/abs/2305.14314); bitsandbytes 0.50.2, `functional.py`, `backends/default/ops.py`.  **Next.**  `quantize.rs`.
 
 mod dequantize;
 mod double;

@@ -23,7 +23,7 @@
 //! Nibbles past k have code 7, columns past n code 7 and scale 0: a product of them is never stored.
 //!
 //! **Cost.**  Once a model: each word is read from a row and written to its line.
-//! **Reference.**  The panel packing of BLIS (Van Zee, van de Geijn 2015).   **Next.**  `gemv.rs`
+//! **Reference.**  The panel packing of BLIS (Van Zee, van de Geijn 2015, [doi:10.1145/2764454](https://doi.org/10.1145/2764454)).   **Next.**  `gemv.rs`
 
 use super::{LEVELS, ZERO_CODE, block_count, code_bytes};
 use crate::gemm::GROUP;

@@ -19,7 +19,7 @@
 //! bitsandbytes' CPU path chooses codes by a table of 65,536 bins and misses the nearest for 0.25 % of them; here
 //! they are the nearest, as in its definition.
 //!
-//! **Reference.**  Dettmers et al. 2022, *8-bit optimizers via block-wise quantization*; `AdamW8bit` of bitsandbytes
+//! **Reference.**  Dettmers et al. 2022, *8-bit optimizers via block-wise quantization*, [arXiv:2110.02861](https://arxiv.org/abs/2110.02861); `AdamW8bit` of bitsandbytes
 //! 0.50.2.   **Next.**  [`crate::nf4`]: whole weights in four bits.
 
 use super::{AdamW, Step};

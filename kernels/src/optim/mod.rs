@@ -19,7 +19,7 @@
 //! element, one √ and one ÷: memory binds.
 //!
 //! **Error.**  An update within 4 u of itself, a weight rounded once more: u |p| a step (tests/optim.rs).
-//! **Reference.**  Loshchilov, Hutter 2019 (AdamW); Chen et al. 2023 (Lion); `torch.optim` 2.15.
+//! **Reference.**  Loshchilov, Hutter 2019 (AdamW, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101)); Chen et al. 2023 (Lion, [arXiv:2302.06675](https://arxiv.org/abs/2302.06675)); `torch.optim` 2.15.
 //! **Next.**  [`eight`]: the same with moments of eight bits.
 
 pub mod eight;

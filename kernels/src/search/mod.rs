@@ -29,7 +29,7 @@
 //! **Parts.**  [`dots`] and [`Codes`]; [`Batch`], codes with many queries; [`Screen`], which says of many queries which rows
 //! of floats need be multiplied at all.
 //!
-//! **Reference.**  Higham 2002, §4.2.  **Next.**  `floats.rs`, then `batch.rs`.
+//! **Reference.**  Higham 2002, §4.2, [doi:10.1137/1.9780898718027](https://doi.org/10.1137/1.9780898718027).  **Next.**  `floats.rs`, then `batch.rs`.
 
 mod batch;
 mod codes;

@@ -26,7 +26,7 @@
 //!   ≤ 4 (k/16 + 16) u ‖q‖ ‖x‖ (clause 2; ‖s c‖ ≤ 2.1 ‖x‖ for k ≤ 2¹⁶), squares that vanish by ≤ 2⁻⁶⁶ in a norm, products by
 //!   ≤ 2⁻¹¹⁹. A row that is not finite is let through.
 //!
-//! **Reference.**  Filter and refine: Faloutsos et al. 1994, "Fast subsequence matching", lemma 1.  **Next.**  [`crate::topk`].
+//! **Reference.**  Filter and refine: Faloutsos et al. 1994, "Fast subsequence matching", [doi:10.1145/191839.191925](https://doi.org/10.1145/191839.191925), lemma 1.  **Next.**  [`crate::topk`].
 
 #![allow(clippy::needless_range_loop)] // rows and lanes are indices into several arrays at once
 

@@ -45,7 +45,7 @@ pub enum Keep {
     /// All that they need on the way back.
     #[default]
     All,
-    /// What each was given; the rest is computed again, the same bits (Chen et al. 2016, arXiv:1604.06174).
+    /// What each was given; the rest is computed again, the same bits (Chen et al. 2016, [arXiv:1604.06174](https://arxiv.org/abs/1604.06174)).
     Inputs,
 }
 

@@ -51,7 +51,7 @@ impl Decoder {
     }
 
     /// Stores the blocks' matrices in NF4, `blocksize` consecutive elements with one scale, and leaves embeddings, head
-    /// and what is in NF4 already as they are: the base of QLoRA (Dettmers et al. 2023, arXiv:2305.14314).
+    /// and what is in NF4 already as they are: the base of QLoRA (Dettmers et al. 2023, [arXiv:2305.14314](https://arxiv.org/abs/2305.14314)).
     ///
     /// # Errors
     /// Where an element is not finite.

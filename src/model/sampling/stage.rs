@@ -14,10 +14,10 @@ pub enum Stage {
     /// Keeps the k largest logits; 0 keeps all.
     TopK(usize),
     /// Keeps the tokens whose surprise is nearest to the expected one, up to this mass of probability, the token
-    /// that reaches it included (Meister et al. 2022, arXiv:2202.00666); 1 keeps all.
+    /// that reaches it included (Meister et al. 2022, [arXiv:2202.00666](https://arxiv.org/abs/2202.00666)); 1 keeps all.
     Typical(f32),
     /// Keeps the likeliest tokens up to this mass of probability, the token that reaches it included (Holtzman et
-    /// al. 2019, arXiv:1904.09751); 1 keeps all.
+    /// al. 2019, [arXiv:1904.09751](https://arxiv.org/abs/1904.09751)); 1 keeps all.
     TopP(f32),
     /// Keeps tokens with at least this share of the likeliest one's probability; 0 keeps all.
     MinP(f32),
@@ -42,7 +42,7 @@ pub enum Stage {
 pub struct Penalties {
     /// How many of the last tokens count; `usize::MAX` for all.
     pub last_n: usize,
-    /// A logit above 0 is divided by it, another multiplied (Keskar et al. 2019, arXiv:1909.05858).
+    /// A logit above 0 is divided by it, another multiplied (Keskar et al. 2019, [arXiv:1909.05858](https://arxiv.org/abs/1909.05858)).
     pub repeat: f32,
     /// Subtracted once for each time that the token came.
     pub frequency: f32,

@@ -1,4 +1,4 @@
-//! Learned keys and values before every sequence's own (Li, Liang 2021, arXiv:2101.00190).
+//! Learned keys and values before every sequence's own (Li, Liang 2021, [arXiv:2101.00190](https://arxiv.org/abs/2101.00190)).
 //!
 //! ```text
 //!   keys of a sequence   │ prefix k (tokens, kv_heads · head_dim), not rotated │ its own, from position `tokens` on │

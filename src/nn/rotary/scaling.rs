@@ -64,9 +64,9 @@ pub enum RopeScaling {
         /// The length up to which nothing is changed: `max_position_embeddings`.
         max_positions: usize,
     },
-    /// Peng et al. 2023, arXiv:2309.00071.
+    /// Peng et al. 2023, [arXiv:2309.00071](https://arxiv.org/abs/2309.00071).
     Yarn(Yarn),
-    /// Ding et al. 2024, arXiv:2402.13753.
+    /// Ding et al. 2024, [arXiv:2402.13753](https://arxiv.org/abs/2402.13753).
     LongRope(LongRope),
     /// Llama 3.1.
     Llama3(Llama3),
