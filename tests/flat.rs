@@ -10,8 +10,8 @@ use samebits::io::tokenizer::{EncodeOptions, FlatTokenizer, Tokenizer};
 use samebits::kernels::Line;
 use samebits::model::flat::{self, Flat, Forms, Shape};
 use samebits::model::{
-    Conversion, Decoder, ElementType, Generator, Model, Opening, Sampler, Sequence, Settings, Vocabulary,
-    Workspace, convert,
+    Conversion, Decoder, ElementType, Generator, Model, Opening, Sampler, SentenceEncoder, Sequence,
+    Settings, Vocabulary, Workspace, convert,
 };
 use samebits::run::Run;
 use samebits::{Cpu, Error};
@@ -120,6 +120,8 @@ fn only_the_named_forms_are_read() {
     let file = in_flash(&flat::write(cpu, &model, None).expect("a flat model"));
     let (flat, run) = (Flat::in_place(file).expect("undamaged"), Run::here(cpu));
     let read = decoder(flat.model_of(Forms::NONE.nf4().f32()).expect("its forms"));
+    let refused = flat.encoder_of(Forms::ALL).map(|_| ()).expect_err("a decoder").to_string();
+    assert!(refused.contains("the model is a decoder, expected an encoder"), "{refused}");
     assert_eq!(logits(&run, &read), logits(&run, &decoder(model)));
     for (forms, name) in [(Forms::NONE.bf16().nf4(), "f32"), (Forms::NONE.f32().f16().ggml(), "NF4")] {
         let said = flat.model_of(forms).map(|_| ()).expect_err("a form that was not named").to_string();
@@ -145,14 +147,19 @@ fn encoders_give_the_vectors_of_their_folders() {
         for name in ["bert", "roberta"] {
             let model = Model::open(folder(name), cpu).expect("a sound model");
             let read = Flat::in_place(in_flash(&flat::write(cpu, &model, None).expect("a flat model")));
-            let vector = |model: Model| {
-                let Model::Encoder(model) = model else { panic!("an encoder") };
+            let vector = |model: SentenceEncoder| {
                 let mut out = vec![0.0; model.encoder.config().dim];
                 let run = Run::here(cpu);
                 model.embed(&run, &[&[2, 9, 40, 3]], &mut out, &mut Workspace::new()).expect("sound ids");
                 out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             };
-            assert_eq!(vector(read.expect("whole").model().expect("sound")), vector(model), "{name}");
+            let Model::Encoder(model) = model else { panic!("an encoder") };
+            let (read, desk) = (read.expect("whole"), vector(*model));
+            let Ok(Model::Encoder(either)) = read.model() else { panic!("an encoder") };
+            assert_eq!(vector(*either), desk, "{name}");
+            assert_eq!(vector(read.encoder_of(Forms::NONE.f32()).expect("its forms")), desk, "{name}");
+            let refused = read.decoder_of(Forms::ALL).map(|_| ()).expect_err("an encoder").to_string();
+            assert!(refused.contains("the model is an encoder, expected a decoder"), "{refused}");
         }
     }
 }

@@ -74,13 +74,7 @@ impl<'a> Flat<'a> {
         let model = if shape.kind == config::DECODER {
             Model::Decoder(Box::new(decoder(&mut from, &shape, forms)?))
         } else {
-            let config = config::encoder(&mut from, &shape)?;
-            let (pooling, normalize) =
-                (config::pooling(&mut from)?, from.flag("whether vectors have length 1")?);
-            let max_tokens = from.count("the tokens of a text", 0, config.context())?;
-            skip_tokenizer(&mut from)?;
-            let encoder = Encoder::read(&mut from, config, forms)?;
-            Model::Encoder(Box::new(SentenceEncoder { encoder, pooling, normalize, max_tokens }))
+            Model::Encoder(Box::new(encoder(&mut from, &shape, forms)?))
         };
         from.finish()?;
         Ok(model)
@@ -98,6 +92,33 @@ impl<'a> Flat<'a> {
         let decoder = decoder(&mut from, &shape, forms)?;
         from.finish()?;
         Ok(decoder)
+    }
+
+    /// [`Flat::model_of`] for programs that embed: they have nothing of decoders.
+    ///
+    /// ```
+    /// use samebits::model::{Model, Workspace, flat::{Flat, Forms, write}};
+    /// use samebits::{Cpu, run::Run};
+    /// let run = Run::here(Cpu::detect());
+    /// let model = Model::open("tests/data/models/bert", run.cpu())?;
+    /// let bytes = write(run.cpu(), &model, None)?; // on a device: a `&'static [u8]`, and `Flat::in_place`
+    /// let model = Flat::of(&bytes)?.encoder_of(Forms::NONE.f32())?;
+    /// let mut vector = vec![0.0; model.encoder.config().dim];
+    /// model.embed(&run, &[&[5, 6, 7]], &mut vector, &mut Workspace::new())?;
+    /// assert!(Flat::of(&bytes)?.decoder_of(Forms::ALL).is_err());
+    /// # Ok::<(), samebits::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Likewise, and where the model is a decoder.
+    pub fn encoder_of(&self, forms: Forms) -> Result<SentenceEncoder> {
+        let (mut from, shape) = self.begin()?;
+        if shape.kind != config::ENCODER {
+            return Err(from.error("the model is a decoder, expected an encoder"));
+        }
+        let encoder = encoder(&mut from, &shape, forms)?;
+        from.finish()?;
+        Ok(encoder)
     }
 
     fn begin(&self) -> Result<(Reader<'a>, Shape)> {
@@ -129,6 +150,15 @@ fn decoder(from: &mut Reader<'_>, shape: &Shape, forms: Forms) -> Result<Decoder
     let config = config::decoder(from, shape)?;
     skip_tokenizer(from)?;
     Decoder::read(from, config, forms)
+}
+
+fn encoder(from: &mut Reader<'_>, shape: &Shape, forms: Forms) -> Result<SentenceEncoder> {
+    let config = config::encoder(from, shape)?;
+    let (pooling, normalize) = (config::pooling(from)?, from.flag("whether vectors have length 1")?);
+    let max_tokens = from.count("the tokens of a text", 0, config.context())?;
+    skip_tokenizer(from)?;
+    let encoder = Encoder::read(from, config, forms)?;
+    Ok(SentenceEncoder { encoder, pooling, normalize, max_tokens })
 }
 
 fn skip_tokenizer(from: &mut Reader<'_>) -> Result<()> {

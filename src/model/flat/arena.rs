@@ -21,7 +21,7 @@ const fn larger(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
-/// Lines of the lists of a forward pass over `rows` tokens: tokens and positions, which double as they grow, and three short ones.
+/// Lines of the lists of a forward pass over `rows` tokens: tokens and positions, which double as they grow, and three more.
 const fn pass(rows: usize) -> usize {
     3 + 2 * lines(larger(rows.next_power_of_two(), 4))
 }
