@@ -9,7 +9,7 @@
 //! The rules – how many candidates, what counts as finished, when to stop – are those of transformers. Scores are
 //! sums in `f64` of the law's log-softmax; equals go to the earlier beam, then to the lower token.
 //!
-//! Sutskever, Vinyals, Le 2014, arXiv:1409.3215; length penalty: Wu et al. 2016, [arXiv:1609.08144](https://arxiv.org/abs/1609.08144), in the form
+//! Sutskever, Vinyals, Le 2014, [arXiv:1409.3215](https://arxiv.org/abs/1409.3215); length penalty: Wu et al. 2016, [arXiv:1609.08144](https://arxiv.org/abs/1609.08144), in the form
 //! length^penalty.
 
 use crate::kernels::math::pow64;
