@@ -55,7 +55,7 @@ pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     acc
 }
 
-/// Steps of k that a loop's turn does: more, and a compiler moves loads so far ahead that sums leave their registers.
+/// Steps of k that a turn of the loop does.
 const STEPS: usize = 4;
 
 /// The same over floats, as far as `b` goes down: `PACKED` where its rows lie one after the other.
@@ -71,7 +71,7 @@ pub(super) fn descend<S: Simd, const MR: usize, const NP: usize, const PACKED: b
     let k = a[0].len();
     let (mut whole, mut rest) = ([&[][..]; MR], [&[][..]; MR]);
     for r in 0..MR {
-        (whole[r], rest[r]) = a[r][..k].as_chunks::<STEPS>();
+        (whole[r], rest[r]) = a[r][..k].as_chunks::<STEPS>(); // one bound for all
     }
     for i in 0..k / STEPS {
         if i.is_multiple_of(GROUP / STEPS) {
@@ -85,6 +85,9 @@ pub(super) fn descend<S: Simd, const MR: usize, const NP: usize, const PACKED: b
             }
             for r in 0..MR {
                 step(s, whole[r][i][k], &line, &mut acc[r]);
+                for p in 0..NP {
+                    acc[r][p] = s.pin(acc[r][p]);
+                }
             }
         }
     }

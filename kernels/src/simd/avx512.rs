@@ -7,7 +7,17 @@
 
 use super::{Floats, Simd};
 use crate::LANES;
+use core::arch::asm;
 use core::arch::x86_64::*;
+
+/// No instruction, of which a compiler knows that.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pinned(mut v: __m512) -> __m512 {
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) v, options(nomem, nostack, preserves_flags)) };
+    v
+}
 
 /// Proof that AVX-512 F, BW, DQ and VL run here.
 ///
@@ -145,6 +155,10 @@ impl Simd for Avx512 {
     fn prefetch_far<T>(self, p: *const T) {
         // SAFETY: a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
+    fn pin(self, v: __m512) -> __m512 {
+        unsafe { pinned(v) }
     }
     #[inline(always)]
     fn mask_and(self, a: __mmask16, b: __mmask16) -> __mmask16 {

@@ -114,6 +114,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The same, for later: into the second level of the caches.
     #[inline(always)]
     fn prefetch_far<T>(self, _p: *const T) {}
+    /// `v`, in a register, where the tier has many: what is made of it stays behind what it was made of. A compiler that
+    /// mixes the steps of a long sum runs out of registers.
+    #[inline(always)]
+    fn pin(self, v: Self::F32) -> Self::F32 {
+        v
+    }
 
     // ---- arithmetic: each rounded once, to nearest even
     /// `a + b`
