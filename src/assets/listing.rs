@@ -14,9 +14,12 @@ pub fn of(kernel: &str, tier: Tier) -> Option<Listing> {
         };
     }
     let text = listings! {
-        Avx2 "avx2": "gemm" "gemv" "softmax" "attention" "nf4" "dot";
-        Avx512 "avx512": "gemm" "gemv" "softmax" "attention" "nf4" "dot";
-        Neon "neon": "gemm" "gemv" "softmax" "attention" "nf4" "dot";
+        Avx2 "avx2": "gemm" "gemv" "gemm_bf16" "gemm_i8" "softmax" "rms_norm" "attention" "attention_decode"
+            "nf4" "nf4_gemv" "dot" "search" "topk" "f32_to_bf16";
+        Avx512 "avx512": "gemm" "gemv" "gemm_bf16" "gemm_bf16_amx" "gemm_i8" "softmax" "rms_norm"
+            "attention" "attention_decode" "nf4" "nf4_gemv" "dot" "search" "topk" "f32_to_bf16";
+        Neon "neon": "gemm" "gemv" "gemm_bf16" "gemm_i8" "softmax" "rms_norm" "attention" "attention_decode"
+            "nf4" "nf4_gemv" "dot" "search" "topk" "f32_to_bf16";
     };
     text.map(Listing)
 }
@@ -46,11 +49,14 @@ impl Listing {
     pub fn instructions(&self) -> impl Iterator<Item = Instruction> + use<> {
         let text = self.0;
         let lines = text.lines().skip(1).take_while(|line| !line.starts_with('@'));
-        lines.filter_map(move |line| {
-            let (instruction, place) = line.split_once('\t')?;
+        let mut last = "";
+        lines.map(move |line| {
+            // A place that is left out is that of the line before.
+            let (instruction, place) = line.split_once('\t').unwrap_or((line, last));
+            last = place;
             let source =
                 text.lines().find_map(|l| l.strip_prefix('@')?.strip_prefix(place)?.strip_prefix('\t'));
-            Some(Instruction { text: instruction, place, source: source.unwrap_or_default() })
+            Instruction { text: instruction, place, source: source.unwrap_or_default() }
         })
     }
 }
