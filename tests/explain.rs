@@ -1,86 +1,143 @@
-//! `samebits explain`: every page whole, its loops those of the sources, its point that of the bench.
+//! `samebits explain`: every row of the bench explained, its loops those of the sources, its point that of the bench.
 
 mod common;
 
 use common::program::{assert_fails, out, run};
 use samebits::Tier;
+use samebits::bench::rows::entries;
 use samebits::io::json::{self, Value};
 use std::fs;
 
-const KERNELS: [&str; 6] = ["gemm", "gemv", "softmax", "attention", "nf4", "dot"];
+/// Kernels that have a loop on every tier that compiles to machine code here.
+const LISTED: [&str; 14] = [
+    "gemm",
+    "gemm_bf16",
+    "gemm_i8",
+    "gemv",
+    "softmax",
+    "rms_norm",
+    "attention",
+    "attention_decode",
+    "nf4_gemm",
+    "nf4_gemv",
+    "dot",
+    "search",
+    "topk",
+    "f32_to_bf16",
+];
 
 fn text(page: Value<'_>, key: &str) -> String {
     page.get(key).and_then(|v| v.as_str()).unwrap_or_else(|| panic!("no {key}")).into_owned()
 }
 
+fn array<'v>(page: Value<'v>, key: &str) -> Vec<Value<'v>> {
+    page.get(key).and_then(|v| v.elements()).unwrap_or_else(|| panic!("no {key}")).collect()
+}
+
 /// How many instructions of a loop begin with one of these.
 fn count(page: Value<'_>, words: &[&str]) -> usize {
-    let all = page.get("loop").unwrap().get("instructions").unwrap().elements().unwrap();
-    all.filter(|one| words.iter().any(|word| text(*one, "text").starts_with(word))).count()
+    let all = array(page, "instructions");
+    all.iter().filter(|one| words.iter().any(|word| text(**one, "text").starts_with(word))).count()
 }
 
 #[test]
-fn every_kernel_has_a_page_on_every_tier() {
-    for kernel in KERNELS {
+fn every_row_of_the_bench_is_explained() {
+    for entry in entries() {
+        // Two numbers take a moment in a build without optimisation too; most others would take minutes.
+        let seconds = if entry.name == "dot" { "0.01" } else { "0" };
+        let said = run(["explain", entry.name, "--json", "--seconds", seconds]);
+        assert!(said.status.success(), "{said:?}");
+        let page = json::parse(out(&said).as_bytes()).unwrap();
+        assert_eq!((text(page, "kernel"), text(page, "about")), (entry.name.into(), entry.about.into()));
+        for key in ["file", "title", "math", "law", "cost", "shape", "bound"] {
+            assert!(!text(page, key).is_empty(), "{}: {key}", entry.name);
+        }
+        for key in ["elements", "operations", "bytes"] {
+            assert!(page.get(key).and_then(|v| v.as_f64()).is_some_and(|n| n > 0.0), "{}: {key}", entry.name);
+        }
+        let measured = page.get("measured").unwrap();
+        for key in ["rate", "speedup"] {
+            let median = measured.get(key).and_then(|rate| rate.get("median")?.as_f64());
+            assert_eq!(median.is_some_and(|median| median > 0.0), entry.name == "dot", "{}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn loops_are_those_of_the_sources() {
+    for kernel in LISTED {
         for tier in Tier::ALL {
-            // One dot product takes a moment in a build without optimisation too; the others would take minutes.
-            let seconds = if kernel == "dot" { "0.01" } else { "0" };
-            let said = run(["explain", kernel, "--tier", tier.name(), "--json", "--seconds", seconds]);
+            let said = run(["explain", kernel, "--tier", tier.name(), "--json", "--seconds", "0"]);
             assert!(said.status.success(), "{said:?}");
             let page = json::parse(out(&said).as_bytes()).unwrap();
-            for key in ["title", "math", "law", "cost", "bound"] {
-                assert!(!text(page, key).is_empty(), "{kernel} on {tier}: {key}");
-            }
-            let runs = kernel == "dot" && samebits::cpu::parse(tier.name()).is_ok();
-            let measured = page.get("measured").unwrap();
-            let rate = measured.get("rate").and_then(|rate| rate.get("median")?.as_f64());
-            assert_eq!(rate.is_some_and(|rate| rate > 0.0), runs, "{kernel} on {tier}");
-            // Loops are kept of the tiers that compile to machine code here.
-            if matches!(tier, Tier::Scalar | Tier::Simd128) {
-                assert!(page.get("loop").unwrap().is_null());
-                continue;
-            }
-            check_loop(kernel, page);
+            let loops = array(page, "loops");
+            assert_eq!(
+                loops.is_empty(),
+                matches!(tier, Tier::Scalar | Tier::Simd128),
+                "{} loops of {kernel} on {tier}",
+                loops.len()
+            );
+            loops.into_iter().for_each(|one| check_loop(one, tier));
         }
     }
 }
 
 /// The places exist, the end is a jump to the head, and the work is what the kernel says.
-fn check_loop(kernel: &str, page: Value<'_>) {
-    let tier = text(page, "tier");
-    let all: Vec<_> = page.get("loop").unwrap().get("instructions").unwrap().elements().unwrap().collect();
+fn check_loop(one: Value<'_>, tier: Tier) {
+    let name = text(one, "name");
+    let all = array(one, "instructions");
     let jump = text(all[all.len() - 1], "text");
     let distance = format!("-{}", all.len() - 1);
-    assert!(jump.ends_with(&distance), "{kernel} on {tier} ends with {jump}");
+    assert!(jump.ends_with(&distance), "{name} on {tier} ends with {jump}");
     for one in &all {
         let (place, source) = (text(*one, "place"), text(*one, "source"));
         let Some((file, _)) = place.split_once(':') else { continue };
         let lines = fs::read_to_string(format!("kernels/src/{file}")).unwrap();
         assert!(
             lines.lines().any(|line| line.trim() == source),
-            "{kernel} on {tier}: {place} is no longer {source:?}: python3 src/assets/listing/make.py write"
+            "{name} on {tier}: {place} is no longer {source:?}: python3 src/assets/listing/make.py write"
         );
     }
-    let multiply = count(page, &["vfmadd", "vfnmadd", "vfmsub", "fmla", "fmls"]);
-    // A tile of 8 × 3 lines, of 6 × 1 lines of two or four registers; 3 panels of queries, or 5 rows.
-    let step = match (kernel, &*tier) {
-        ("gemm", "avx512") => 24,
-        ("gemm", "avx2") => 12,
-        ("gemm", _) => 24,
-        ("attention", "avx512") => 24,
-        ("attention", "avx2") => 10,
-        ("attention", _) => 20,
-        ("nf4", _) => return assert!(count(page, &["vmulps", "fmul"]) >= 8, "{kernel} on {tier}"),
-        _ => 1,
-    };
-    assert!(multiply > 0 && multiply.is_multiple_of(step), "{kernel} on {tier}: {multiply} multiply-adds");
+    check_work(one, &name, tier);
 }
+
+/// As many multiplications as the tile has, or its step.
+fn check_work(one: Value<'_>, name: &str, tier: Tier) {
+    // In sums of sixteen, in whole tiles: one, two or four registers are a line.
+    let registers = match tier {
+        Tier::Avx512 => 1,
+        Tier::Avx2 => 2,
+        _ => 4,
+    };
+    let wide = tier == Tier::Avx512;
+    let (words, step): (&[&str], usize) = match name {
+        "gemm" => (FMA, registers * if wide { 24 } else { 6 }),
+        "gemm_bf16" => (FMA, registers * if wide { 24 } else { 4 }),
+        "gemm_bf16_amx" => (&["tdpbf16ps"], 4),
+        "gemm_i8" => (&["vpdpbusd", "{vex} vpdpbusd", "sdot"], registers * if wide { 64 } else { 32 }),
+        "rms_norm" => (&["vmulpd", "fmul"], 2 * registers),
+        "attention" => (FMA, registers * if wide { 24 } else { 5 }),
+        "nf4" => (&["vmulps", "fmul"], 8 * registers),
+        "nf4_gemv" => (FMA, registers * if wide { 32 } else { 8 }),
+        "search" => (FMA, registers * if wide { 16 } else { 4 }),
+        "topk" => (&["vcmpunordps", "fcmeq"], 4 * registers),
+        "f32_to_bf16" => (&["vpmovdw", "vpackusdw", "shrn"], 1),
+        _ => (FMA, registers),
+    };
+    let found = count(one, words);
+    assert!(found > 0 && found.is_multiple_of(step), "{name} on {tier}: {found} of {words:?}");
+}
+
+/// Multiply-adds of floats.
+const FMA: &[&str] = &["vfmadd", "vfnmadd", "vfmsub", "fmla", "fmls"];
 
 #[test]
 fn the_page_for_people() {
     let said = run(["explain", "gemm", "--tier", "avx512", "--seconds", "0"]);
     assert!(said.status.success());
     for word in [
+        "gemm on avx512: C = A · B, f32; B is packed anew",
+        "kernels/src/gemm/mod.rs: C = A · B, the product of matrices",
         "Clause 1.",
         "registers  avx512 8×3",
         "operations a byte",
@@ -99,14 +156,42 @@ fn the_page_for_people() {
         words.iter().for_each(|word| assert!(out(&said).contains(word), "no {word:?} in\n{}", out(&said)));
         assert_eq!(out(&said).contains("scalar is the definition"), tier == "scalar");
     }
+    // So does a kernel without one, in a line.
+    let said = run(["explain", "cross_entropy", "--seconds", "0"]);
+    let last = out(&said).trim_end().lines().last();
+    assert!(last.is_some_and(|line| line.starts_with("loop       none listed of this kernel;")), "{last:?}");
+}
+
+#[test]
+fn without_a_kernel_all_are_listed() {
     let list = run(["explain"]);
-    KERNELS.iter().for_each(|kernel| assert!(out(&list).contains(kernel)));
+    let lines: Vec<_> = out(&list).lines().collect();
+    for entry in entries() {
+        let line =
+            lines.iter().find(|line| line.get(2..).and_then(|row| row.split(' ').next()) == Some(entry.name));
+        let line = line.unwrap_or_else(|| panic!("no {} in\n{}", entry.name, out(&list)));
+        assert!(line.ends_with(entry.about), "{line}");
+        assert!(line.chars().count() <= 110, "{line}");
+        if LISTED.contains(&entry.name) {
+            assert!(line.starts_with("* "), "{line}");
+        }
+    }
+    assert!(
+        lines.contains(&"  cross_entropy                  loss and gradient of logits"),
+        "{}",
+        out(&list)
+    );
 }
 
 #[test]
 fn what_has_no_page_is_refused() {
     assert_fails(&run(["explain", "sofmax"]), 2, "did you mean softmax?");
-    assert_fails(&run(["explain", "zzzzzz"]), 2, "one of gemm, gemv");
+    assert_fails(&run(["explain", "rms"]), 2, "did you mean rms_norm?");
+    assert_fails(&run(["explain", "q6_k"]), 2, "did you mean gemm_q6_k or gemv_q6_k?");
+    assert_fails(&run(["explain", "zzzzzz"]), 2, "`samebits explain` lists what there is");
     assert_fails(&run(["explain", "gemm", "--tier", "sse9"]), 2, "this machine runs");
     assert_fails(&run(["explain", "--json"]), 2, "which kernel?");
+    // A loop's name leads to its row.
+    let said = run(["explain", "nf4", "--seconds", "0"]);
+    assert!(out(&said).starts_with("nf4_gemm on "), "{}", out(&said));
 }

@@ -22,7 +22,7 @@ pub const FAMILY: &[Entry] = &[
     },
     Entry {
         name: "attention_products_bf16",
-        about: "the same, q, k, p and v rounded to bf16, sums in f32",
+        about: "attention, q, k, p and v rounded to bf16, sums in f32",
         dims: "HEADSxTOKENSxDIM",
         shapes: &[&[8, 512, 64], &[8, 2048, 64]],
         work: |d| work(d, 4.0 * (d[0] * d[1] * d[1]) as f64 * d[2] as f64),
@@ -34,7 +34,7 @@ pub const FAMILY: &[Entry] = &[
     },
     Entry {
         name: "attention_causal",
-        about: "the same, keys up to the query's own",
+        about: "attention, keys up to the query's own",
         dims: "HEADSxTOKENSxDIM",
         shapes: &[&[8, 512, 64], &[8, 2048, 64]],
         work: |d| work(d, 2.0 * (d[0] * d[1] * (d[1] + 1)) as f64 * d[2] as f64),

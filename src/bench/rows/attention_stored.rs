@@ -12,7 +12,7 @@ use crate::kernels::{half, int8};
 pub const FAMILY: &[Entry] = &[
     Entry {
         name: "attention_decode_bf16",
-        about: "the same over a cache of bf16",
+        about: "one query a head over a cache of bf16",
         dims: "HEADSxKEYSxDIM",
         shapes: &[&[32, 4096, 128], &[8, 256, 64]],
         work: |d| work(d, 2 * d[2]),
@@ -23,7 +23,7 @@ pub const FAMILY: &[Entry] = &[
     },
     Entry {
         name: "attention_decode_products_bf16",
-        about: "that with q and p rounded to bf16 too, sums in f32",
+        about: "one query a head over a cache of bf16, q and p rounded too, sums in f32",
         dims: "HEADSxKEYSxDIM",
         shapes: &[&[32, 4096, 128], &[8, 256, 64]],
         work: |d| work(d, 2 * d[2]),
@@ -36,7 +36,7 @@ pub const FAMILY: &[Entry] = &[
     },
     Entry {
         name: "attention_decode_int8",
-        about: "the same over a cache of int8, a scale a token and head",
+        about: "one query a head over a cache of int8, a scale a token and head",
         dims: "HEADSxKEYSxDIM",
         shapes: &[&[32, 4096, 128], &[8, 256, 64]],
         work: |d| work(d, d[2] + 4),

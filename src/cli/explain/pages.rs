@@ -32,11 +32,20 @@ impl Pages {
         let end = text.find("\n\n").unwrap_or(text.len());
         let text = &text[..end];
         let end = text.find("**").unwrap_or(text.len());
-        Some(text[..end].lines().map(plain).collect::<Vec<_>>().join("\n"))
+        let text = text[..end].lines().map(plain).collect::<Vec<_>>().join("\n");
+        // A colon leads to a picture.
+        Some(text.strip_suffix(':').map_or_else(|| text.clone(), |text| format!("{text}.")))
     }
 }
 
 /// A line without the marks of documentation.
 fn plain(line: &str) -> String {
-    line.trim().replace("[`", "").replace("`]", "").replace(['`', '*'], "")
+    let mut line = line.trim().to_owned();
+    // Where a link leads to.
+    while let Some((start, length)) =
+        line.find("`](").and_then(|at| Some((at + 2, line[at..].find(')')? - 1)))
+    {
+        line.replace_range(start..start + length, "");
+    }
+    line.replace("[`", "").replace("`]", "").replace(['`', '*'], "")
 }
