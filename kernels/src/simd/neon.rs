@@ -7,6 +7,7 @@
 use super::{Floats, Simd};
 use crate::LANES;
 use core::arch::aarch64::*;
+use core::arch::asm;
 
 /// Proof that NEON runs here.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,15 @@ impl Simd for Neon {
     type Mask = [uint32x4_t; 4];
     type Nibbles = [int32x4_t; 4];
     const TILE: (usize, usize) = (6, 1);
+    #[inline(always)]
+    fn pin(self, v: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        each!(4, q => {
+            let mut quarter = v[q];
+            // SAFETY: no instruction, of which a compiler knows that.
+            unsafe { asm!("/* {0:v} */", inout(vreg) quarter, options(nomem, nostack, preserves_flags)) };
+            quarter
+        })
+    }
 
     lanewise! {
         add(a: F32, b: F32) -> F32 = vaddq_f32(a, b);
