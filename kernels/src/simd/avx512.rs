@@ -158,6 +158,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn pin(self, v: __m512) -> __m512 {
+        // SAFETY: `self` proves the feature; see the top of this file.
         unsafe { pinned(v) }
     }
     #[inline(always)]

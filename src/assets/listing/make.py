@@ -24,7 +24,8 @@ DOTS = "({vex} )?vpdpbusd|sdot"
 # its innermost loops is meant (of each tier, where they differ): the one with most instructions of a kind, the shortest with
 # so many of a kind (FMA unless said), or the one that most of a file went into.
 KERNELS = {
-    "gemm": ({"avx512": "gemm::many::Band<12, 2>", "avx2": "gemm::many::Band<6, 1>", "neon": "gemm::many::Band<6, 1>"},
+    "gemm": ({"avx512": "gemm::many::Band<8, 3, true>", "avx2": "gemm::many::Band<6, 1, false>",
+              "neon": "gemm::many::Band<6, 1, false>"},
              ("most", FMA)),
     "gemm_bf16": ({"avx512": "bf16::Tile<6, 2>", "avx2": "bf16::Tile<2, 1>", "neon": "bf16::Tile<2, 1>"}, ("most", FMA)),
     "gemm_bf16_amx": ({"avx512": "bf16::tiles::OnTiles<simd::tiles::amx::Amx>"}, ("most", "tdpbf16ps|vaddps")),
@@ -67,7 +68,7 @@ def functions(objdump, file):
     names = re.findall(r" \.text\.(_R\w+)", run(objdump, "-h", "-w", file))
     readable = subprocess.run(["c++filt"], input="\n".join(names), check=True, capture_output=True, text=True).stdout
     for name, text in zip(names, readable.splitlines()):
-        text = re.sub(r"\[[0-9a-f]+\]|samebits_kernels::|: usize", "", text.replace("samebits_kernels[", "samebits_kernels["))
+        text = re.sub(r"\[[0-9a-f]+\]|samebits_kernels::|: (usize|bool)", "", text.replace("samebits_kernels[", "samebits_kernels["))
         yield text.replace("samebits_kernels::", ""), name
 
 
