@@ -73,9 +73,9 @@ pub struct Point {
     pub unit: String,
     /// The rate in that unit, a median.
     pub rate: f64,
-    /// Operations a byte.
+    /// Operations a byte; NaN where a run does not say, which compares all the same.
     pub intensity: f64,
-    /// The ceiling that binds: `fma`, `read`, …
+    /// The ceiling that binds: `fma`, `read`, …; empty where a run does not say.
     pub bound: String,
     /// Times the rate of plain Rust loops; NaN where nobody looked.
     pub speedup: f64,
@@ -193,14 +193,14 @@ fn point(row: Value<'_>, (processor, threads, cache): (&str, usize, &str)) -> Op
     let summary = |key: &str, part: &str| row.get(key)?.get(part)?.as_f64();
     let median = |key: &str| summary(key, "median");
     let number = |key: &str| row.get(key)?.as_f64();
-    let bytes = number("bytes").filter(|&bytes| bytes > 0.0)?;
+    let bytes = number("bytes").filter(|&bytes| bytes > 0.0);
     Some(Point {
         processor: processor.to_owned(),
         key: [text("kernel")?, text("shape")?, text("tier")?, threads.to_string(), cache.to_owned()],
         unit: text("unit")?,
         rate: median("rate")?,
-        intensity: number("flops")? / bytes,
-        bound: text("bound")?,
+        intensity: number("flops").zip(bytes).map_or(f64::NAN, |(flops, bytes)| flops / bytes),
+        bound: text("bound").unwrap_or_default(),
         speedup: median("speedup").unwrap_or(f64::NAN),
         of_peak: median("of_peak")?,
         spread: number("spread")?,
