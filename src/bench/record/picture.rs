@@ -58,8 +58,11 @@ impl Record {
     }
 }
 
-/// Where a point stands.
+/// Where a point stands, if its run says so.
 fn place(point: &Point) -> Option<svg::Point> {
+    if point.intensity.is_nan() {
+        return None;
+    }
     let [kernel, shape, tier, ..] = &point.key;
     Some(svg::Point {
         label: format!("{kernel} {shape}"),
