@@ -65,6 +65,10 @@ fn twin_on_every_tier_for_odd_shapes_packed_and_strided() {
         (13, 47, 520),
         (25, 70, 40),
         (250, 19, 9),
+        // Slivers of eight, nine and eleven panels, two and three passes over k.
+        (11, 160, 801),
+        (17, 131, 1540),
+        (195, 170, 770),
     ];
     for (m, n, k) in shapes {
         let (a, b) = (random.vec(m * k), random.vec(k * n));
