@@ -4,7 +4,7 @@ mod common;
 use common::*;
 use samebits::kernels::Line;
 use samebits::kernels::activation::Activation;
-use samebits::kernels::bf16::{GemmBf16, PackedBf16};
+use samebits::kernels::bf16::{GemmBf16, Left, PackedBf16};
 use samebits::kernels::gemm::{Accumulate, Bf16, Element, Epilogue, packed_len};
 use samebits::kernels::half::{bf16_to_f32, f32_to_bf16};
 use samebits::kernels::simd::fma;
@@ -77,7 +77,7 @@ impl Inputs {
         for cpu in cpus() {
             let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
             let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&self.bits), k, n), &mut groups);
-            let mut scratch = vec![Line([f32::NAN; 16]); GemmBf16::scratch_len(m, k)];
+            let mut scratch = vec![Line([f32::NAN; 16]); GemmBf16::scratch_len(m, k, n)];
             let mut c = vec![f32::NAN; m * n];
             let a = MatRef::new(&self.a, m, k);
             GemmBf16::new(a, b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
@@ -96,6 +96,90 @@ impl Inputs {
             job.pieces().for_each(|piece| piece.run_on_tiles(cpu, Plain, &mut scratch));
             assert_same(&c, &added, format!("{m}x{n}x{k} added in tiles on {cpu:?}"));
         }
+    }
+
+    /// A, C or both in bfloat16: C is what it is in `f32`, rounded as A is on its way.
+    #[track_caller]
+    fn check_halves(&self) {
+        let (m, n, k) = self.shape;
+        let halves = |x: &[f32]| -> Vec<u16> { x.iter().map(|&x| f32_to_bf16(x)).collect() };
+        let (bits, prior) = (halves(&self.a), halves(&Random::new(3).normal(m * n)));
+        let widened: Vec<f32> = prior.iter().map(|&x| bf16_to_f32(x)).collect();
+        let fresh = self.want(&vec![0.0; m * n]);
+        let rounded = |c: &[f32]| -> Vec<f32> { c.iter().map(|&c| seen(c)).collect() };
+        let (short, added) = (rounded(&fresh), rounded(&self.want(&widened)));
+        for cpu in cpus() {
+            let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+            let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&self.bits), k, n), &mut groups);
+            let mut scratch = vec![Line([f32::NAN; 16]); GemmBf16::scratch_len(m, k, n)];
+            let sides: [Left<'_>; 2] =
+                [MatRef::new(&self.a, m, k).into(), MatRef::new(Bf16::slice(&bits), m, k).into()];
+            for (a, side) in sides.into_iter().zip(["f32", "bfloat16"]) {
+                for on_tiles in [false, true] {
+                    let what = format!("{m}x{n}x{k} of {side} on {cpu:?}, in tiles: {on_tiles}");
+                    let mut run = |job: GemmBf16<'_>| match on_tiles {
+                        false => job.pieces().for_each(|piece| piece.run(cpu, &mut scratch)),
+                        true => job.run_on_tiles(cpu, Plain, &mut scratch),
+                    };
+                    let mut c = vec![f32::NAN; m * n];
+                    run(GemmBf16::new(a, b, MatMut::new(&mut c, m, n)));
+                    assert_same(&c, &fresh, format!("C in f32: {what}"));
+                    let mut c = vec![Bf16(0x7fc0); m * n];
+                    run(GemmBf16::new(a, b, MatMut::new(&mut c, m, n)));
+                    assert_same(&floats(&c), &short, format!("C in bfloat16: {what}"));
+                    let mut c = Bf16::slice(&prior).to_vec();
+                    let job = GemmBf16::new(a, b, MatMut::new(&mut c, m, n));
+                    run(GemmBf16 { accumulate: Accumulate::Add, ..job });
+                    assert_same(&floats(&c), &added, format!("C in bfloat16, added: {what}"));
+                }
+            }
+        }
+    }
+}
+
+fn floats(halves: &[Bf16]) -> Vec<f32> {
+    halves.iter().map(|x| bf16_to_f32(x.0)).collect()
+}
+
+/// Of every side a form of its own; more columns than sums are kept of, more rows than a strip has, more steps than are
+/// prepared at once; what is too small in A, and what comes out too small.
+#[test]
+fn sides_in_bfloat16_give_the_bits_of_f32() {
+    for shape in [(1, 1, 1), (3, 21, 40), (8, 64, 256), (17, 35, 70), (32, 32, 32), (65, 40, 300)] {
+        Inputs::new(shape, 8, 5).check_halves();
+    }
+    Inputs::new((33, 37, 290), 110, 1).check_halves();
+    for shape in [(64, 64, 1088), (400, 40, 520), (32, 4140, 1030)] {
+        if !slow() {
+            Inputs::new(shape, 8, 6).check_halves();
+        }
+    }
+}
+
+/// C that begins at a line of memory and is larger than 2 MB goes past the caches; with what follows, and without.
+#[test]
+fn a_large_result_has_the_bits_of_a_small_one() {
+    if slow() {
+        return;
+    }
+    let (m, n, k) = (64, 16_416, 300);
+    let inputs = Inputs::new((m, n, k), 8, 7);
+    let bias = Random::new(1).vec(n);
+    let mut want = inputs.want(&vec![0.0; m * n]);
+    want.iter_mut().enumerate().for_each(|(at, c)| *c += bias[at % n]);
+    let short: Vec<f32> = want.iter().map(|&c| seen(c)).collect();
+    for cpu in cpus() {
+        let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+        let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&inputs.bits), k, n), &mut groups);
+        let mut scratch = vec![Line::ZERO; GemmBf16::scratch_len(m, k, n)];
+        let (a, epilogue) = (MatRef::new(&inputs.a, m, k), Epilogue { bias: Some(&bias), ..Epilogue::NONE });
+        let mut memory = vec![Line([f32::NAN; 16]); m * n / 16];
+        let c = MatMut::new(Line::floats_mut(&mut memory), m, n);
+        GemmBf16 { epilogue, ..GemmBf16::new(a, b, c) }.run(cpu, &mut scratch);
+        assert_same(Line::floats(&memory), &want, format!("f32 on {cpu:?}"));
+        let c: MatMut<'_, Bf16> = MatMut::new(&mut Line::elements_mut(&mut memory)[..m * n], m, n);
+        GemmBf16 { epilogue, ..GemmBf16::new(a, b, c) }.run(cpu, &mut scratch);
+        assert_same(&floats(&Line::elements(&memory)[..m * n]), &short, format!("bfloat16 on {cpu:?}"));
     }
 }
 
@@ -128,7 +212,7 @@ fn what_is_too_small_is_zero() {
                 let bits = [f32_to_bf16(b)];
                 let mut groups = vec![Bf16::ZERO; packed_len(1, 1)];
                 let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&bits), 1, 1), &mut groups);
-                let (mut c, mut scratch) = ([9.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 1)]);
+                let (mut c, mut scratch) = ([9.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 1, 1)]);
                 GemmBf16::new(MatRef::new(&[a], 1, 1), b, MatMut::new(&mut c, 1, 1)).run(cpu, &mut scratch);
                 assert_same(&c, &[want], format!("{a:e} · {x:e} on {cpu:?}"));
             }
@@ -147,7 +231,7 @@ fn what_follows_the_sum_and_strides() {
     for cpu in cpus() {
         let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
         let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&inputs.bits), k, n), &mut groups);
-        let (mut c, mut scratch) = (vec![0.0; n * m], vec![Line::ZERO; GemmBf16::scratch_len(m, k)]);
+        let (mut c, mut scratch) = (vec![0.0; n * m], vec![Line::ZERO; GemmBf16::scratch_len(m, k, n)]);
         let epilogue = Epilogue {
             bias: Some(&bias),
             activation: Activation::Relu,
@@ -161,6 +245,11 @@ fn what_follows_the_sum_and_strides() {
             let want = (if sum > 0.0 { sum } else { 0.0 }) + residual[at];
             assert_same(&[c[at % n * m + at / n]], &[want], format!("{at} on {cpu:?}"));
         }
+        let mut halves = vec![Bf16(0); n * m];
+        let out = MatMut::new(&mut halves, n, m).t();
+        GemmBf16 { epilogue, ..GemmBf16::new(a, b, out) }.run(cpu, &mut scratch);
+        let rounded: Vec<f32> = c.iter().map(|&c| seen(c)).collect();
+        assert_same(&floats(&halves), &rounded, format!("in bfloat16 on {cpu:?}"));
     }
 }
 
@@ -184,7 +273,7 @@ fn errors_stay_within_the_bound() {
         let cpu = cpus()[0];
         let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
         let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&inputs.bits), k, n), &mut groups);
-        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmBf16::scratch_len(m, k)]);
+        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmBf16::scratch_len(m, k, n)]);
         GemmBf16::new(MatRef::new(&inputs.a, m, k), b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
         for (at, &c) in c.iter().enumerate() {
             let (mut sum, mut size) = (0.0, 0.0);

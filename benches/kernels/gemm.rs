@@ -42,7 +42,7 @@ fn both_bf16(c: &mut Criterion, cpu: Cpu) {
     let mut groups = vec![Bf16::ZERO; gemm::packed_len(k, n)];
     let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&bits), k, n), &mut groups);
     let (a, mut out) = (Random::new(1).vec(m * k), vec![0.0; m * n]);
-    let mut scratch = vec![Line::ZERO; GemmBf16::scratch_len(m, k)];
+    let mut scratch = vec![Line::ZERO; GemmBf16::scratch_len(m, k, n)];
     let mut group = c.benchmark_group("gemm_bf16");
     group.throughput(Throughput::Elements((2 * m * n * k) as u64));
     group.bench_function(format!("{m}x{n}x{k}/{}", cpu.tier()), |bench| {

@@ -22,7 +22,7 @@ pub fn benches(c: &mut Criterion) {
             let b: Vec<i8> = (0..k * n).map(|_| random.bits() as i8).collect();
             let mut blocks = vec![Eight::EMPTY; blocks_len(n, k)];
             PackedI8::pack(MatRef::new(&b, k, n), &mut blocks);
-            let mut scratch = vec![Line::ZERO; GemmI8::scratch_len(m, k)];
+            let mut scratch = vec![Line::ZERO; GemmI8::scratch_len(m, k, n)];
             let mut group = c.benchmark_group("gemm_i8");
             group.throughput(Throughput::Elements((2 * m * n * k) as u64)).sample_size(10);
             let mut out = vec![0; m * n];

@@ -1,7 +1,7 @@
 //! # C = A · B of bfloat16, under the law of matrix units
 //!
-//! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · b_kj + bias_j) + residual_ij.  A (m, k) in `f32`, rounded to bfloat16 on its
-//! way; B (k, n) in bfloat16, packed once; C in `f32`.
+//! **Math.**  c_ij ← act(c_ij⁰ + Σ_k a_ik · b_kj + bias_j) + residual_ij.  A (m, k) in bfloat16 or in `f32`, rounded to it
+//! on its way; B (k, n) in bfloat16, packed once; sums in `f32`, and so is C, or rounded as A is.
 //!
 //! **Law.**   Clause 10: what the instruction `tdpbf16ps` does to 32 steps, in any arithmetic that has an FMA.
 //!
@@ -35,6 +35,7 @@
 #![allow(clippy::needless_range_loop)] // rows and panels are indices into several arrays at once
 
 use crate::gemm::epilogue::{Begin, Finish, Panels, Target, load_at};
+use crate::gemm::walk::COLUMNS;
 use crate::gemm::{
     Accumulate, Bf16, Bf16Group, Element, Epilogue, GROUP, K_BLOCK, PackedMatrix, Weights, add_to, pack,
     row_lines,
@@ -42,12 +43,15 @@ use crate::gemm::{
 use crate::pieces::{Cut, Pieces, strips, tiles};
 use crate::simd::Simd;
 use crate::simd::tiles::Rounds;
-use crate::view::{MatMut, MatRef};
+use crate::view::MatRef;
 use crate::{Cpu, Kernel, LANES, Line};
 use core::ops::Range;
 
 mod pack;
+mod sides;
 mod tiles;
+pub use sides::{Left, Out};
+use sides::{Prior, Round, sums_len};
 
 /// Less than this in magnitude is 0: 2⁻⁵⁰.
 pub(crate) const LEAST: f32 = f32::from_bits((127 - 50) << 23);
@@ -116,17 +120,17 @@ impl<'a> PackedBf16<'a> {
 /// use samebits_kernels::{Cpu, Line, view::{MatMut, MatRef}};
 /// let (cpu, mut groups) = (Cpu::detect(), vec![Bf16::ZERO; packed_len(2, 1)]);
 /// let b = PackedBf16::pack(cpu, MatRef::new(&[Bf16(0x3f80), Bf16(0x4000)], 2, 1), &mut groups); // 1 and 2
-/// let (a, mut c, mut scratch) = ([1.001, 3.0], [0.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 2)]);
+/// let (a, mut c, mut scratch) = ([1.001, 3.0], [0.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 2, 1)]);
 /// GemmBf16::new(MatRef::new(&a, 1, 2), b, MatMut::new(&mut c, 1, 1)).run(cpu, &mut scratch);
 /// assert_eq!(c, [7.0]); // 1.001 is 1 in eight bits
 /// ```
 pub struct GemmBf16<'a> {
     /// A, (m, k), any strides.
-    pub a: MatRef<'a>,
+    pub a: Left<'a>,
     /// B, (k, n), packed once.
     pub b: PackedBf16<'a>,
     /// C, (m, n), any strides.
-    pub c: MatMut<'a>,
+    pub c: Out<'a>,
     /// Whether C is added to.
     pub accumulate: Accumulate,
     /// What follows the sum.
@@ -135,15 +139,17 @@ pub struct GemmBf16<'a> {
 
 impl<'a> GemmBf16<'a> {
     /// `C = A · B`, nothing else.
-    pub fn new(a: MatRef<'a>, b: PackedBf16<'a>, c: MatMut<'a>) -> Self {
+    pub fn new(a: impl Into<Left<'a>>, b: PackedBf16<'a>, c: impl Into<Out<'a>>) -> Self {
+        let (a, c) = (a.into(), c.into());
         GemmBf16 { a, b, c, accumulate: Accumulate::Overwrite, epilogue: Epilogue::NONE }
     }
 
     /// Lines of scratch that [`GemmBf16::run`] needs, for the whole or for any piece of it.
-    pub const fn scratch_len(m: usize, k: usize) -> usize {
+    pub const fn scratch_len(m: usize, k: usize, n: usize) -> usize {
         let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
-        let (rows, tiles) = (rows * row_lines(depth), tiles::scratch_len(m, k));
-        if rows > tiles { rows } else { tiles }
+        let prepared = rows * row_lines(depth) + sums_len(rows, if n < COLUMNS { n } else { COLUMNS });
+        let tiles = tiles::scratch_len(m, k, n);
+        if prepared > tiles { prepared } else { tiles }
     }
 
     /// Computes the product on this thread.
@@ -176,7 +182,7 @@ impl<'a> GemmBf16<'a> {
     /// Where the shapes do not belong together.
     pub fn pieces(self) -> Pieces<Self> {
         self.check();
-        Pieces::new(self)
+        Pieces::for_units(self)
     }
 
     /// The product as the one piece that it is.
@@ -190,7 +196,8 @@ impl<'a> GemmBf16<'a> {
 
     fn check_with(&self, scratch: &[Line]) {
         self.check();
-        let need = GemmBf16::scratch_len(self.a.rows(), self.a.cols());
+        let (m, n, k) = self.shape();
+        let need = GemmBf16::scratch_len(m, k, n);
         assert!(scratch.len() >= need, "gemm_bf16: {} lines of scratch, {need} needed", scratch.len());
     }
 
@@ -242,21 +249,29 @@ impl Kernel for Whole<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Whole { job: GemmBf16 { a, b, mut c, accumulate, epilogue }, scratch } = self;
-        let (m, k, n) = (c.rows(), a.cols(), c.cols());
-        for (rows, ks) in strips((m, ROWS), (k, DEPTH)) {
-            s.outline(Prepare { a: a.sub(rows.clone(), ks.clone()), room: scratch });
-            let (epilogue, mut part) = (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows, 0..n));
-            let last = (ks.end == k).then_some(&epilogue);
-            let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
-            s.outline(Passes { rows: scratch, b: &b, ks, target });
+        let Whole { job, scratch } = self;
+        let cols = if matches!(job.c, Out::F32(_)) { usize::MAX } else { COLUMNS };
+        for GemmBf16 { a, b, mut c, accumulate, epilogue } in Pieces::of(job, (usize::MAX, cols)) {
+            let (m, k, n) = (c.rows(), a.cols(), c.cols());
+            for (rows, ks) in strips((m, ROWS), (k, DEPTH)) {
+                let epilogue = epilogue.sub(rows.clone(), 0..n);
+                let begins = (ks.start == 0).then_some(accumulate);
+                let (mut part, out, scratch) = c.sums(s, rows.clone(), begins, &mut *scratch);
+                s.outline(Prepare { a: a.sub(rows, ks.clone()), room: &mut *scratch });
+                let last = (ks.end == k).then_some(&epilogue);
+                let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
+                s.outline(Passes { rows: scratch, b: &b, ks, target });
+                if let (Some(to), Some(_)) = (out, last) {
+                    s.outline(Round { from: part.as_ref(), to });
+                }
+            }
         }
     }
 }
 
 /// Rows of A (at most [`ROWS`], at most [`DEPTH`]) as tiles read them: rounded, +0 past the last step.
 struct Prepare<'a, 'o> {
-    a: MatRef<'a>,
+    a: Left<'a>,
     room: &'o mut [Line],
 }
 
@@ -266,13 +281,15 @@ impl Kernel for Prepare<'_, '_> {
     fn run<S: Simd>(self, s: S) {
         let Prepare { a, room } = self;
         let (m, k, lines) = (a.rows(), a.cols(), row_lines(a.cols()));
-        if a.row_stride() == 1 && m > 1 {
+        if let Left::F32(a) = a
+            && a.row_stride() == 1
+            && m > 1
+        {
             return prepare_columns(s, a, room);
         }
         for (r, row) in room.chunks_exact_mut(lines).take(m).enumerate() {
             for (line, at) in row.iter_mut().zip((0..k).step_by(LANES)) {
-                let x = load_at(s, a, r, at..(at + LANES).min(k));
-                s.store(line, rounded(s, x));
+                s.store(line, a.load(s, r, at..(at + LANES).min(k)));
             }
         }
     }

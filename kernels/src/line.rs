@@ -154,6 +154,8 @@ unsafe impl Plain for u32 {}
 unsafe impl Plain for f32 {}
 // SAFETY: likewise.
 unsafe impl Plain for f64 {}
+// SAFETY: a `u16`, transparent.
+unsafe impl Plain for crate::gemm::Bf16 {}
 
 impl Line {
     /// The memory of a slice of lines as numbers of another type, in the machine's byte order.

@@ -15,6 +15,9 @@ pub trait Cut: Sized {
 /// Products below which a part is not cut further: the wake-up of a thread costs as much.
 const LEAST: usize = 1 << 22;
 
+/// The same on a matrix unit.
+const LEAST_OF_UNITS: usize = 1 << 25;
+
 /// Up to so many rows it is the memory of the weights that binds.
 const FEW: usize = 8;
 /// Weights of a piece then.
@@ -51,6 +54,29 @@ pub fn shape((m, n, k): (usize, usize, usize)) -> (usize, usize) {
     (rows.next_multiple_of(12), cols.next_multiple_of(64))
 }
 
+/// The same where a matrix unit may multiply, for which work that another instruction would take a millisecond for is a
+/// small piece: fewer, whose rows fill its tiles and use a panel often enough once it is near.
+///
+/// ```
+/// use samebits_kernels::pieces::for_units;
+/// assert_eq!((for_units((512, 512, 512)), for_units((4096, 4096, 4096))), ((128, 512), (512, 4096)));
+/// ```
+pub fn for_units((m, n, k): (usize, usize, usize)) -> (usize, usize) {
+    if m <= FEW {
+        return shape((m, n, k));
+    }
+    let (mut rows, mut cols, mut pieces) = (m, n.max(1), 1);
+    while pieces < 8 && rows * cols * k > LEAST_OF_UNITS && (rows >= 192 || cols >= 128) {
+        if rows >= 512 || rows >= 192 && cols < 1024 {
+            rows = rows.div_ceil(2);
+        } else {
+            cols = cols.div_ceil(2);
+        }
+        pieces *= 2;
+    }
+    (rows.next_multiple_of(32), cols.next_multiple_of(64))
+}
+
 /// Numbered pieces, to be run in any order on any threads.
 ///
 /// ```
@@ -77,8 +103,8 @@ pub struct Pieces<J> {
 }
 
 impl<J: Cut> Pieces<J> {
-    pub(crate) fn new(job: J) -> Self {
-        let shape = shape(job.shape());
+    pub(crate) fn for_units(job: J) -> Self {
+        let shape = for_units(job.shape());
         Pieces::of(job, shape)
     }
 

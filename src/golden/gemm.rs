@@ -79,7 +79,7 @@ fn both_bf16(cpu: Cpu) -> u64 {
     let mut out = Vec::new();
     for m in [1, 7, 20] {
         let a = small(Random::new(8).normal(m * k));
-        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmBf16::scratch_len(m, k)]);
+        let (mut c, mut scratch) = (vec![0.0; m * n], vec![Line::ZERO; GemmBf16::scratch_len(m, k, n)]);
         GemmBf16::new(MatRef::new(&a, m, k), b, MatMut::new(&mut c, m, n)).run(cpu, &mut scratch);
         out.extend(c);
     }

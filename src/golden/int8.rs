@@ -33,7 +33,7 @@ fn exact(cpu: Cpu, m: usize, n: usize, k: usize) -> u64 {
     let a: Vec<i8> = (0..m * k).map(|_| random.bits() as i8).collect();
     let b: Vec<i8> = (0..k * n).map(|_| random.bits() as i8).collect();
     let (mut room, mut c) = (vec![Eight::EMPTY; blocks_len(n, k)], vec![0; m * n]);
-    let mut scratch = vec![Line::ZERO; GemmI8::scratch_len(m, k)];
+    let mut scratch = vec![Line::ZERO; GemmI8::scratch_len(m, k, n)];
     let b = PackedI8::pack(MatRef::new(&b, k, n), &mut room);
     let (a, out) = (MatRef::new(&a, m, k), MatMut::new(&mut c, m, n));
     GemmI8 { a, b, c: out, accumulate: Accumulate::Overwrite }.run(cpu, &mut scratch);

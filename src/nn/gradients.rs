@@ -112,7 +112,7 @@ fn multiply_rounded(run: &Run<'_>, (a, b): (MatRef<'_>, MatRef<'_>), accumulate:
         PackedBf16::pack_floats(cpu, b.sub(0..rows, cols), groups);
     });
     let b = PackedBf16::new(&groups, rows, n);
-    run_bf16(run, GemmBf16 { a: a.t(), b, c, accumulate, epilogue: Epilogue::NONE });
+    run_bf16(run, GemmBf16 { accumulate, ..GemmBf16::new(a.t(), b, c) });
 }
 
 /// db (out) = the sums of the columns of dy (rows, out), or those added to db.

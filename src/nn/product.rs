@@ -99,7 +99,7 @@ pub(super) fn run_cut<W: Weights>(run: &Run<'_>, gemm: Gemm<'_, W>) {
 
 /// [`run_gemm`] of bfloat16.
 pub(super) fn run_gemm_bf16(gemm: GemmBf16<'_>, cpu: Cpu, scratch: &mut Scratch) {
-    let need = GemmBf16::scratch_len(gemm.a.rows(), gemm.a.cols());
+    let need = GemmBf16::scratch_len(gemm.a.rows(), gemm.a.cols(), gemm.c.cols());
     gemm.run(cpu, scratch.lines(need));
 }
 

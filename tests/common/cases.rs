@@ -166,6 +166,9 @@ pub const CASES: &[Case] = &[
     ("gemm_q8/NF4", |cpu, n, at| scaled_nf4(cpu, (2, 17, n / 32 * 32), at)),
     ("gemm_bf16/rows", |cpu, n, at| bf16_product(cpu, (5, 19, n), at)),
     ("gemm_bf16/columns", |cpu, n, at| bf16_product(cpu, (1, n, 8), at)),
+    ("gemm_bf16/rows in halves", |cpu, n, at| bf16_alone(cpu, (n, 19, 5), at)),
+    ("gemm_bf16/columns in halves", |cpu, n, at| bf16_alone(cpu, (9, n, 8), at)),
+    ("gemm_bf16/steps in halves", |cpu, n, at| bf16_alone(cpu, (9, 5, n), at)),
     ("gemm_bf16/steps of floats", |cpu, n, at| bf16_of_floats(cpu, (5, 19, n), at)),
     ("gemm_bf16/rows of floats", |cpu, n, at| bf16_of_floats(cpu, (n, 5, 9), at)),
     ("gemm_bf16/columns of floats", |cpu, n, at| bf16_of_floats(cpu, (2, n, 9), at)),
@@ -304,7 +307,7 @@ fn integers(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
     let b = PackedI8::pack(MatRef::new(at.codes(k * n), k, n), at.out(blocks_len(n, k)));
     let (a, c) = (MatRef::new(at.codes(m * k), m, k), MatMut::new(at.out(m * n), m, n));
     // Many rows ask for more than the rig has.
-    let (mut room, need) = ([Line::ZERO; 2000], GemmI8::scratch_len(m, k));
+    let (mut room, need) = ([Line::ZERO; 2000], GemmI8::scratch_len(m, k, n));
     let scratch = if need <= 200 { at.scratch(need) } else { &mut room[..need] };
     GemmI8 { a, b, c, accumulate: Accumulate::Overwrite }.run(cpu, scratch);
 }
@@ -341,8 +344,18 @@ fn scaled_nf4(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
 fn bf16_product(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
     let b = MatRef::new(Bf16::slice(at.halves(k * n)), k, n);
     let b = PackedBf16::pack(cpu, b, at.out(gemm::packed_len(k, n)));
-    let job = GemmBf16::new(MatRef::new(at.floats(m * k), m, k), b, MatMut::new(at.out(m * n), m, n));
-    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k)));
+    let c = MatMut::new(at.out::<f32>(m * n), m, n);
+    let job = GemmBf16::new(MatRef::new(at.floats(m * k), m, k), b, c);
+    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k, n)));
+}
+
+/// The same where A and C are in bfloat16.
+fn bf16_alone(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) {
+    let b = MatRef::new(Bf16::slice(at.halves(k * n)), k, n);
+    let b = PackedBf16::pack(cpu, b, at.out(gemm::packed_len(k, n)));
+    let (a, c) = (Bf16::slice(at.halves(m * k)), at.out::<Bf16>(m * n));
+    let job = GemmBf16::new(MatRef::new(a, m, k), b, MatMut::new(c, m, n));
+    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k, n)));
 }
 
 /// Aᵀ (m, k) · B, both floats whose rows lie in memory, and the first panel of Bᵀ.
@@ -350,8 +363,9 @@ fn bf16_of_floats(cpu: Cpu, (m, n, k): (usize, usize, usize), at: &mut Guarded) 
     let b = MatRef::new(at.floats(k * n), k, n);
     let b = PackedBf16::pack_floats(cpu, b, at.out(gemm::packed_len(k, n)));
     b.transposed_panel(cpu, 0, at.out(n.div_ceil(gemm::GROUP)));
-    let job = GemmBf16::new(MatRef::new(at.floats(k * m), k, m).t(), b, MatMut::new(at.out(m * n), m, n));
-    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k)));
+    let c = MatMut::new(at.out::<f32>(m * n), m, n);
+    let job = GemmBf16::new(MatRef::new(at.floats(k * m), k, m).t(), b, c);
+    job.run(cpu, at.scratch(GemmBf16::scratch_len(m, k, n)));
 }
 
 /// One row of the gradient of a norm.

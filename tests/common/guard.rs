@@ -70,6 +70,7 @@ impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for i32 {}
 impl Plain for samebits::kernels::Line {}
+impl Plain for samebits::kernels::gemm::Bf16 {}
 impl Plain for samebits::kernels::gemm::Bf16Group {}
 impl Plain for samebits::kernels::int8::Block8 {}
 impl Plain for samebits::kernels::int8::Block6 {}

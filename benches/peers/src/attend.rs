@@ -82,7 +82,8 @@ pub unsafe extern "C" fn peers_ours_rope(
         pool().run(bands, |((x, y), positions), _| {
             let rope = Rope { table, pairing: Pairing::Half, positions };
             let tokens = positions.len();
-            let (x, y) = (HeadsRef::by_token(x, tokens, heads, dim), HeadsMut::by_token(y, tokens, heads, dim));
+            let (x, y) =
+                (HeadsRef::by_token(x, tokens, heads, dim), HeadsMut::by_token(y, tokens, heads, dim));
             rope::apply(cpu(), &rope, x, y);
         });
     })

@@ -7,30 +7,26 @@
 //!
 //! **Reference.**  Intel Optimization Reference Manual, chapter 20.
 
-use super::{GemmBf16, PackedBf16};
-use crate::gemm::epilogue::{Begin, FinishProducts, Panels, Target, load_at};
-use crate::gemm::walk::{self, ROWS, Strip, Walk, rows};
-use crate::gemm::{Accumulate, Bf16, Bf16Group, GROUP, K_BLOCK};
-use crate::pieces::strips;
+use super::{GemmBf16, Left, Out, PackedBf16, Prior, Round};
+use crate::gemm::epilogue::{FinishProducts, Target, load_at};
+use crate::gemm::walk::{self, PAST, Place, Strip, Stripe, Walk, rows, rows_at_once};
+use crate::gemm::{Accumulate, Bf16, Bf16Group, Epilogue, K_BLOCK};
+use crate::pieces::Pieces;
 use crate::simd::Simd;
-use crate::simd::tiles::{BLOCK, Products, Rounds, Rows, STEPS, Tile, WIDE};
-use crate::view::MatRef;
+use crate::simd::tiles::{BLOCK, NO_PRODUCTS, Products, Rounds, STEPS, TALL, WIDE};
+use crate::view::{MatMut, MatRef};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
 
 /// A block of the unit is one of the law.
 const _: () = assert!(BLOCK * STEPS == K_BLOCK);
 
-/// k that is prepared at once: with the rows 1 MB, half of L2. More of it spares C a way to memory and back.
-const DEPTH: usize = 2048;
-
 /// Fewer rows than these leave most of a tile empty, and the memory of B binds.
 pub(super) const LEAST_ROWS: usize = 8;
 
 /// Lines of scratch.
-pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
-    let (rows, depth) = (if m < ROWS { m } else { ROWS }, if k < DEPTH { k } else { DEPTH });
-    walk::scratch_len(rows, depth.div_ceil(STEPS))
+pub(super) const fn scratch_len(m: usize, k: usize, n: usize) -> usize {
+    walk::scratch_len(m, k.div_ceil(STEPS), n)
 }
 
 /// The whole product.
@@ -44,78 +40,172 @@ impl<T: Rounds> Kernel for OnTiles<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let OnTiles { job: GemmBf16 { a, b, mut c, accumulate, epilogue }, scratch, mut tiles } = self;
-        let (m, k, n) = (c.rows(), a.cols(), c.cols());
-        for (rows, ks) in strips((m, ROWS), (k, DEPTH)) {
-            let (epilogue, mut part) =
-                (epilogue.sub(rows.clone(), 0..n), c.reborrow().sub(rows.clone(), 0..n));
-            let last = (ks.end == k).then_some(&epilogue);
-            let target = Target { c: &mut part, base: accumulate.after(ks.start), last };
-            let groups = ks.start / GROUP..ks.end.div_ceil(GROUP);
-            let strip = Rounded { a: a.sub(rows, ks), b: &b, groups, target };
+        let OnTiles { job, scratch, mut tiles } = self;
+        let (m, past) = (job.c.rows(), job.c.bytes() >= PAST);
+        let part = (rows_at_once(m), walk::columns_at_once(job.a.cols().div_ceil(STEPS)));
+        for GemmBf16 { a, b, c, accumulate, epilogue } in Pieces::of(job, part) {
+            let strip = Rounded { a, b: &b, c, accumulate, epilogue, past };
             Walk { strip, scratch: &mut *scratch, tiles: &mut tiles }.run::<Bf16, S>(s);
         }
     }
 }
 
-/// Some rows and steps, rounded on their way.
-struct Rounded<'f, 't, 'a> {
-    a: MatRef<'a>,
+/// Some rows, rounded on their way.
+struct Rounded<'f, 'a> {
+    a: Left<'a>,
     b: &'f PackedBf16<'a>,
-    /// Of eight steps.
-    groups: Range<usize>,
-    target: Target<'t, 'a>,
+    c: Out<'a>,
+    accumulate: Accumulate,
+    epilogue: Epilogue<'a>,
+    past: bool,
 }
 
-impl<'a, T: Rounds> Strip<'a, T> for Rounded<'_, '_, 'a> {
+impl<'a, T: Rounds> Strip<'a, T> for Rounded<'_, 'a> {
+    const EXACT: bool = false;
+
     fn shape(&self) -> (usize, usize, usize) {
-        (self.a.rows(), self.a.cols().div_ceil(STEPS), self.target.c.cols().div_ceil(LANES))
+        (self.a.rows(), self.a.cols().div_ceil(STEPS), self.c.cols().div_ceil(LANES))
     }
 
     #[inline(always)]
-    fn fill<S: Simd>(&self, (s, unit): (S, &T), tile: &mut Tile, r: usize, k: usize) {
-        let (rows, steps, k0) = (self.a.rows(), self.a.cols(), k * STEPS);
-        for (line, r) in tile.iter_mut().zip(r..) {
-            let row = if r < rows { self.a.row(r) } else { None };
-            if let Some(x) = row.and_then(|row| row[k0..].first_chunk()) {
-                unit.round(x, line);
+    fn fill<S: Simd>(&self, (s, unit): (S, &T), (r, ks): (usize, Range<usize>), stripe: &mut Stripe<'_>) {
+        if let Left::F32(a) = self.a
+            && a.row_stride() == 1
+            && a.rows() > 1
+        {
+            return fill_columns(s, unit, a, (r, ks), stripe);
+        }
+        let (rows, steps) = (self.a.rows(), self.a.cols());
+        let whole = ks.start..ks.end.min(steps / STEPS).max(ks.start);
+        for i in 0..TALL {
+            let mut rest = ks.clone();
+            if r + i >= rows {
+                rest.for_each(|k| *stripe.line(i, k) = Line::ZERO);
                 continue;
             }
-            let mut x = [0.0; STEPS];
-            if r < rows {
-                for (x, k0) in x.as_chunks_mut().0.iter_mut().zip((k0..steps).step_by(LANES)) {
-                    s.store(x, load_at(s, self.a, r, k0..(k0 + LANES).min(steps)));
+            let cols = whole.start * STEPS..whole.end * STEPS;
+            match self.a {
+                Left::F32(a) => {
+                    if let Some(row) = a.row(r + i) {
+                        for (x, k) in row[cols].as_chunks().0.iter().zip(whole.clone()) {
+                            unit.round(x, stripe.line(i, k));
+                        }
+                        rest.start = whole.end;
+                    }
+                }
+                Left::Bf16(a) => {
+                    if let Some(row) = a.row(r + i) {
+                        for (x, k) in row[cols].as_chunks().0.iter().zip(whole.clone()) {
+                            unit.clear(x, stripe.line(i, k));
+                        }
+                        rest.start = whole.end;
+                    }
                 }
             }
-            unit.round(&x, line);
+            for k in rest {
+                let mut x = [0.0; STEPS];
+                for (x, k0) in x.as_chunks_mut().0.iter_mut().zip((k * STEPS..steps).step_by(LANES)) {
+                    s.store(x, self.a.load(s, r + i, k0..(k0 + LANES).min(steps)));
+                }
+                unit.round(&x, stripe.line(i, k));
+            }
         }
     }
 
     fn panel(&self, p: usize) -> &'a [Line] {
-        Bf16Group::lines(&self.b.0.panel_groups(p)[self.groups.clone()])
+        Bf16Group::lines(self.b.0.panel_groups(p))
     }
 
     #[inline(always)]
     fn begin<S: Simd>(&self, s: S, (r, p): (usize, usize), sums: &mut Products) -> bool {
-        if self.target.base == Accumulate::Overwrite {
+        if self.accumulate == Accumulate::Overwrite {
             return false;
         }
-        let (at, panels) = ((r, p * LANES), Panels::beside(WIDE));
-        s.outline(Begin { target: &self.target, at, panels, sums: sums.as_flattened_mut() });
+        let (rows, cols) = part(&self.c, (r, p));
+        *sums = NO_PRODUCTS;
+        let to = in_products(sums).sub(0..rows.len(), 0..cols.len());
+        s.outline(Prior { c: &self.c, at: (rows.start, cols.start), to });
         true
     }
 
     fn bias(&self, p: usize) -> Option<[Line; WIDE]> {
-        self.target.bias_alone(p * LANES)
+        self.epilogue.bias_alone(p * LANES)
     }
 
     #[inline(always)]
-    fn rows(&mut self, r: usize, p: usize) -> Option<Rows<'_>> {
-        rows(self.target.c.reborrow(), r, p)
+    fn place(&mut self, at: (usize, usize)) -> Option<Place<'_>> {
+        match &mut self.c {
+            Out::F32(c) => rows(c.reborrow(), at).map(Place::Sums),
+            Out::Bf16(c) => rows(c.reborrow(), at).map(Place::Halves),
+        }
+    }
+
+    fn goes_past(&self) -> bool {
+        self.past
     }
 
     #[inline(always)]
     fn finish<S: Simd>(&mut self, s: S, (r, p): (usize, usize), sums: &Products) {
-        s.outline(FinishProducts { target: &mut self.target, at: (r, p * LANES), sums });
+        let (rows, cols) = part(&self.c, (r, p));
+        let epilogue = self.epilogue.sub(rows.clone(), cols.clone());
+        let (base, last) = (Accumulate::Overwrite, Some(&epilogue));
+        match &mut self.c {
+            Out::F32(c) => {
+                let mut c = c.reborrow().sub(rows, cols);
+                let mut target = Target { c: &mut c, base, last };
+                s.outline(FinishProducts { target: &mut target, at: (0, 0), sums });
+            }
+            Out::Bf16(c) => {
+                let mut done = NO_PRODUCTS;
+                let mut floats = in_products(&mut done).sub(0..rows.len(), 0..cols.len());
+                let mut target = Target { c: &mut floats, base, last };
+                s.outline(FinishProducts { target: &mut target, at: (0, 0), sums });
+                s.outline(Round { from: floats.as_ref(), to: c.reborrow().sub(rows, cols) });
+            }
+        }
+    }
+}
+
+/// The rows and columns of C that products at row `r` and panel `p` are.
+fn part(c: &Out<'_>, (r, p): (usize, usize)) -> (Range<usize>, Range<usize>) {
+    (r..(r + TALL).min(c.rows()), p * LANES..((p + WIDE) * LANES).min(c.cols()))
+}
+
+/// Products as a matrix.
+fn in_products(products: &mut Products) -> MatMut<'_> {
+    MatMut::new(Line::floats_mut(products.as_flattened_mut()), TALL, WIDE * LANES)
+}
+
+/// Of a transposed matrix, whose columns lie in memory, 32 rows: sixteen by sixteen, transposed in registers.
+#[inline(always)]
+fn fill_columns<S: Simd>(
+    s: S,
+    unit: &impl Rounds,
+    a: MatRef<'_>,
+    (r, ks): (usize, Range<usize>),
+    stripe: &mut Stripe<'_>,
+) {
+    let (rows, steps, columns) = (a.rows(), a.cols(), a.t());
+    for k in ks {
+        for half in 0..TALL / LANES {
+            let r = r + half * LANES;
+            let mut lines = [[Line::ZERO; STEPS / LANES]; LANES];
+            for part in 0..STEPS / LANES {
+                let (mut turned, from) = ([s.splat(0.0); LANES], k * STEPS + part * LANES);
+                for (line, step) in turned.iter_mut().zip(from..steps) {
+                    if r < rows {
+                        *line = load_at(s, columns, step, r..(r + LANES).min(rows));
+                    }
+                }
+                for (line, &x) in lines.iter_mut().zip(&s.transpose(turned)) {
+                    s.store(&mut line[part], x);
+                }
+            }
+            for (i, line) in lines.iter().enumerate() {
+                if let Some(x) = Line::floats(line).first_chunk() {
+                    unit.round(x, stripe.line(half * LANES + i, k));
+                }
+            }
+        }
     }
 }

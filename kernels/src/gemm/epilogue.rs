@@ -58,6 +58,19 @@ impl<'a> Epilogue<'a> {
         }
     }
 
+    /// The bias of the two panels from column `col` on, where nothing else follows; +0 for none.
+    pub(crate) fn bias_alone(&self, col: usize) -> Option<[Line; WIDE]> {
+        if !(Epilogue { bias: None, ..*self }.is_none()) {
+            return None;
+        }
+        let mut lines = [Line::ZERO; WIDE];
+        if let Some(bias) = self.bias {
+            let here = &bias[col..bias.len().min(col + WIDE * LANES)];
+            Line::floats_mut(&mut lines)[..here.len()].copy_from_slice(here);
+        }
+        Some(lines)
+    }
+
     pub(super) fn is_none(&self) -> bool {
         self.bias.is_none()
             && self.activation == Activation::Identity
@@ -123,20 +136,6 @@ impl<'t, 'a> Target<'t, 'a> {
     #[inline(always)]
     pub(super) fn ends_here(&self) -> bool {
         self.last.is_none_or(Epilogue::is_none)
-    }
-
-    /// The bias of the two panels from column `col` on, where nothing else follows; +0 for none.
-    pub(crate) fn bias_alone(&self, col: usize) -> Option<[Line; WIDE]> {
-        let epilogue = self.last.unwrap_or(&Epilogue::NONE);
-        if !(Epilogue { bias: None, ..*epilogue }.is_none()) {
-            return None;
-        }
-        let mut lines = [Line::ZERO; WIDE];
-        if let Some(bias) = epilogue.bias {
-            let here = &bias[col..bias.len().min(col + WIDE * LANES)];
-            Line::floats_mut(&mut lines)[..here.len()].copy_from_slice(here);
-        }
-        Some(lines)
     }
 
     /// Whether all columns up to `end` are there, side by side, and what follows the sums looks at one element of each.

@@ -1,35 +1,45 @@
 //! The way of a product past a matrix unit: sixteen rows and columns a tile, two by two.
 //!
 //! **Law.**   That of the product: a block of eight tiles of k is summed by the unit, from 0; blocks are added in order.
+//! Of integers every order gives the same: their sums stay in the unit from block to block.
 //!
 //! ```text
-//!   A, 256 × 2048    in pairs of tiles, in the order in which they are read:      1 MB of bfloat16, in L2
+//!   A, 384 × 1024    in pairs of tiles, in the order in which they are read:      768 KB of bfloat16, in L2
 //!                    block 0 of k: rows 0–31: tile of rows 0–15, of 16–31, 8 times │ rows 32–63: … │ block 1: …
 //!   B                panels as they were packed: 16 columns, a block of k is eight tiles in a row
 //!
-//!   two panels:   for each block of k, for each 32 rows
-//!                     the unit:     8 × (2 × 2 products)                 ──► a block's 32 × 32 products
-//!                     meanwhile:    products of the block before         ──► + its sums, in L1; or C, if it was the last
-//!                                   lines of the next two panels         ──► L2
+//!   two panels:   for each block of these k, for each 32 rows
+//!                     the unit:     8 × (2 × 2 products)          ──► a block's 32 × 32 products; the first are the sums
+//!                     meanwhile:    products of the block before  ──► + the sums of their rows; or C, if they were the last
+//!                                   lines of the next two panels  ──► L2
 //! ```
 //!
 //! **Registers.**  Four tiles of sums, two of A, two of B.
 //!
-//! **Cost.**  Four products take 64 cycles and read 4 KB, half of it (B) from L1. What a unit does in eight steps takes
-//! 512 cycles; the additions between, 64 lines, run beside it only where they are written between its instructions: 512
-//! entries of a reorder buffer are full before. Pairs in the order of the walk are one stream.
+//! **Cost.**  Four products take 64 cycles and read 4 KB, half of it (B) from L1. Eight steps take 512 cycles, and 620 with
+//! other numbers than 0, for which the processor slows down; four tiles of sums are stored in 80. The additions between,
+//! 64 lines, cost nothing where they are written between the instructions that multiply: 512 entries of a reorder buffer
+//! are full before. A strip of A that is more than a third of L2 is read from farther away.
 
+use crate::gemm::Bf16;
 use crate::simd::Simd;
 use crate::simd::tiles::{
-    BLOCK, Goal, Meanwhile, NO_PRODUCTS, Pair, Products, Rows, TALL, Tile, Tiles, WIDE,
+    BLOCK, Chain, End, Goal, Meanwhile, NO_PRODUCTS, Pair, Products, Rows, TALL, Tile, Tiles, WIDE,
 };
 use crate::view::MatMut;
 use crate::{Kernel, LANES, Line, line};
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// Rows that are prepared at once.
-pub(crate) const ROWS: usize = 256;
+/// Rows that are prepared at once, at most.
+const ROWS: usize = 384;
+/// Tiles of k that are prepared at once: with the rows 768 KB.
+pub(crate) const DEPTH: usize = 32;
+/// Columns of a product of more tiles of k whose sums are kept until the last.
+pub(crate) const COLUMNS: usize = 4096;
+
+/// C of so many bytes is read by nobody before it has left the caches: it goes past them.
+pub(crate) const PAST: usize = 2 << 20;
 
 /// Lines of a tile.
 const TILE: usize = LANES;
@@ -38,10 +48,12 @@ const PRODUCTS: usize = TALL * WIDE;
 
 /// Some rows and steps of a product, as a unit `T` takes them.
 pub(crate) trait Strip<'a, T> {
+    /// Whether sums may stay in the unit from block to block: integers.
+    const EXACT: bool;
     /// Rows of A and C, tiles of k, panels of B.
     fn shape(&self) -> (usize, usize, usize);
-    /// Writes the tile of A at row `r` (which may lie past the last one) and tile `k` of k.
-    fn fill<S: Simd>(&self, unit: (S, &T), tile: &mut Tile, r: usize, k: usize);
+    /// Writes the lines of 32 rows of A from row `r` on, of which some may lie past the last one, in tiles `ks`.
+    fn fill<S: Simd>(&self, unit: (S, &T), at: (usize, Range<usize>), stripe: &mut Stripe<'_>);
     /// Panel `p` of B; the last tile may be there in part.
     fn panel(&self, p: usize) -> &'a [Line];
     /// What the blocks of `TALL` rows from `r` on and two panels from `p` on are added to; where it is nothing, `false`.
@@ -49,23 +61,77 @@ pub(crate) trait Strip<'a, T> {
     /// Where nothing but a line a panel is added to the sums: these lines, from panel `p` on.
     fn bias(&self, p: usize) -> Option<[Line; WIDE]>;
     /// The rows from `r` on of C in two panels from `p` on, if all are there, side by side.
-    fn rows(&mut self, r: usize, p: usize) -> Option<Rows<'_>>;
+    fn place(&mut self, at: (usize, usize)) -> Option<Place<'_>>;
+    /// Whether they go past the caches.
+    fn goes_past(&self) -> bool;
     /// What becomes of sums where one of these two is not.
     fn finish<S: Simd>(&mut self, s: S, at: (usize, usize), sums: &Products);
 }
 
-/// [`Strip::rows`] of a matrix.
+/// Where C lies.
+pub(crate) enum Place<'a> {
+    /// In what a unit sums.
+    Sums(Rows<'a>),
+    /// In bfloat16.
+    Halves(Rows<'a, Bf16>),
+}
+
+/// Rows of a matrix in two panels, where all are there, side by side.
 #[inline(always)]
-pub(crate) fn rows<T: line::Plain>(c: MatMut<'_, T>, r: usize, p: usize) -> Option<Rows<'_>> {
+pub(crate) fn rows<T, E: line::Plain>(c: MatMut<'_, E>, (r, p): (usize, usize)) -> Option<Rows<'_, T>> {
     let (rows, cols) = (r..r + TALL, p * LANES..(p + WIDE) * LANES);
     let there = rows.end <= c.rows() && cols.end <= c.cols() && c.col_stride() == 1;
     there.then(|| Rows::new(c.sub(rows, cols)))
 }
 
-/// Lines of scratch for a strip of `rows` (at most [`ROWS`]) and `depth` tiles of k.
-pub(crate) const fn scratch_len(rows: usize, depth: usize) -> usize {
-    let tall = rows.div_ceil(TALL);
-    tall * (2 * depth * TILE + PRODUCTS) + 2 * PRODUCTS + WIDE * BLOCK * TILE
+/// How many of `m` rows are prepared at once: as many each time.
+pub(crate) const fn rows_at_once(m: usize) -> usize {
+    let strips = if m > ROWS { m.div_ceil(ROWS) } else { 1 };
+    m.div_ceil(strips).next_multiple_of(TALL)
+}
+
+/// How many of `m` rows or fewer at most.
+pub(crate) const fn most_rows(m: usize) -> usize {
+    if m < ROWS { m.next_multiple_of(TALL) } else { ROWS }
+}
+
+/// Lines of scratch for the strips of `m` rows or fewer, `depth` tiles of k or fewer and `n` columns or fewer.
+pub(crate) const fn scratch_len(m: usize, depth: usize, n: usize) -> usize {
+    let tall = most_rows(m) / TALL;
+    let (pairs, wide) = if depth > DEPTH { (DEPTH, columns(n).div_ceil(WIDE * LANES)) } else { (depth, 1) };
+    tall * (2 * pairs * TILE + wide * PRODUCTS) + 2 * PRODUCTS + WIDE * BLOCK * TILE
+}
+
+/// How many of `n` columns are multiplied at once where sums are kept.
+const fn columns(n: usize) -> usize {
+    if n < COLUMNS { n } else { COLUMNS }
+}
+
+/// Columns of a part of a product of `depth` tiles of k.
+pub(crate) const fn columns_at_once(depth: usize) -> usize {
+    if depth > DEPTH { COLUMNS } else { usize::MAX }
+}
+
+/// The tiles of 32 rows of A, among those that are prepared.
+pub(crate) struct Stripe<'f> {
+    pairs: &'f mut [Pair],
+    /// Times 32 rows.
+    tall: usize,
+    /// Of these, this one.
+    r: usize,
+    /// Tiles of k.
+    ks: Range<usize>,
+}
+
+impl Stripe<'_> {
+    /// Row `i` of tile `k`.
+    #[inline(always)]
+    pub(crate) fn line(&mut self, i: usize, k: usize) -> &mut Line {
+        let k = k - self.ks.start;
+        let first = k - k % BLOCK;
+        let pair = first * self.tall + self.r * (self.ks.len() - first).min(BLOCK) + k % BLOCK;
+        &mut self.pairs[pair][i / LANES][i % LANES]
+    }
 }
 
 /// All of a strip.
@@ -87,42 +153,53 @@ impl<J, T> Walk<'_, J, T> {
         let Walk { mut strip, scratch, tiles } = self;
         let (rows, depth, panels) = strip.shape();
         let tall = rows.div_ceil(TALL);
-        let (pairs, rest) = scratch.split_at_mut(tall * 2 * depth * TILE);
-        let (sums, rest) = rest.split_at_mut(tall * PRODUCTS);
+        let wide = if depth > DEPTH { panels.div_ceil(WIDE) } else { 1 };
+        let (pairs, rest) = scratch.split_at_mut(tall * 2 * depth.min(DEPTH) * TILE);
+        let (sums, rest) = rest.split_at_mut(wide * tall * PRODUCTS);
         let (two, tails) = rest.split_at_mut(2 * PRODUCTS);
-        s.outline(Prepare {
-            strip: &strip,
-            tiles: &*tiles,
-            room: pairs.as_chunks_mut().0,
-            life: PhantomData,
-        });
-        let left = Left { pairs: pairs.as_chunks().0.as_chunks().0, tall };
         let sums: &mut [Products] = sums.as_chunks_mut().0.as_chunks_mut().0;
-        for p in (0..panels).step_by(WIDE) {
-            let mut fresh = s.outline(Before { strip: &strip, p, sums: &mut *sums, life: PhantomData });
-            if fresh && depth == 0 {
-                sums.fill(NO_PRODUCTS);
-                fresh = false;
+        for first in (0..depth.max(1)).step_by(DEPTH) {
+            let ks = first..(first + DEPTH).min(depth);
+            let room = pairs.as_chunks_mut().0.as_chunks_mut().0;
+            s.outline(Prepare {
+                strip: &strip,
+                tiles: &*tiles,
+                ks: ks.clone(),
+                pairs: room,
+                life: PhantomData,
+            });
+            let left = Left { pairs: pairs.as_chunks().0.as_chunks().0, tall, first };
+            for (i, p) in (0..panels).step_by(WIDE).enumerate() {
+                let sums = &mut sums[i % wide * tall..][..tall];
+                let mut fresh = first == 0;
+                if fresh {
+                    fresh = s.outline(Before { strip: &strip, p, sums: &mut *sums, life: PhantomData });
+                }
+                if fresh && depth == 0 {
+                    sums.fill(NO_PRODUCTS);
+                    fresh = false;
+                }
+                let right = Right::new(&strip, (p, panels), tails);
+                let bias = strip.bias(p);
+                let alone = bias.is_some_and(|bias| Line::floats(&bias).iter().all(|&x| x == 0.0));
+                let way = Way { left, right, depth, fresh, p, bias, alone };
+                way.pass::<E, T, J>(ks.clone(), tiles, &mut strip, (sums, two));
+                if ks.end == depth {
+                    let all = bias.is_none() || depth == 0;
+                    s.outline(After { strip: &mut strip, p, sums: &*sums, all, life: PhantomData });
+                }
             }
-            let right = Right::new(&strip, (p, panels), tails);
-            let way = Way { left, right, depth, fresh, p, bias: strip.bias(p) };
-            way.pass::<E, T>(tiles, &mut strip, (sums, two));
-            let all = way.bias.is_none() || depth == 0;
-            s.outline(After { strip: &mut strip, p, sums: &*sums, all, life: PhantomData });
         }
     }
 }
 
-/// The blocks of `depth` tiles.
-fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..depth).step_by(BLOCK).map(move |first| first..(first + BLOCK).min(depth))
-}
-
-/// Writes all tiles of A in the order of the walk.
+/// Writes tiles of A in the order of the walk.
 struct Prepare<'f, 'a, J, T> {
     strip: &'f J,
     tiles: &'f T,
-    room: &'f mut [Tile],
+    /// Which, of k.
+    ks: Range<usize>,
+    pairs: &'f mut [Pair],
     life: PhantomData<&'a ()>,
 }
 
@@ -130,15 +207,12 @@ impl<'a, J: Strip<'a, T>, T> Kernel for Prepare<'_, 'a, J, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (rows, depth, _) = self.strip.shape();
-        let mut pairs = self.room.as_chunks_mut().0.iter_mut();
-        for ks in blocks(depth) {
-            for r in (0..rows).step_by(TALL) {
-                for (k, [upper, lower]) in ks.clone().zip(&mut pairs) {
-                    self.strip.fill((s, self.tiles), upper, r, k);
-                    self.strip.fill((s, self.tiles), lower, r + LANES, k);
-                }
-            }
+        let Prepare { strip, tiles, ks, pairs, .. } = self;
+        let tall = strip.shape().0.div_ceil(TALL);
+        let mut stripe = Stripe { pairs, tall, r: 0, ks: ks.clone() };
+        for r in 0..tall {
+            stripe.r = r;
+            strip.fill((s, tiles), (r * TALL, ks.clone()), &mut stripe);
         }
     }
 }
@@ -149,21 +223,23 @@ struct Left<'f> {
     pairs: &'f [Pair],
     /// Times 32 rows.
     tall: usize,
+    /// The first tile of k.
+    first: usize,
 }
 
 impl<'f> Left<'f> {
     /// Tiles `ks`, a block, of the rows from `TALL · r` on.
     fn block(&self, ks: &Range<usize>, r: usize) -> &'f [Pair] {
-        &self.pairs[ks.start * self.tall + r * ks.len()..][..ks.len()]
+        &self.pairs[(ks.start - self.first) * self.tall + r * ks.len()..][..ks.len()]
     }
 }
 
-/// Two panels, and the two that follow.
+/// Two panels, and the first of the two that follow.
 struct Right<'f> {
     whole: [&'f [Tile]; 2],
     /// The last block, copied where its last tile is not whole.
     last: [&'f [Tile]; 2],
-    next: [&'f [Tile]; 2],
+    next: &'f [Tile],
 }
 
 impl<'f> Right<'f> {
@@ -171,7 +247,7 @@ impl<'f> Right<'f> {
         // Past the last panel the last again: those sums go nowhere.
         let lines = [p, (p + 1).min(panels - 1)].map(|p| strip.panel(p));
         let whole = lines.map(|lines| lines.as_chunks().0);
-        let next = [p + 2, p + 3].map(|p| if p < panels { strip.panel(p).as_chunks().0 } else { &[][..] });
+        let next = if p + WIDE < panels { strip.panel(p + WIDE).as_chunks().0 } else { &[] };
         let here = lines[0].len() - lines[0].len() % (BLOCK * TILE);
         let mut last = [&[][..]; 2];
         if !lines[0].len().is_multiple_of(TILE) {
@@ -194,9 +270,9 @@ impl<'f> Right<'f> {
         }
     }
 
-    /// What comes after them in the next panels: a half of one for each of four times 32 rows.
-    fn ahead(&self, ks: &Range<usize>, r: usize) -> &'f [Tile] {
-        self.next[r % 2].get(ks.start + BLOCK / 2 * (r / 2 % 2)..).unwrap_or(&[])
+    /// What will be read in their place in the next panels: two lines of each tile for each of `tall` times 32 rows.
+    fn ahead(&self, ks: &Range<usize>, r: usize, tall: usize) -> (&'f [Tile], usize) {
+        (self.next.get(ks.clone()).unwrap_or(&[]), r * TILE / tall % TILE)
     }
 }
 
@@ -211,10 +287,22 @@ struct Waiting {
     last: bool,
 }
 
+/// Where the products of a block go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sink {
+    /// They are the sums, or these go on in the unit.
+    Sums,
+    /// They, or what they bring the sums to, are C.
+    C,
+    /// They wait.
+    Waiting,
+}
+
 /// All rows past two panels.
 struct Way<'f> {
     left: Left<'f>,
     right: Right<'f>,
+    /// Tiles of k, in all.
     depth: usize,
     /// Whether there are no sums before.
     fresh: bool,
@@ -222,32 +310,68 @@ struct Way<'f> {
     p: usize,
     /// Of the two panels, where nothing else follows.
     bias: Option<[Line; WIDE]>,
+    /// Whether not even that.
+    alone: bool,
 }
 
 impl Way<'_> {
     #[inline(always)]
-    fn pass<'a, E, T: Tiles<E>>(
+    fn pass<'a, E, T: Tiles<E>, J: Strip<'a, T>>(
         &self,
+        ks: Range<usize>,
         tiles: &mut T,
-        strip: &mut impl Strip<'a, T>,
+        strip: &mut J,
         (sums, two): (&mut [Products], &mut [Line]),
     ) {
         let Way { left, right, depth, .. } = self;
         let [now, before, ..] = two.as_chunks_mut().0.as_chunks_mut().0 else { return };
         let (mut now, mut before) = (now, before);
         let mut waiting: Option<Waiting> = None;
-        for ks in blocks(*depth) {
+        let blocks = ks.clone().step_by(BLOCK).map(|first| first..(first + BLOCK).min(ks.end));
+        for ks in blocks {
             let b = right.block(&ks);
             for r in 0..left.tall {
-                let settle = waiting.map(|waits| (&*before, self.goal(waits, strip, sums)));
-                let meanwhile = Meanwhile { settle, ahead: right.ahead(&ks, r) };
-                tiles.multiply(left.block(&ks, r), b, now, meanwhile);
-                waiting = Some(Waiting { r, first: self.fresh && ks.start == 0, last: ks.end == *depth });
-                core::mem::swap(&mut now, &mut before);
+                let (a, ahead) = (left.block(&ks, r), right.ahead(&ks, r, left.tall));
+                let (first, last) = (self.fresh && ks.start == 0, ks.end == *depth);
+                let sink = self.sink(strip, r, (first, last));
+                if sink == Sink::Waiting {
+                    let settle = waiting.map(|waits| (&*before, self.goal(waits, strip, sums)));
+                    tiles.multiply(a, b, Chain::New(Rows::of(now)), Meanwhile { settle, ahead });
+                    waiting = Some(Waiting { r, first, last });
+                    core::mem::swap(&mut now, &mut before);
+                    continue;
+                }
+                if let Some(waits) = waiting.take() {
+                    tiles.settle(before, self.goal(waits, strip, sums));
+                }
+                let c = if sink == Sink::C { strip.place((r * TALL, self.p)) } else { None };
+                let chain = match (c, first) {
+                    (Some(Place::Sums(c)), true) => Chain::New(c),
+                    (Some(Place::Sums(c)), false) => Chain::End(&sums[r], c),
+                    (_, true) => Chain::New(Rows::of(&mut sums[r])),
+                    (_, false) => Chain::On(&mut sums[r]),
+                };
+                tiles.multiply(a, b, chain, Meanwhile { settle: None, ahead });
             }
         }
         if let Some(waits) = waiting {
             tiles.settle(before, self.goal(waits, strip, sums));
+        }
+    }
+
+    /// Where the products of a block of the rows from `TALL · r` on go.
+    #[inline(always)]
+    fn sink<'a, T, J: Strip<'a, T>>(&self, strip: &mut J, r: usize, (first, last): (bool, bool)) -> Sink {
+        if !last {
+            // Products are never −0: 0 + them is what they are.
+            return if first || J::EXACT { Sink::Sums } else { Sink::Waiting };
+        }
+        let past = strip.goes_past();
+        let place = if self.alone { strip.place((r * TALL, self.p)) } else { None };
+        match place {
+            Some(Place::Sums(_)) if (first || J::EXACT) && !past => Sink::C,
+            None if J::EXACT => Sink::Sums,
+            _ => Sink::Waiting,
         }
     }
 
@@ -258,16 +382,20 @@ impl Way<'_> {
         strip: &'g mut impl Strip<'a, T>,
         sums: &'g mut [Products],
     ) -> Goal<'g> {
-        let sums = &mut sums[r];
+        let (sums, past) = (&mut sums[r], strip.goes_past());
         if last
             && let Some(bias) = &self.bias
-            && let Some(to) = strip.rows(r * TALL, self.p)
+            && let Some(place) = strip.place((r * TALL, self.p))
         {
-            return Goal::Rows { from: if first { &NO_PRODUCTS } else { sums }, bias, to };
+            let end = End { from: if first { &NO_PRODUCTS } else { sums }, bias, past };
+            return match place {
+                Place::Sums(rows) => Goal::Rows(end, rows),
+                Place::Halves(rows) => Goal::Halves(end, rows),
+            };
         }
         if first {
-            let to = MatMut::new(Line::floats_mut(sums.as_flattened_mut()), TALL, WIDE * LANES);
-            return Goal::Rows { from: &NO_PRODUCTS, bias: &[Line::ZERO; WIDE], to: Rows::new(to) };
+            let end = End { from: &NO_PRODUCTS, bias: &[Line::ZERO; WIDE], past: false };
+            return Goal::Rows(end, Rows::of(sums));
         }
         Goal::Sums(sums)
     }
@@ -309,7 +437,7 @@ impl<'a, J: Strip<'a, T>, T> Kernel for After<'_, 'a, J, T> {
     fn run<S: Simd>(self, s: S) {
         for (r, sums) in self.sums.iter().enumerate() {
             let at = (r * TALL, self.p);
-            if self.all || self.strip.rows(at.0, at.1).is_none() {
+            if self.all || self.strip.place(at).is_none() {
                 self.strip.finish(s, at, sums);
             }
         }

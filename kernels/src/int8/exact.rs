@@ -47,7 +47,7 @@ use crate::{Cpu, LANES, Line};
 /// use samebits_kernels::{Cpu, Line, gemm::Accumulate, view::{MatMut, MatRef}};
 /// let mut blocks = vec![Eight::EMPTY; blocks_len(2, 3)];
 /// let b = PackedI8::pack(MatRef::new(&[1i8, 2, 3, 4, 5, 6], 3, 2), &mut blocks);
-/// let (a, mut c, mut scratch) = ([1i8, 10, 100], [0; 2], vec![Line::ZERO; GemmI8::scratch_len(1, 3)]);
+/// let (a, mut c, mut scratch) = ([1i8, 10, 100], [0; 2], vec![Line::ZERO; GemmI8::scratch_len(1, 3, 2)]);
 /// let (a, to) = (MatRef::new(&a, 1, 3), MatMut::new(&mut c, 1, 2));
 /// GemmI8 { a, b, c: to, accumulate: Accumulate::Overwrite }.run(Cpu::detect(), &mut scratch);
 /// assert_eq!(c, [531, 642]);
@@ -65,8 +65,8 @@ pub struct GemmI8<'a> {
 
 impl GemmI8<'_> {
     /// Lines of scratch that [`GemmI8::run`] needs, for the whole or for any piece of it.
-    pub const fn scratch_len(m: usize, k: usize) -> usize {
-        scratch_len(m, k, More::Nothing)
+    pub const fn scratch_len(m: usize, k: usize, n: usize) -> usize {
+        scratch_len(m, k, More::Nothing, tiles::scratch_len(m, k, n))
     }
 
     /// Computes the product on this thread.
@@ -98,12 +98,12 @@ impl GemmI8<'_> {
     /// Where the shapes do not belong together.
     pub fn pieces(self) -> Pieces<Self> {
         self.check();
-        Pieces::new(self)
+        Pieces::for_units(self)
     }
 
     fn check_with(&self, scratch: &[Line], rows: usize) {
         self.check();
-        let need = GemmI8::scratch_len(rows, self.a.cols());
+        let need = GemmI8::scratch_len(rows, self.a.cols(), self.c.cols());
         assert!(scratch.len() >= need, "gemm_i8: {} lines of scratch, {need} needed", scratch.len());
     }
 

@@ -10,7 +10,7 @@
 
 use super::codes::{BLOCK, Codes};
 use super::scaling::Scaling;
-use super::{scaled_tiles, tiles};
+use super::tiles;
 use crate::line::bytes;
 use crate::simd::quads::{QuadKernel, Quads};
 use crate::simd::{Simd, quads::Halves};
@@ -55,13 +55,10 @@ const fn row_lines(k: usize, more: More) -> usize {
     2 * groups + fields * (2 * groups).div_ceil(LANES) | 1
 }
 
-/// Lines of scratch for `m` rows of `k` codes, here or on a matrix unit.
-pub(super) const fn scratch_len(m: usize, k: usize, more: More) -> usize {
+/// Lines of scratch for `m` rows of `k` codes, where `on_tiles` are needed on a matrix unit.
+pub(super) const fn scratch_len(m: usize, k: usize, more: More, on_tiles: usize) -> usize {
     let (rows, most) = (if m < ROWS { m } else { ROWS }, depth(m));
-    let depth = if k < most { k } else { most };
-    let (lines, scaled) = (rows * row_lines(depth, more), scaled_tiles::scratch_len(m, k, more));
-    let exact = if matches!(more, More::Nothing) { tiles::scratch_len(m, k) } else { 0 };
-    let on_tiles = if exact > scaled { exact } else { scaled };
+    let lines = rows * row_lines(if k < most { k } else { most }, more);
     if m < tiles::LEAST_ROWS || on_tiles < lines { lines } else { on_tiles }
 }
 

@@ -104,7 +104,8 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
 
     /// Lines of scratch that [`GemmQ8::run`] needs, for the whole or for any piece of it.
     pub const fn scratch_len(m: usize, k: usize) -> usize {
-        scratch_len(m, k, More::of::<C>())
+        let more = More::of::<C>();
+        scratch_len(m, k, more, scaled_tiles::scratch_len(m, k, more))
     }
 
     /// Computes the product on this thread.
@@ -132,7 +133,7 @@ impl<'a, C: Codes> GemmQ8<'a, C> {
     /// Where the shapes do not belong together.
     pub fn pieces(self) -> Pieces<Self> {
         self.check();
-        Pieces::new(self)
+        Pieces::for_units(self)
     }
 
     /// The product as the one piece that it is.

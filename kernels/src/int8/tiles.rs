@@ -13,24 +13,20 @@ use super::codes::{BLOCK, PackedI8, Quad};
 use super::exact::{GemmI8, put};
 use super::left::{load_codes, sums};
 use crate::gemm::Accumulate;
-use crate::gemm::walk::{self, Strip, Walk, rows};
-use crate::pieces::strips;
+use crate::gemm::walk::{self, PAST, Place, Strip, Stripe, Walk, rows, rows_at_once};
+use crate::pieces::{Cut, Pieces};
 use crate::simd::Simd;
-use crate::simd::tiles::{CODES, Products, Rows, Tile, Tiles, WIDE};
+use crate::simd::tiles::{CODES, Products, TALL, Tiles, WIDE};
 use crate::view::{MatMut, MatRef};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
-
-/// k that is prepared at once: with the rows 512 KB, in L2.
-const DEPTH: usize = 2048;
 
 /// Fewer rows than these leave most of a tile empty, and the memory of B binds.
 pub(super) const LEAST_ROWS: usize = 8;
 
 /// Lines of scratch.
-pub(super) const fn scratch_len(m: usize, k: usize) -> usize {
-    let (rows, depth) = (if m < walk::ROWS { m } else { walk::ROWS }, if k < DEPTH { k } else { DEPTH });
-    rows.div_ceil(LANES) + walk::scratch_len(rows, depth.div_ceil(CODES))
+pub(super) const fn scratch_len(m: usize, k: usize, n: usize) -> usize {
+    walk::most_rows(m).div_ceil(LANES) + walk::scratch_len(m, k.div_ceil(CODES), n)
 }
 
 /// The exact product.
@@ -44,47 +40,50 @@ impl<T: Tiles<Quad>> Kernel for Exact<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Exact { job: GemmI8 { a, b, mut c, accumulate }, scratch, mut tiles } = self;
-        let (m, k, n) = (c.rows(), a.cols(), c.cols());
-        for (rows, ks) in strips((m, walk::ROWS), (k, DEPTH)) {
-            let (starts, scratch) = scratch.split_at_mut(rows.len().div_ceil(LANES));
-            let starts = &mut Line::elements_mut(starts)[..rows.len()];
-            let a = a.sub(rows.clone(), ks.clone());
+        let Exact { job, scratch, mut tiles } = self;
+        let (m, n, k) = job.shape();
+        let past = m * n * size_of::<i32>() >= PAST;
+        let part = (rows_at_once(m), walk::columns_at_once(k.div_ceil(CODES)));
+        for GemmI8 { a, b, c, accumulate } in Pieces::of(job, part) {
+            let (starts, scratch) = scratch.split_at_mut(c.rows().div_ceil(LANES));
+            let starts = &mut Line::elements_mut(starts)[..c.rows()];
             s.outline(Starts { a, room: &mut *starts });
-            let blocks = ks.start / BLOCK..ks.end.div_ceil(BLOCK);
-            let (c, base) = (c.reborrow().sub(rows, 0..n), accumulate.after(ks.start));
-            let strip = Integers { a, b, blocks, starts, c, base };
+            let strip = Integers { a, b, starts, c, accumulate, past };
             Walk { strip, scratch, tiles: &mut tiles }.run::<Quad, S>(s);
         }
     }
 }
 
-/// Some rows and steps of the exact product.
+/// Some rows of the exact product.
 struct Integers<'f, 'a> {
     a: MatRef<'a, i8>,
     b: PackedI8<'a>,
-    blocks: Range<usize>,
     /// What each row's sums begin with.
     starts: &'f [i32],
-    c: MatMut<'f, i32>,
-    base: Accumulate,
+    c: MatMut<'a, i32>,
+    accumulate: Accumulate,
+    past: bool,
 }
 
 impl<'a, T> Strip<'a, T> for Integers<'_, 'a> {
+    const EXACT: bool = true;
+
     fn shape(&self) -> (usize, usize, usize) {
         (self.a.rows(), self.a.cols().div_ceil(CODES), self.c.cols().div_ceil(LANES))
     }
 
     /// 0 past the last row and the last step.
     #[inline(always)]
-    fn fill<S: Simd>(&self, (s, _): (S, &T), tile: &mut Tile, r: usize, k: usize) {
-        for (line, r) in tile.iter_mut().zip(r..) {
-            s.store(line, s.of_bits(load_codes(s, self.a, r, k * CODES)));
+    fn fill<S: Simd>(&self, (s, _): (S, &T), (r, ks): (usize, Range<usize>), stripe: &mut Stripe<'_>) {
+        for i in 0..TALL {
+            for k in ks.clone() {
+                s.store(stripe.line(i, k), s.of_bits(load_codes(s, self.a, r + i, k * CODES)));
+            }
         }
     }
 
     fn panel(&self, p: usize) -> &'a [Line] {
-        Line::of_quads(self.b.panel(p, &self.blocks).as_flattened())
+        Line::of_quads(self.b.panel(p, &(0..self.a.cols().div_ceil(BLOCK))).as_flattened())
     }
 
     #[inline(always)]
@@ -98,17 +97,21 @@ impl<'a, T> Strip<'a, T> for Integers<'_, 'a> {
     }
 
     fn bias(&self, _: usize) -> Option<[Line; WIDE]> {
-        (self.base == Accumulate::Overwrite).then_some([Line::ZERO; WIDE])
+        (self.accumulate == Accumulate::Overwrite).then_some([Line::ZERO; WIDE])
     }
 
     #[inline(always)]
-    fn rows(&mut self, r: usize, p: usize) -> Option<Rows<'_>> {
-        rows(self.c.reborrow(), r, p)
+    fn place(&mut self, at: (usize, usize)) -> Option<Place<'_>> {
+        rows(self.c.reborrow(), at).map(Place::Sums)
+    }
+
+    fn goes_past(&self) -> bool {
+        self.past
     }
 
     #[inline(always)]
     fn finish<S: Simd>(&mut self, s: S, (r, p): (usize, usize), sums: &Products) {
-        s.outline(PutSums { c: self.c.reborrow(), base: self.base, at: (r, p), sums });
+        s.outline(PutSums { c: self.c.reborrow(), base: self.accumulate, at: (r, p), sums });
     }
 }
 

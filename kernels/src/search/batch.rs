@@ -83,7 +83,7 @@ impl<'a> Batch<'a> {
     /// Lines of scratch of [`Batch::dots`].
     pub const fn scratch_len(code: Code, m: usize, k: usize) -> usize {
         let [codes, sums] = Batch::parts(code, m, k);
-        codes + sums + GemmI8::scratch_len(Batch::ROWS, Batch::depth(code, k))
+        codes + sums + GemmI8::scratch_len(Batch::ROWS, Batch::depth(code, k), m)
     }
 
     /// Lines of it for the rows' codes and for products.

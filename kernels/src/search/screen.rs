@@ -109,7 +109,7 @@ impl<'a> Screen<'a> {
     /// Lines of scratch of [`Screen::sift`].
     pub const fn scratch_len(m: usize, k: usize) -> usize {
         let [codes, sums, bounds] = Screen::parts(m, k);
-        codes + sums + bounds + GemmI8::scratch_len(Screen::ROWS, k)
+        codes + sums + bounds + GemmI8::scratch_len(Screen::ROWS, k, m)
     }
 
     /// Lines of it for the rows' codes, for products, for bounds of rows.

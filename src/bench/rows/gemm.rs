@@ -187,7 +187,7 @@ impl Product {
             |(p, groups), run| {
                 let (a, b) = (MatRef::new(&p.a, p.m, p.k), PackedBf16::new(groups, p.k, p.n));
                 let job = GemmBf16::new(a, b, MatMut::new(&mut p.c, p.m, p.n));
-                let lines = GemmBf16::scratch_len(p.m, p.k);
+                let lines = GemmBf16::scratch_len(p.m, p.k, p.n);
                 super::cut(run, job, GemmBf16::pieces, |job, scratch| job.run(run.cpu, scratch.lines(lines)));
             },
             |(p, _)| p.plain(),

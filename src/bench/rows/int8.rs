@@ -137,7 +137,7 @@ impl Exact {
         let (a, b) = (MatRef::new(&self.a, m, k), PackedI8::new(n, k, &self.blocks));
         let c = MatMut::new(&mut self.c, m, n);
         let job = GemmI8 { a, b, c, accumulate: Accumulate::Overwrite };
-        let lines = GemmI8::scratch_len(m, k);
+        let lines = GemmI8::scratch_len(m, k, n);
         super::cut(run, job, GemmI8::pieces, |job, scratch| job.run(run.cpu, scratch.lines(lines)));
     }
 

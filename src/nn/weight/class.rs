@@ -230,7 +230,7 @@ impl Form for Class {
     }
 
     fn piece(&self, (n, k): Size, m: usize) -> Size {
-        pieces::shape((m, n, k))
+        pieces::for_units((m, n, k))
     }
 
     fn run(&self, (n, k): Size, part: Part<'_>, cpu: Cpu, scratch: &mut Scratch) {
@@ -238,7 +238,7 @@ impl Form for Class {
             Class::Bf16(groups) => {
                 let Job { x: a, out: c, accumulate, epilogue } = part.job;
                 let b = PackedBf16::new(groups, k, n).columns(part.cols);
-                run_gemm_bf16(GemmBf16 { a, b, c, accumulate, epilogue }, cpu, scratch);
+                run_gemm_bf16(GemmBf16 { accumulate, epilogue, ..GemmBf16::new(a, b, c) }, cpu, scratch);
             }
             Class::Codes(of) => of.run((n, k), part, cpu, scratch),
         }
@@ -263,7 +263,8 @@ impl Class {
         let packed = PackedBf16::new(groups, k, n);
         run.pieces(panels, |(p, panel), _| packed.transposed_panel(cpu, p, panel));
         let Job { x: a, out: c, accumulate, epilogue } = job;
-        run_bf16(run, GemmBf16 { a, b: PackedBf16::new(&turned, n, k), c, accumulate, epilogue });
+        let b = PackedBf16::new(&turned, n, k);
+        run_bf16(run, GemmBf16 { accumulate, epilogue, ..GemmBf16::new(a, b, c) });
     }
 }
 

@@ -59,32 +59,59 @@ pub const NO_PRODUCTS: Products = [[Line::ZERO; WIDE]; TALL];
 
 /// Rows of C, as many and as wide as [`Products`], wherever they lie.
 #[derive(Debug)]
-pub struct Rows<'a> {
-    base: *mut [Line; WIDE],
+pub struct Rows<'a, T = f32> {
+    base: *mut [T; WIDE * LANES],
     /// Bytes from a row to the next.
     stride: isize,
-    life: core::marker::PhantomData<&'a mut [Line; WIDE]>,
+    life: core::marker::PhantomData<&'a mut [T]>,
 }
 
-impl<'a> Rows<'a> {
-    /// Those of a matrix, of elements of four bytes.
+impl<'a, T> Rows<'a, T> {
+    /// Those of a matrix. Elements of four bytes take what a unit sums, be it floats or integers; those of two are
+    /// bfloat16.
     ///
     /// # Panics
     /// Where there are more or fewer rows or columns, or these do not lie side by side.
-    pub fn new<T: line::Plain>(mut c: MatMut<'a, T>) -> Rows<'a> {
+    pub fn new<E: line::Plain>(mut c: MatMut<'a, E>) -> Rows<'a, T> {
         let (shape, beside) = ((c.rows(), c.cols()), c.col_stride() == 1);
-        assert!(shape == (TALL, WIDE * LANES) && beside && size_of::<T>() == 4, "rows of {shape:?}");
-        let (base, stride) = (core::ptr::from_mut(c.at(0, 0)).cast(), c.row_stride() * 4);
+        let size = size_of::<T>();
+        assert!(shape == (TALL, WIDE * LANES) && beside && size_of::<E>() == size, "rows of {shape:?}");
+        let (base, stride) = (core::ptr::from_mut(c.at(0, 0)).cast(), c.row_stride() * size as isize);
         Rows { base, stride, life: core::marker::PhantomData }
     }
 
     /// Row `i`.
-    fn row(&mut self, i: usize) -> &mut [f32; WIDE * LANES] {
+    fn row(&mut self, i: usize) -> &mut [T; WIDE * LANES] {
         assert!(i < TALL, "row {i}");
-        // SAFETY: `new` says that so many rows are there, each of 32 neighbours of four bytes, and the borrow of C is
-        // exclusive.
+        // SAFETY: `new` says that so many rows are there, each of 32 neighbours as large as a `T` that may hold any bits,
+        // and the borrow of C is exclusive.
         unsafe { &mut *self.base.byte_offset(i as isize * self.stride).cast() }
     }
+
+    /// Whether all rows are whole lines of memory.
+    fn are_lines(&self) -> bool {
+        let line = size_of::<Line>() as isize;
+        self.base.addr().is_multiple_of(line as usize) && self.stride % line == 0
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Products themselves.
+    pub fn of(products: &'a mut Products) -> Rows<'a> {
+        let stride = size_of::<[Line; WIDE]>() as isize;
+        Rows { base: core::ptr::from_mut(products).cast(), stride, life: core::marker::PhantomData }
+    }
+}
+
+/// Where the chains of a block begin and where they end.
+#[derive(Debug)]
+pub enum Chain<'a> {
+    /// From 0 on: products, here.
+    New(Rows<'a>),
+    /// From what is here on, to here again.
+    On(&'a mut Products),
+    /// From sums on, to C.
+    End(&'a Products, Rows<'a>),
 }
 
 /// What becomes of the products of a block.
@@ -93,14 +120,20 @@ pub enum Goal<'a> {
     /// They are added to sums.
     Sums(&'a mut Products),
     /// Their sum with earlier ones, + a line a panel, is C.
-    Rows {
-        /// The sums of the blocks before.
-        from: &'a Products,
-        /// Added next to every row.
-        bias: &'a [Line; WIDE],
-        /// Where that goes.
-        to: Rows<'a>,
-    },
+    Rows(End<'a>, Rows<'a>),
+    /// The same, rounded to bfloat16 as rows of A are. Integers have no such goal.
+    Halves(End<'a>, Rows<'a, Bf16>),
+}
+
+/// What is added at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// The sums of the blocks before.
+    pub from: &'a Products,
+    /// Added next to every row.
+    pub bias: &'a [Line; WIDE],
+    /// C is larger than the caches, and goes past them where its rows are whole lines: nobody reads it soon.
+    pub past: bool,
 }
 
 /// What else there is to do while a unit multiplies.
@@ -108,13 +141,14 @@ pub enum Goal<'a> {
 pub struct Meanwhile<'a> {
     /// The products of a block before, and what becomes of them.
     pub settle: Option<(&'a Products, Goal<'a>)>,
-    /// What will be read next: it comes from far away.
-    pub ahead: &'a [Tile],
+    /// What will be read in the place of the first panel, and of each tile the first of two lines that are asked for: they
+    /// come from far away. What will be read in the place of the second panel lies as far from that.
+    pub ahead: (&'a [Tile], usize),
 }
 
 impl Meanwhile<'_> {
     /// Nothing.
-    pub const NOTHING: Meanwhile<'static> = Meanwhile { settle: None, ahead: &[] };
+    pub const NOTHING: Meanwhile<'static> = Meanwhile { settle: None, ahead: (&[], 0) };
 }
 
 /// Two by two products of stripes of tiles, of elements `E`.
@@ -127,36 +161,41 @@ impl Meanwhile<'_> {
 /// is steps 4r to 4r + 3 of sixteen columns, without sign.
 ///
 /// ```
-/// use samebits_kernels::simd::tiles::{BLOCK, CODES, Goal, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Plain, STEPS, Tile, Tiles};
-/// use samebits_kernels::simd::tiles::{Products, Rows, TALL, WIDE};
+/// use samebits_kernels::simd::tiles::{BLOCK, CODES, Chain, End, Goal, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Plain};
+/// use samebits_kernels::simd::tiles::{Products, Rows, STEPS, TALL, Tile, Tiles, WIDE};
 /// use samebits_kernels::{LANES, Line, gemm::Bf16, int8::Quad, view::MatMut};
 /// let (mut a, mut b): (Pair, Tile) = ([NOTHING; 2], NOTHING);
 /// Line::elements_mut::<i8>(&mut a[0])[..CODES].fill(-1); // row 0 of A
 /// Line::elements_mut::<u8>(&mut b).fill(200);
 /// let mut block: Products = NO_PRODUCTS;
-/// Tiles::<Quad>::multiply(&mut Plain, &[a], [&[b], &[b]], &mut block, Meanwhile::NOTHING);
+/// let new = Chain::New(Rows::of(&mut block));
+/// Tiles::<Quad>::multiply(&mut Plain, &[a], [&[b], &[b]], new, Meanwhile::NOTHING);
 /// let first: &[i32] = Line::elements(&block[0]);
 /// assert_eq!(first[0], -200 * CODES as i32);
 /// let mut sums = NO_PRODUCTS;
 /// Tiles::<Quad>::settle(&mut Plain, &block, Goal::Sums(&mut sums));
 /// let (mut c, bias) = ([0i32; TALL * WIDE * LANES], [Line::ZERO; WIDE]);
 /// let to = Rows::new(MatMut::new(&mut c, TALL, WIDE * LANES));
-/// Tiles::<Quad>::settle(&mut Plain, &block, Goal::Rows { from: &sums, bias: &bias, to });
+/// Tiles::<Quad>::settle(&mut Plain, &block, Goal::Rows(End { from: &sums, bias: &bias, past: false }, to));
 /// assert_eq!(c[0], -400 * CODES as i32);
 /// // bfloat16: 1 and 2, a block of the law.
 /// Line::elements_mut::<u16>(&mut a[0])[..STEPS].fill(0x3f80);
 /// Line::elements_mut::<u16>(&mut b).fill(0x4000);
-/// Tiles::<Bf16>::multiply(&mut Plain, &[a; BLOCK], [&[b; BLOCK], &[b; BLOCK]], &mut block, Meanwhile::NOTHING);
+/// let new = Chain::New(Rows::of(&mut block));
+/// Tiles::<Bf16>::multiply(&mut Plain, &[a; BLOCK], [&[b; BLOCK], &[b; BLOCK]], new, Meanwhile::NOTHING);
 /// assert_eq!(block[0][0][0], 2.0 * 256.0);
 /// ```
 pub trait Tiles<E> {
-    /// Writes to `block` the products from 0 on, tile after tile; meanwhile what else there is.
+    /// Adds up the products, tile after tile; meanwhile what else there is.
     ///
     /// # Panics
-    /// Where stripes have different numbers of tiles.
-    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>);
+    /// Where stripes have different numbers of tiles; as [`Tiles::settle`].
+    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], chain: Chain<'_>, meanwhile: Meanwhile<'_>);
 
     /// Brings the products of a block to their goal.
+    ///
+    /// # Panics
+    /// Where that is [`Goal::Halves`] and they are integers.
     fn settle(&mut self, block: &Products, goal: Goal<'_>);
 }
 
@@ -164,11 +203,14 @@ pub trait Tiles<E> {
 ///
 /// ```
 /// use samebits_kernels::simd::tiles::{NOTHING, Plain, Rounds, STEPS};
-/// use samebits_kernels::Line;
+/// use samebits_kernels::{Line, gemm::Bf16};
 /// let (mut x, mut a) = ([1.001; STEPS], NOTHING);
 /// x[1] = -1e-20;
 /// Plain.round(&x, &mut a[0]);
 /// assert_eq!(Line::elements::<u16>(&a)[..3], [0x3f80, 0, 0x3f80]);
+/// let mut same = NOTHING;
+/// Plain.clear(&core::array::from_fn(|i| Bf16(if i == 1 { 0x9e00 } else { 0x3f80 })), &mut same[0]);
+/// assert!(same == a);
 /// let mut b = NOTHING; // steps 0 and 1 of sixteen columns
 /// Plain.pair(&[3.0; 16], &[0.5; 16], &mut b[0]);
 /// assert_eq!(Line::elements::<u16>(&b)[..3], [0x4040, 0x3f00, 0x4040]);
@@ -179,6 +221,9 @@ pub trait Tiles<E> {
 pub trait Rounds: Tiles<Bf16> {
     /// A row of a tile of A.
     fn round(&self, x: &[f32; STEPS], line: &mut Line);
+
+    /// A row of a tile of A that is in bfloat16 already: what is less than 2⁻⁵⁰ becomes 0.
+    fn clear(&self, x: &[Bf16; STEPS], line: &mut Line);
 
     /// A row of a tile of B: two steps of sixteen columns.
     fn pair(&self, even: &Floats, odd: &Floats, line: &mut Line);

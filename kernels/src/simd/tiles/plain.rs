@@ -3,8 +3,8 @@
 #![allow(clippy::needless_range_loop)] // rows, panels and lanes are indices into several arrays at once
 
 use super::{
-    CODES, Goal, Half, Halves, Link, Meanwhile, NOTHING, Pair, Products, Rounds, STEPS, TALL, Tile, Tiles,
-    WIDE,
+    CODES, Chain, End, Goal, Half, Halves, Link, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Products, Rounds,
+    Rows, STEPS, TALL, Tile, Tiles, WIDE,
 };
 use crate::bf16::LEAST;
 use crate::gemm::Bf16;
@@ -18,14 +18,25 @@ use crate::{LANES, Line};
 pub struct Plain;
 
 impl Tiles<Bf16> for Plain {
-    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>) {
-        steps(a, b, block, add_halves);
+    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], chain: Chain<'_>, meanwhile: Meanwhile<'_>) {
+        steps(a, b, chain, add_halves);
         if let Some((before, goal)) = meanwhile.settle {
             Tiles::<Bf16>::settle(self, before, goal);
         }
     }
 
     fn settle(&mut self, block: &Products, goal: Goal<'_>) {
+        if let Goal::Halves(End { from, bias, .. }, mut to) = goal {
+            let mut sums = NO_PRODUCTS;
+            let end = End { from, bias, past: false };
+            settle(block, Goal::Rows(end, Rows::of(&mut sums)), |a, b| a + b);
+            for (i, sums) in sums.iter().enumerate() {
+                for (c, &sum) in to.row(i).iter_mut().zip(Line::floats(sums)) {
+                    *c = Bf16(rounded(sum));
+                }
+            }
+            return;
+        }
         settle(block, goal, |a, b| a + b);
     }
 }
@@ -39,7 +50,8 @@ fn settle(block: &Products, goal: Goal<'_>, add: impl Fn(f32, f32) -> f32) {
                 *sum = add(*sum, more);
             }
         }
-        Goal::Rows { from, bias, mut to } => {
+        Goal::Halves(..) => panic!("integers are not rounded"),
+        Goal::Rows(End { from, bias, .. }, mut to) => {
             for (i, (from, more)) in from.iter().zip(block).enumerate() {
                 let terms = Line::floats(from).iter().zip(Line::floats(more)).zip(Line::floats(bias));
                 for (c, ((&from, &more), &bias)) in to.row(i).iter_mut().zip(terms) {
@@ -50,17 +62,22 @@ fn settle(block: &Products, goal: Goal<'_>, add: impl Fn(f32, f32) -> f32) {
     }
 }
 
-/// The products of each step of two stripes with two panels, added to nothing.
-fn steps(a: &[Pair], b: [&[Tile]; 2], block: &mut Products, add: impl Fn(&Tile, &Tile, &mut Tile)) {
+/// The products of each step of two stripes with two panels, added to what the chain begins with.
+fn steps(a: &[Pair], b: [&[Tile]; 2], chain: Chain<'_>, add: impl Fn(&Tile, &Tile, &mut Tile)) {
     assert!(b[0].len() == a.len() && b[1].len() == a.len(), "stripes of as many tiles");
+    let (from, mut to) = match chain {
+        Chain::New(to) => (NO_PRODUCTS, to),
+        Chain::On(sums) => (*sums, Rows::of(sums)),
+        Chain::End(from, to) => (*from, to),
+    };
     for i in 0..2 {
         for j in 0..WIDE {
-            let mut sums = NOTHING;
+            let mut sums: Tile = core::array::from_fn(|row| from[i * LANES + row][j]);
             for (a, b) in a.iter().zip(b[j]) {
                 add(&a[i], b, &mut sums);
             }
-            for (row, sums) in block[i * LANES..].iter_mut().zip(sums) {
-                row[j] = sums;
+            for (row, sums) in sums.iter().enumerate() {
+                to.row(i * LANES + row)[j * LANES..][..LANES].copy_from_slice(&sums.0);
             }
         }
     }
@@ -70,6 +87,12 @@ impl Rounds for Plain {
     fn round(&self, x: &[f32; STEPS], line: &mut Line) {
         for (half, &x) in Line::elements_mut(core::slice::from_mut(line)).iter_mut().zip(x) {
             *half = rounded(x);
+        }
+    }
+
+    fn clear(&self, x: &[Bf16; STEPS], line: &mut Line) {
+        for (half, &x) in Line::elements_mut(core::slice::from_mut(line)).iter_mut().zip(x) {
+            *half = rounded(bf16_to_f32(x.0));
         }
     }
 
@@ -117,8 +140,8 @@ fn half(row: &Line, i: usize) -> f32 {
 }
 
 impl Tiles<Quad> for Plain {
-    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>) {
-        steps(a, b, block, |a, b, sums| {
+    fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], chain: Chain<'_>, meanwhile: Meanwhile<'_>) {
+        steps(a, b, chain, |a, b, sums| {
             let b: &[u8] = Line::elements(b);
             add_codes::<CODES>(a, |at| i32::from(b[at]), sums);
         });

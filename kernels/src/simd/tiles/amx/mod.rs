@@ -89,8 +89,9 @@ impl Amx {
 
 impl Drop for Amx {
     fn drop(&mut self) {
+        // What went past the caches is in order with what another thread is told next.
         // SAFETY: tiles are there, says that this value was made.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+        unsafe { asm!("tilerelease", "sfence", options(nostack, preserves_flags)) };
     }
 }
 

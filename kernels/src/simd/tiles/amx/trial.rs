@@ -1,8 +1,8 @@
 //! Whether a unit does what plain Rust says.
 
 use super::super::{
-    BLOCK, Goal, Halves, Link, Meanwhile, NO_PRODUCTS, Pair, Plain, Products, Rounds, Rows, TALL, Tile,
-    Tiles, WIDE,
+    BLOCK, Chain, End, Goal, Halves, Link, Meanwhile, NO_PRODUCTS, Pair, Plain, Products, Rounds, Rows, TALL,
+    Tile, Tiles, WIDE,
 };
 use super::{Amx, AmxHalves};
 use crate::gemm::Bf16;
@@ -48,7 +48,9 @@ pub(crate) unsafe fn agrees_bf16() -> bool {
     // SAFETY: likewise, and the unit before is released.
     let mut unit = unsafe { Amx::assume() };
     let (got, want) = (trial_panel(&mut unit), trial_panel(&mut Plain));
-    whole && same(got.as_flattened(), want.as_flattened())
+    let panel = same(got.as_flattened(), want.as_flattened());
+    let (got, want) = (trial_halves(&mut unit), trial_halves(&mut Plain));
+    whole && panel && same(got.as_flattened(), want.as_flattened())
 }
 
 /// Floats to tiles, and two stripes past a panel of them.
@@ -115,17 +117,38 @@ where
     got.iter().zip(&want).all(|(got, want)| same(got.as_flattened(), want.as_flattened()))
 }
 
-/// A block, the sums of an earlier one that was settled meanwhile, and of both.
-fn trial_product<E>(unit: &mut impl Tiles<E>, a: &[Pair], [b0, b1]: [&[Tile]; 2]) -> [Products; 3] {
-    let [mut first, mut second, mut sums, mut c] = [NO_PRODUCTS; 4];
+/// A block, the sums of an earlier one that was settled meanwhile, of both, past the caches and not, and a chain that goes
+/// on from sums.
+fn trial_product<E>(unit: &mut impl Tiles<E>, a: &[Pair], [b0, b1]: [&[Tile]; 2]) -> [Products; 5] {
+    let [mut first, mut second, mut sums, mut c, mut past, mut on] = [NO_PRODUCTS; 6];
     let bias = [a[0][0][0], b0[0][0]];
-    unit.multiply(&a[..1], [&b0[..1], &b1[..1]], &mut first, Meanwhile::NOTHING);
-    let meanwhile = Meanwhile { settle: Some((&first, Goal::Sums(&mut sums))), ahead: &[] };
-    unit.multiply(a, [b0, b1], &mut second, meanwhile);
-    let floats = Line::floats_mut(c.as_flattened_mut());
-    let to = Rows::new(MatMut::new(floats, TALL, WIDE * LANES));
-    unit.settle(&second, Goal::Rows { from: &sums, bias: &bias, to });
-    [second, sums, c]
+    let new = Chain::New(Rows::of(&mut first));
+    unit.multiply(&a[..1], [&b0[..1], &b1[..1]], new, Meanwhile::NOTHING);
+    let settle = Some((&first, Goal::Sums(&mut sums)));
+    unit.multiply(a, [b0, b1], Chain::New(Rows::of(&mut second)), Meanwhile { settle, ..Meanwhile::NOTHING });
+    let end = End { from: &sums, bias: &bias, past: false };
+    unit.settle(&second, Goal::Rows(end, Rows::of(&mut c)));
+    unit.settle(&second, Goal::Rows(End { past: true, ..end }, Rows::of(&mut past)));
+    unit.multiply(a, [b0, b1], Chain::End(&second, Rows::of(&mut on)), Meanwhile::NOTHING);
+    unit.multiply(&a[..1], [&b0[..1], &b1[..1]], Chain::On(&mut on), Meanwhile::NOTHING);
+    [second, sums, c, past, on]
+}
+
+/// The end of a product in bfloat16, past the caches and not.
+fn trial_halves(unit: &mut impl Tiles<Bf16>) -> [[Line; TALL]; 2] {
+    let mut trial = Trial(1);
+    let [done, from]: [Products; 2] = core::array::from_fn(|_| {
+        core::array::from_fn(|_| trial.tile(|trial| trial.half() << 16 | trial.bytes()))
+    });
+    let bias = trial.tile(|_| 0);
+    [false, true].map(|past| {
+        let mut c = [Line::ZERO; TALL];
+        let halves: &mut [u16] = Line::elements_mut(&mut c);
+        let end = End { from: &from, bias: &bias, past };
+        let to = Rows::new(MatMut::new(halves, TALL, WIDE * LANES));
+        unit.settle(&done, Goal::Halves(end, to));
+        c
+    })
 }
 
 /// Equal bits.

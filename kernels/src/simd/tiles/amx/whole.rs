@@ -1,7 +1,8 @@
 //! Whole tiles: what else there is to do stands between the instructions that multiply.
 
 use super::super::{
-    BLOCK, Goal, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Products, Rounds, STEPS, TALL, Tile, Tiles, WIDE,
+    BLOCK, Chain, End, Goal, Meanwhile, NO_PRODUCTS, NOTHING, Pair, Products, Rounds, Rows, STEPS, TALL,
+    Tile, Tiles, WIDE,
 };
 use super::Amx;
 use crate::bf16::LEAST;
@@ -12,22 +13,16 @@ use crate::{LANES, Line};
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-/// A row of a block, two lines, to its goal.
+/// A row of a block, two lines, to its goal: added to what was before and to the bias, by the instruction `$add`, and stored
+/// by `$store`.
 macro_rules! settle_row {
-    ($add:literal) => {
+    ($add:literal, $store:literal) => {
         concat!(
-            "vmovups zmm0, [{from}]\n",
-            $add,
-            " zmm0, zmm0, [{done}]\n",
-            $add,
-            " zmm0, zmm0, zmm1\n",
-            "vmovups [{to}], zmm0\n",
-            "vmovups zmm0, [{from} + 64]\n",
-            $add,
-            " zmm0, zmm0, [{done} + 64]\n",
-            $add,
-            " zmm0, zmm0, zmm2\n",
-            "vmovups [{to} + 64], zmm0\n",
+            sum!($add),
+            $store,
+            " [{to}], zmm0\n",
+            $store,
+            " [{to} + 64], zmm3\n",
             "sub {from}, -128\n",
             "sub {done}, -128\n",
             "add {to}, {stride}",
@@ -35,10 +30,39 @@ macro_rules! settle_row {
     };
 }
 
-/// Asks for two lines of what will be read.
-macro_rules! ask_for_two {
-    ($at:literal) => {
-        concat!("prefetcht1 [{ahead} + ", $at, "]\nprefetcht1 [{ahead} + 64 + ", $at, "]")
+/// The same, rounded to bfloat16 on its way; what is less than 2⁻⁵⁰, twice as bits less than zmm4, becomes 0.
+macro_rules! settle_row_halves {
+    ($store:literal) => {
+        concat!(
+            sum!("vaddps"),
+            "vcvtne2ps2bf16 zmm0, zmm3, zmm0\n",
+            "vpaddw zmm3, zmm0, zmm0\n",
+            "vpcmpnltuw k1, zmm3, zmm4\n",
+            "vmovdqu16 zmm0{{k1}}{{z}}, zmm0\n",
+            $store,
+            " [{to}], zmm0\n",
+            "sub {from}, -128\n",
+            "sub {done}, -128\n",
+            "add {to}, {stride}",
+        )
+    };
+}
+
+/// Two lines to zmm0 and zmm3.
+macro_rules! sum {
+    ($add:literal) => {
+        concat!(
+            "vmovups zmm0, [{from}]\n",
+            $add,
+            " zmm0, zmm0, [{done}]\n",
+            $add,
+            " zmm0, zmm0, zmm1\n",
+            "vmovups zmm3, [{from} + 64]\n",
+            $add,
+            " zmm3, zmm3, [{done} + 64]\n",
+            $add,
+            " zmm3, zmm3, zmm2\n",
+        )
     };
 }
 
@@ -46,49 +70,47 @@ macro_rules! ask_for_two {
 /// of panels, from L2: the hint `t1` keeps them out of L1, where B and the sums are. After each product stands a fourth of
 /// what else there is to do in a step: the unit is busy for 16 cycles.
 macro_rules! multiply {
-    ($product:literal, $before:expr, $meanwhile:expr, ($n:ident, $a:ident, $b:ident, $block:ident, $ahead:ident),
+    ($product:literal, $begin:expr, $meanwhile:expr, ($n:ident, $a:ident, $b:ident, $to:ident, $ahead:ident),
      $($operands:tt)*) => {
         asm!(
-            $before,
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
+            $begin,
             "2:",
             "tileloaddt1 tmm4, [{a} + {row}]",
             "tileloadd tmm6, [{b0} + {row}]",
             "tileloadd tmm7, [{b1} + {row}]",
             concat!($product, " tmm0, tmm4, tmm6"),
             $meanwhile,
-            ask_for_two!("0"),
+            "prefetcht1 [{b0} + {ahead}]\nprefetcht1 [{b0} + {ahead} + 64]",
             "tileloaddt1 tmm5, [{a} + {row} + 1024]",
             concat!($product, " tmm1, tmm4, tmm7"),
             $meanwhile,
-            ask_for_two!("128"),
             concat!($product, " tmm2, tmm5, tmm6"),
             $meanwhile,
-            ask_for_two!("256"),
+            "prefetcht1 [{b1} + {ahead}]\nprefetcht1 [{b1} + {ahead} + 64]",
             concat!($product, " tmm3, tmm5, tmm7"),
             $meanwhile,
-            ask_for_two!("384"),
             "add {a}, 2048",
             "add {b0}, 1024",
             "add {b1}, 1024",
-            "add {ahead}, 512",
             "dec {n}",
             "jnz 2b",
-            "add {row}, {row}", // a row of products is two lines
-            "tilestored [{block} + {row}], tmm0",
-            "tilestored [{block} + {row} + 64], tmm1",
-            "tilestored [{block} + {row} + 2048], tmm2",
-            "tilestored [{block} + {row} + 2112], tmm3",
+            "vmovq {n}, xmm5",
+            "vmovq {row}, xmm6",
+            "tilestored [{n} + {row}], tmm0",
+            "tilestored [{n} + {row} + 64], tmm1",
+            "mov {a}, {row}",
+            "shl {a}, 4",
+            "add {n}, {a}",
+            "tilestored [{n} + {row}], tmm2",
+            "tilestored [{n} + {row} + 64], tmm3",
             a = inout(reg) $a.as_ptr() => _,
             b0 = inout(reg) $b[0].as_ptr() => _,
             b1 = inout(reg) $b[1].as_ptr() => _,
-            ahead = inout(reg) $ahead => _,
+            ahead = in(reg) $ahead,
             n = inout(reg) $n => _,
-            block = in(reg) $block.as_mut_ptr(),
             row = inout(reg) size_of::<Line>() => _,
+            in("xmm5") $to.base.addr() as i64,
+            in("xmm6") $to.stride as i64,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             $($operands)*
@@ -97,60 +119,172 @@ macro_rules! multiply {
     };
 }
 
-/// Where sums are read, what is added to every row, where they go: address, and bytes from a row to the next.
-type Places = (*const Products, *const [Line; WIDE], *mut [Line; WIDE], isize);
+/// Chains that begin at 0.
+macro_rules! from_zero {
+    () => {
+        "tilezero tmm0\ntilezero tmm1\ntilezero tmm2\ntilezero tmm3"
+    };
+}
 
-fn places(goal: Goal<'_>) -> Places {
-    match goal {
-        Goal::Sums(sums) => {
-            let sums = core::ptr::from_mut(sums);
-            (sums, &NO_PRODUCTS[0], sums.cast(), size_of::<[Line; WIDE]>() as isize)
+/// What rows that are settled take: the bias of two panels, and [`LEAST_TWICE`].
+macro_rules! for_rows {
+    () => {
+        concat!(
+            "vmovaps zmm1, [{bias}]\n",
+            "vmovaps zmm2, [{bias} + 64]\n",
+            "mov {bias:e}, 0x4d00\n",
+            "vpbroadcastw zmm4, {bias:e}\n",
+        )
+    };
+}
+
+/// Chains that begin with sums at `from`, whose rows are two lines.
+macro_rules! from_sums {
+    () => {
+        concat!(
+            "tileloadd tmm0, [{from} + 2*{row}]\n",
+            "tileloadd tmm1, [{from} + 2*{row} + 64]\n",
+            "tileloadd tmm2, [{from} + 2*{row} + 2048]\n",
+            "tileloadd tmm3, [{from} + 2*{row} + 2112]",
+        )
+    };
+}
+
+/// Where sums are read, what is added to every row, where they go: address, and bytes from a row to the next.
+type Places<T> = (*const Products, *const [Line; WIDE], *mut [T; WIDE * LANES], isize);
+
+/// A goal, as the instructions that reach it differ.
+enum Way {
+    Rows(Places<f32>),
+    RowsPast(Places<f32>),
+    Halves(Places<Bf16>),
+    HalvesPast(Places<Bf16>),
+}
+
+impl Way {
+    fn to(goal: Goal<'_>, rounds: bool) -> Way {
+        match goal {
+            Goal::Sums(sums) => {
+                let to = Rows::of(sums);
+                Way::Rows((to.base.cast(), &NO_PRODUCTS[0], to.base, to.stride))
+            }
+            Goal::Rows(End { from, bias, past }, to) => {
+                let places = (core::ptr::from_ref(from), core::ptr::from_ref(bias), to.base, to.stride);
+                if past && to.are_lines() { Way::RowsPast(places) } else { Way::Rows(places) }
+            }
+            Goal::Halves(End { from, bias, past }, to) => {
+                assert!(rounds, "integers are not rounded");
+                let places = (core::ptr::from_ref(from), core::ptr::from_ref(bias), to.base, to.stride);
+                if past && to.are_lines() { Way::HalvesPast(places) } else { Way::Halves(places) }
+            }
         }
-        Goal::Rows { from, bias, to } => (from, bias, to.base, to.stride),
     }
 }
 
-/// The table of elements `$element`: the instruction that multiplies and the one that adds sums.
+/// What a bfloat16 and itself, as integers, are not less than where it is not less than 2⁻⁵⁰.
+const LEAST_TWICE: u32 = LEAST.to_bits() >> 15;
+const _: () = assert!(LEAST_TWICE == 0x4d00, "as in `for_rows`");
+
+/// Multiplies, and settles a row after each product.
+macro_rules! multiply_and_settle {
+    ($product:literal, $row:expr, $places:expr,
+     ($n:ident, $a:ident, $b:ident, $to:ident, $ahead:ident, $done:ident)) => {{
+        let (from, bias, goal, stride) = $places;
+        // SAFETY: tiles are configured for as long as this value lives. `n` tiles of 1,024 bytes are read from either
+        // panel, as many pairs from A, and 32 rows of two lines written at `to`. Eight steps of four rows are the 32 of
+        // `done`, `from` and the goal. A prefetch may name any address.
+        unsafe {
+            multiply!(
+                $product,
+                concat!(for_rows!(), from_zero!()),
+                $row,
+                ($n, $a, $b, $to, $ahead),
+                done = inout(reg) $done.as_ptr() => _,
+                from = inout(reg) from => _,
+                to = inout(reg) goal => _,
+                stride = in(reg) stride,
+                bias = inout(reg) bias => _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("k1") _,
+            );
+        }
+    }};
+}
+
+/// Settles all rows of a block.
+macro_rules! settle_rows {
+    ($row:expr, $places:expr, $done:ident) => {{
+        let (from, bias, to, stride) = $places;
+        // SAFETY: where there are tiles there is AVX-512. 32 rows of `done` and `from` are read, of the goal written.
+        unsafe {
+            asm!(
+                for_rows!(),
+                "2:",
+                $row,
+                "dec {n}",
+                "jnz 2b",
+                done = inout(reg) $done.as_ptr() => _,
+                from = inout(reg) from => _,
+                to = inout(reg) to => _,
+                stride = in(reg) stride,
+                bias = inout(reg) bias => _,
+                n = inout(reg) TALL => _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("k1") _,
+                options(nostack),
+            );
+        }
+    }};
+}
+
+/// The table of elements `$element`: the instruction that multiplies, the one that adds sums, and whether these can be
+/// rounded.
 macro_rules! tiles {
-    ($element:ty, $product:literal, $add:literal) => {
+    ($element:ty, $product:literal, $add:literal, $rounds:literal) => {
         impl Tiles<$element> for Amx {
             #[inline]
-            fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], block: &mut Products, meanwhile: Meanwhile<'_>) {
+            fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], chain: Chain<'_>, meanwhile: Meanwhile<'_>) {
                 let n = a.len();
                 assert!(b[0].len() == n && b[1].len() == n, "stripes of as many tiles");
-                let Meanwhile { settle, ahead } = meanwhile;
+                let Meanwhile { mut settle, ahead } = meanwhile;
                 // Of nothing to come, what is here: it costs nothing to ask for it. Nothing is read.
-                let next = if ahead.is_empty() { b[0].as_ptr() } else { ahead.as_ptr() };
-                match settle {
-                    Some((done, goal)) if n == BLOCK => {
-                        let (from, bias, to, stride) = places(goal);
-                        // SAFETY: tiles are configured for as long as this value lives. `n` tiles of 1,024 bytes are read
-                        // from either panel, as many pairs from A, and four written at `block`. Eight steps of four rows
-                        // are the 32 of `done`, `from` and `to`. A prefetch may name any address.
-                        unsafe {
-                            multiply!(
-                                $product,
-                                "vmovaps zmm1, [{bias}]\nvmovaps zmm2, [{bias} + 64]",
-                                settle_row!($add),
-                                (n, a, b, block, next),
-                                done = inout(reg) done.as_ptr() => _,
-                                from = inout(reg) from => _,
-                                to = inout(reg) to => _,
-                                stride = in(reg) stride,
-                                bias = in(reg) bias,
-                                out("xmm0") _, out("xmm1") _, out("xmm2") _,
-                            );
-                        }
-                    }
-                    settle => {
-                        if let Some((done, goal)) = settle {
-                            Tiles::<$element>::settle(self, done, goal);
-                        }
-                        if n == 0 {
-                            *block = NO_PRODUCTS;
-                        } else {
-                            // SAFETY: as above.
-                            unsafe { multiply!($product, "", "", (n, a, b, block, next),) };
+                let (ahead, line) = ahead;
+                let far = if ahead.is_empty() { 0 } else { ahead.as_ptr().addr().wrapping_sub(b[0].as_ptr().addr()) };
+                let next = far.wrapping_add(line * size_of::<Line>());
+                let (from, to) = match chain {
+                    Chain::New(to) => (None, to),
+                    Chain::On(sums) => (Some(core::ptr::from_ref(sums)), Rows::of(sums)),
+                    Chain::End(from, to) => (Some(core::ptr::from_ref(from)), to),
+                };
+                if n == BLOCK
+                    && from.is_none()
+                    && let Some((done, goal)) = settle.take()
+                {
+                    return match Way::to(goal, $rounds) {
+                        Way::Rows(places) => multiply_and_settle!(
+                            $product, settle_row!($add, "vmovups"), places, (n, a, b, to, next, done)
+                        ),
+                        Way::RowsPast(places) => multiply_and_settle!(
+                            $product, settle_row!($add, "vmovntps"), places, (n, a, b, to, next, done)
+                        ),
+                        Way::Halves(places) => multiply_and_settle!(
+                            $product, settle_row_halves!("vmovups"), places, (n, a, b, to, next, done)
+                        ),
+                        Way::HalvesPast(places) => multiply_and_settle!(
+                            $product, settle_row_halves!("vmovntps"), places, (n, a, b, to, next, done)
+                        ),
+                    };
+                }
+                if let Some((done, goal)) = settle {
+                    Tiles::<$element>::settle(self, done, goal);
+                }
+                // SAFETY: tiles are configured for as long as this value lives. `n` tiles of 1,024 bytes are read from
+                // either panel, as many pairs from A; 32 rows of two lines are read at `from` and written at `to`. A
+                // prefetch may name any address.
+                unsafe {
+                    match from {
+                        _ if n == 0 => no_step(from, to),
+                        None => multiply!($product, from_zero!(), "", (n, a, b, to, next),),
+                        Some(from) => {
+                            multiply!($product, from_sums!(), "", (n, a, b, to, next), from = in(reg) from,);
                         }
                     }
                 }
@@ -158,29 +292,27 @@ macro_rules! tiles {
 
             #[inline]
             fn settle(&mut self, block: &Products, goal: Goal<'_>) {
-                let (from, bias, to, stride) = places(goal);
-                // SAFETY: where there are tiles there is AVX-512. 32 rows of `done` and `from` are read, of `to` written.
-                unsafe {
-                    asm!(
-                        "vmovaps zmm1, [{bias}]",
-                        "vmovaps zmm2, [{bias} + 64]",
-                        "2:",
-                        settle_row!($add),
-                        "dec {n}",
-                        "jnz 2b",
-                        done = inout(reg) block.as_ptr() => _,
-                        from = inout(reg) from => _,
-                        to = inout(reg) to => _,
-                        stride = in(reg) stride,
-                        bias = in(reg) bias,
-                        n = inout(reg) TALL => _,
-                        out("xmm0") _, out("xmm1") _, out("xmm2") _,
-                        options(nostack),
-                    );
+                match Way::to(goal, $rounds) {
+                    Way::Rows(places) => settle_rows!(settle_row!($add, "vmovups"), places, block),
+                    Way::RowsPast(places) => settle_rows!(settle_row!($add, "vmovntps"), places, block),
+                    Way::Halves(places) => settle_rows!(settle_row_halves!("vmovups"), places, block),
+                    Way::HalvesPast(places) => settle_rows!(settle_row_halves!("vmovntps"), places, block),
                 }
             }
         }
     };
+}
+
+/// A chain without a step.
+///
+/// # Safety
+/// `from` may be read.
+unsafe fn no_step(from: Option<*const Products>, mut to: Rows<'_>) {
+    for i in 0..TALL {
+        // SAFETY: as promised; C may be there, which nothing else borrows: copied before it is written.
+        let row = from.map_or([Line::ZERO; WIDE], |from| unsafe { (*from)[i] });
+        to.row(i).copy_from_slice(Line::floats(&row));
+    }
 }
 
 impl Rounds for Amx {
@@ -189,6 +321,12 @@ impl Rounds for Amx {
         // SAFETY: where there are tiles of bfloat16, says that this value was made, there is AVX-512 BF16 too; 128 bytes are
         // read, 64 written.
         unsafe { halves(x.as_ptr(), x.as_ptr().add(LANES), false, line) }
+    }
+
+    #[inline(always)]
+    fn clear(&self, x: &[Bf16; STEPS], line: &mut Line) {
+        // SAFETY: likewise; 64 bytes are read.
+        unsafe { store_cleared(_mm512_loadu_si512(x.as_ptr().cast()), line) }
     }
 
     #[inline(always)]
@@ -260,15 +398,23 @@ unsafe fn halves(first: *const f32, last: *const f32, turns: bool, line: &mut Li
         let halves: __m512i;
         asm!("vcvtne2ps2bf16 {0}, {1}, {2}", lateout(zmm_reg) halves, in(zmm_reg) last, in(zmm_reg) first,
             options(nostack, nomem, pure, preserves_flags));
-        let size = _mm512_and_si512(halves, _mm512_set1_epi16(0x7fff));
-        let least = _mm512_set1_epi16((LEAST.to_bits() >> 16) as i16);
-        let mut kept = _mm512_maskz_mov_epi16(_mm512_cmpge_epu16_mask(size, least), halves);
-        if turns {
-            kept = _mm512_permutexvar_epi16(_mm512_loadu_si512(TURNS.as_ptr().cast()), kept);
-        }
-        _mm512_store_si512(core::ptr::from_mut(line).cast(), kept);
+        let in_turns = _mm512_permutexvar_epi16(_mm512_loadu_si512(TURNS.as_ptr().cast()), halves);
+        store_cleared(if turns { in_turns } else { halves }, line);
     }
 }
 
-tiles!(Bf16, "tdpbf16ps", "vaddps");
-tiles!(Quad, "tdpbsud", "vpaddd");
+/// Stores bfloat16; what is less than 2⁻⁵⁰ becomes 0.
+///
+/// # Safety
+/// The processor has AVX-512 F and BW.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn store_cleared(halves: __m512i, line: &mut Line) {
+    let (twice, least) = (_mm512_add_epi16(halves, halves), _mm512_set1_epi16(LEAST_TWICE as i16));
+    let kept = _mm512_maskz_mov_epi16(_mm512_cmpge_epu16_mask(twice, least), halves);
+    // SAFETY: a line is 64 bytes, as aligned.
+    unsafe { _mm512_store_si512(core::ptr::from_mut(line).cast(), kept) };
+}
+
+tiles!(Bf16, "tdpbf16ps", "vaddps", true);
+tiles!(Quad, "tdpbsud", "vpaddd", false);
