@@ -2,18 +2,6 @@
 
 mod semihosting;
 
-use crate::{ARENA, program};
-use core::fmt::Write;
-use samebits::Cpu;
-use samebits::arena::Arena;
-use samebits::kernels::Line;
-use semihosting::{Host, exit};
-
-#[global_allocator]
-static HEAP: Arena = Arena::empty();
-
-static mut MEMORY: [Line; ARENA] = [Line::ZERO; ARENA];
-
 // NEON on; zeros where they belong; the first GiB as devices, the second as ordinary memory, so that it is cached and may
 // be read at any address (translation of 4 GiB, level 1, blocks of 1 GiB).
 core::arch::global_asm!(
@@ -54,22 +42,3 @@ core::arch::global_asm!(
     ".quad 0x40000000 | 0x705",
     ".quad 0, 0",
 );
-
-#[unsafe(no_mangle)]
-extern "C" fn main() -> ! {
-    // SAFETY: this runs once, and nobody else names the memory.
-    HEAP.give(unsafe { &mut *(&raw mut MEMORY) });
-    match program(Cpu::detect(), &HEAP, &mut Host) {
-        Ok(()) => exit(0),
-        Err(e) => {
-            let _ = writeln!(Host, "failed: {e}");
-            exit(1)
-        }
-    }
-}
-
-#[panic_handler]
-fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
-    let _ = writeln!(Host, "{info}");
-    exit(3)
-}

@@ -2,17 +2,8 @@
 
 mod semihosting;
 
-use crate::{ARENA, program};
 use core::fmt::Write;
-use samebits::Cpu;
-use samebits::arena::Arena;
-use samebits::kernels::Line;
 use semihosting::{Host, exit};
-
-#[global_allocator]
-static HEAP: Arena = Arena::empty();
-
-static mut MEMORY: [Line; ARENA] = [Line::ZERO; ARENA];
 
 // The stack's top and the first instruction; then: the floating-point unit on, data where it belongs, zeros elsewhere.
 core::arch::global_asm!(
@@ -49,26 +40,7 @@ core::arch::global_asm!(
 );
 
 #[unsafe(no_mangle)]
-extern "C" fn main() -> ! {
-    // SAFETY: this runs once, and nobody else names the memory.
-    HEAP.give(unsafe { &mut *(&raw mut MEMORY) });
-    match program(Cpu::detect(), &HEAP, &mut Host) {
-        Ok(()) => exit(0),
-        Err(e) => {
-            let _ = writeln!(Host, "failed: {e}");
-            exit(1)
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
 extern "C" fn failed() -> ! {
     let _ = writeln!(Host, "a fault of the processor");
     exit(2)
-}
-
-#[panic_handler]
-fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
-    let _ = writeln!(Host, "{info}");
-    exit(3)
 }

@@ -1,6 +1,16 @@
-//! Words to the debugger, or to QEMU, which plays one: Arm's *Semihosting for AArch32 and AArch64*.
+//! What a program does between its start and its end, and its words to the debugger, or to QEMU, which plays one: Arm's
+//! *Semihosting for AArch32 and AArch64*.
 
+use crate::{ARENA, program};
 use core::fmt::Write;
+use samebits::Cpu;
+use samebits::arena::Arena;
+use samebits::kernels::Line;
+
+#[global_allocator]
+static HEAP: Arena = Arena::empty();
+
+static mut MEMORY: [Line; ARENA] = [Line::ZERO; ARENA];
 
 const WRITEC: usize = 0x03;
 const EXIT_EXTENDED: usize = 0x20;
@@ -38,4 +48,23 @@ pub fn exit(code: usize) -> ! {
     loop {
         core::hint::spin_loop();
     }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn main() -> ! {
+    // SAFETY: this runs once, and nobody else names the memory.
+    HEAP.give(unsafe { &mut *(&raw mut MEMORY) });
+    match program(Cpu::detect(), &HEAP, &mut Host) {
+        Ok(()) => exit(0),
+        Err(e) => {
+            let _ = writeln!(Host, "failed: {e}");
+            exit(1)
+        }
+    }
+}
+
+#[panic_handler]
+fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
+    let _ = writeln!(Host, "{info}");
+    exit(3)
 }
