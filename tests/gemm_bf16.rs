@@ -5,7 +5,7 @@ use common::*;
 use samebits::kernels::Line;
 use samebits::kernels::activation::Activation;
 use samebits::kernels::bf16::{GemmBf16, Left, PackedBf16};
-use samebits::kernels::gemm::{Accumulate, Bf16, Element, Epilogue, packed_len};
+use samebits::kernels::gemm::{Accumulate, Bf16, Element, Epilogue, LowRank, PackedMatrix, pack, packed_len};
 use samebits::kernels::half::{bf16_to_f32, f32_to_bf16};
 use samebits::kernels::simd::fma;
 use samebits::kernels::simd::tiles::Plain;
@@ -250,6 +250,37 @@ fn what_follows_the_sum_and_strides() {
         GemmBf16 { epilogue, ..GemmBf16::new(a, b, out) }.run(cpu, &mut scratch);
         let rounded: Vec<f32> = c.iter().map(|&c| seen(c)).collect();
         assert_same(&floats(&halves), &rounded, format!("in bfloat16 on {cpu:?}"));
+    }
+}
+
+/// A product of low rank is added last: one chain of FMAs in f32, then the sum.
+#[test]
+fn a_low_rank_is_added_last() {
+    for (m, n, k, rank) in [(40, 70, 300, 8), (64, 64, 40, 3), (9, 33, 270, 16)] {
+        let inputs = Inputs::new((m, n, k), 4, 8);
+        let (h, b) = (Random::new(1).vec(m * rank), Random::new(2).vec(rank * n));
+        let low = |i: usize, j: usize| (0..rank).fold(0.0, |c, q| fma(h[i * rank + q], b[q * n + j], c));
+        let sums = inputs.want(&vec![0.0; m * n]);
+        let want: Vec<f32> = sums.iter().enumerate().map(|(at, c)| c + low(at / n, at % n)).collect();
+        for cpu in cpus() {
+            let mut low = vec![f32::ZERO; packed_len(rank, n)];
+            pack(cpu, MatRef::new(&b, rank, n), &mut low);
+            let low = LowRank { h: MatRef::new(&h, m, rank), b: PackedMatrix::new(&low, rank, n) };
+            let mut groups = vec![Bf16::ZERO; packed_len(k, n)];
+            let b = PackedBf16::pack(cpu, MatRef::new(Bf16::slice(&inputs.bits), k, n), &mut groups);
+            let mut scratch = vec![Line::ZERO; GemmBf16::scratch_len(m, k, n)];
+            let epilogue = Epilogue { low_rank: Some(low), ..Epilogue::NONE };
+            for on_tiles in [false, true] {
+                let mut c = vec![f32::NAN; m * n];
+                let job = GemmBf16::new(MatRef::new(&inputs.a, m, k), b, MatMut::new(&mut c, m, n));
+                let job = GemmBf16 { epilogue, ..job };
+                match on_tiles {
+                    false => job.run(cpu, &mut scratch),
+                    true => job.run_on_tiles(cpu, Plain, &mut scratch),
+                }
+                assert_same(&c, &want, format!("{m}x{n}x{k} + rank {rank} on {cpu:?}, in tiles: {on_tiles}"));
+            }
+        }
     }
 }
 

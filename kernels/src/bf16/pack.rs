@@ -41,7 +41,7 @@ impl<'a> PackedBf16<'a> {
     }
 }
 
-/// All panels, two rows at a time.
+/// All panels, eight rows at a time: what is written lies together, four lines of each panel.
 struct Rows<'a, 'o> {
     b: MatRef<'a>,
     panels: &'o mut [Bf16Group],
@@ -54,17 +54,20 @@ impl Kernel for Rows<'_, '_> {
         let Rows { b, panels } = self;
         let (k, n) = (b.rows(), b.cols());
         let depth = k.div_ceil(GROUP);
-        for r in (0..depth * GROUP).step_by(2) {
+        for g in 0..depth {
             for (p, panel) in panels.chunks_exact_mut(depth.max(1)).enumerate() {
                 let cols = p * LANES..(p * LANES + LANES).min(n);
-                let (mut even, mut odd) = (s.splat(0.0), s.splat(0.0));
-                if r < k {
-                    even = rounded(s, super::load_at(s, b, r, cols.clone()));
+                for i in 0..GROUP / 2 {
+                    let r = g * GROUP + 2 * i;
+                    let (mut even, mut odd) = (s.splat(0.0), s.splat(0.0));
+                    if r < k {
+                        even = rounded(s, super::load_at(s, b, r, cols.clone()));
+                    }
+                    if r + 1 < k {
+                        odd = rounded(s, super::load_at(s, b, r + 1, cols.clone()));
+                    }
+                    panel[g].put_pair(s, i, even, odd);
                 }
-                if r + 1 < k {
-                    odd = rounded(s, super::load_at(s, b, r + 1, cols));
-                }
-                panel[r / GROUP].put_pair(s, r % GROUP / 2, even, odd);
             }
         }
     }

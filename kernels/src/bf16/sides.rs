@@ -166,8 +166,8 @@ impl<'a> Out<'a> {
         let len = if matches!(self, Out::F32(_)) { 0 } else { sums_len(rows.len(), n) };
         let (room, scratch) = scratch.split_at_mut(len);
         if len > 0 && begins == Some(Accumulate::Add) {
-            let to = in_lines(room, rows.len(), n);
-            s.outline(Prior { c: self, at: (rows.start, 0), to });
+            let to = (&mut *room, n.div_ceil(LANES));
+            s.outline(Prior { c: self, rows: rows.clone(), cols: 0..n, to });
         }
         match self {
             Out::F32(c) => (c.reborrow().sub(rows, 0..n), None, scratch),
@@ -190,29 +190,27 @@ fn in_lines(room: &mut [Line], rows: usize, cols: usize) -> MatMut<'_> {
     MatMut::strided(Line::floats_mut(room), 0, Layout { rows, cols, row_stride, col_stride: 1 })
 }
 
-/// What C was, from a row and column on.
+/// What C was, from a row and column on, to lines, `width` of them a row; past the last column +0.
 pub(super) struct Prior<'f, 'a> {
     pub c: &'f Out<'a>,
-    pub at: (usize, usize),
-    pub to: MatMut<'f>,
+    pub rows: Range<usize>,
+    pub cols: Range<usize>,
+    pub to: (&'f mut [Line], usize),
 }
 
 impl Kernel for Prior<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Prior { c, at: (r0, c0), mut to } = self;
-        for r in 0..to.rows() {
-            for at in (0..to.cols()).step_by(LANES) {
-                let cols = at..(at + LANES).min(to.cols());
-                let from = c0 + cols.start..c0 + cols.end;
+        let Prior { c, rows, cols, to: (lines, width) } = self;
+        for (r, lines) in rows.zip(lines.chunks_exact_mut(width.max(1))) {
+            for (line, at) in lines.iter_mut().zip(cols.clone().step_by(LANES)) {
+                let cols = at..(at + LANES).min(cols.end);
                 let x = match c {
-                    Out::F32(c) => load_at(s, c.as_ref(), r0 + r, from),
-                    Out::Bf16(c) => load_halves(s, c.as_ref(), r0 + r, from),
+                    Out::F32(c) => load_at(s, c.as_ref(), r, cols),
+                    Out::Bf16(c) => load_halves(s, c.as_ref(), r, cols),
                 };
-                for (c, x) in cols.zip(s.to_array(x)) {
-                    *to.at(r, c) = x;
-                }
+                s.store(line, x);
             }
         }
     }

@@ -122,9 +122,7 @@ impl<'a, T: Rounds> Strip<'a, T> for Rounded<'_, 'a> {
             return false;
         }
         let (rows, cols) = part(&self.c, (r, p));
-        *sums = NO_PRODUCTS;
-        let to = in_products(sums).sub(0..rows.len(), 0..cols.len());
-        s.outline(Prior { c: &self.c, at: (rows.start, cols.start), to });
+        s.outline(Prior { c: &self.c, rows, cols, to: (sums.as_flattened_mut(), WIDE) });
         true
     }
 

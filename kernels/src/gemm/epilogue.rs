@@ -1,11 +1,11 @@
 //! What follows the sum, while the tile is still in L1: + bias, then the activation, then + residual, then + a product
 //! of low rank.
 
-use super::low_rank::{self, LowRank};
+use super::low_rank::{self, LowRank, LowRankTile};
 use super::{Accumulate, K_BLOCK};
 use crate::activation::Activation;
 use crate::simd::Simd;
-use crate::simd::tiles::{Products, WIDE};
+use crate::simd::tiles::WIDE;
 use crate::view::{MatMut, MatRef};
 use crate::{Kernel, LANES, Line};
 use core::ops::Range;
@@ -224,19 +224,33 @@ impl<'t, 'a> Target<'t, 'a> {
     }
 }
 
-/// [`Finish`] of the sums of a matrix unit: whole rows of C at once where that can be.
+/// Rows of a tile that a product of low rank is added to at once: sixteen sums in registers hide an FMA's latency.
+const LOW_ROWS: usize = 8;
+
+/// [`Finish`] of the sums of a matrix unit, at most [`TALL`](crate::simd::tiles::TALL) rows: whole rows of C at once where that can be.
 pub(crate) struct FinishProducts<'f, 't, 'a> {
     pub target: &'f mut Target<'t, 'a>,
     /// Row and column of C.
     pub at: (usize, usize),
-    pub sums: &'f Products,
+    pub sums: &'f [[Line; WIDE]],
 }
 
 impl Kernel for FinishProducts<'_, '_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let FinishProducts { target, at, sums } = self;
+        let FinishProducts { target, mut at, mut sums } = self;
+        if let Some(low) = target.low_rank_alone() {
+            while let Some((tile, rest)) = sums.split_first_chunk()
+                && let Some(mut place) = target.c.part(at, (LOW_ROWS, WIDE * LANES))
+            {
+                s.outline(LowRankTile::<LOW_ROWS, WIDE> { low, at, sums: tile, place: &mut place });
+                (at.0, sums) = (at.0 + LOW_ROWS, rest);
+            }
+            if at.0 >= target.c.rows() || sums.is_empty() {
+                return;
+            }
+        }
         let cols = at.1..at.1 + WIDE * LANES;
         if !target.takes_whole(cols.end) {
             return Finish { target, at, panels: Panels::beside(WIDE), sums: sums.as_flattened() }.run(s);
