@@ -102,13 +102,13 @@ pub fn weight_gradient(
 
 /// c (m, n) = aᵀ · b of bfloat16; a (rows, m), b (rows, n), which is packed first.
 fn multiply_rounded(run: &Run<'_>, (a, b): (MatRef<'_>, MatRef<'_>), accumulate: Accumulate, c: MatMut<'_>) {
-    /// Panels that one thread packs at a time.
-    const BAND: usize = 8;
     let (cpu, rows, n) = (run.cpu(), b.rows(), b.cols());
+    // Panels that one thread packs at a time: what it reads of a row lies together.
+    let band = n.div_ceil(LANES).div_ceil(run.threads()).max(8);
     let mut groups = run.bf16_groups(packed_len(rows, n));
-    let bands = groups.chunks_mut((BAND * rows.div_ceil(GROUP)).max(1)).enumerate();
+    let bands = groups.chunks_mut((band * rows.div_ceil(GROUP)).max(1)).enumerate();
     run.pieces(bands, |(i, groups), _| {
-        let cols = i * BAND * LANES..n.min((i + 1) * BAND * LANES);
+        let cols = i * band * LANES..n.min((i + 1) * band * LANES);
         PackedBf16::pack_floats(cpu, b.sub(0..rows, cols), groups);
     });
     let b = PackedBf16::new(&groups, rows, n);

@@ -60,6 +60,12 @@ impl Kernel for Rows<'_, '_> {
                 for i in 0..GROUP / 2 {
                     let r = g * GROUP + 2 * i;
                     let (mut even, mut odd) = (s.splat(0.0), s.splat(0.0));
+                    // The group that follows comes from memory meanwhile.
+                    for ahead in r + GROUP..(r + GROUP + 2).min(k) {
+                        if let Some(row) = b.row(ahead) {
+                            s.prefetch_far(row[cols.start..].as_ptr());
+                        }
+                    }
                     if r < k {
                         even = rounded(s, super::load_at(s, b, r, cols.clone()));
                     }

@@ -118,10 +118,23 @@ impl<'a, T: Rounds> Strip<'a, T> for Rounded<'_, 'a> {
 
     #[inline(always)]
     fn begin<S: Simd>(&self, s: S, (r, p): (usize, usize), sums: &mut Products) -> bool {
+        let (rows, cols) = part(&self.c, (r, p));
         if self.accumulate == Accumulate::Overwrite {
+            if let Out::F32(c) = &self.c
+                && self.epilogue.bias_alone(p * LANES).is_none()
+            {
+                // What follows writes C itself: it comes from memory while the unit multiplies.
+                let c = c.as_ref();
+                for r in rows {
+                    if let Some(row) = c.row(r) {
+                        for at in cols.clone().step_by(LANES) {
+                            s.prefetch_far(row[at..].as_ptr());
+                        }
+                    }
+                }
+            }
             return false;
         }
-        let (rows, cols) = part(&self.c, (r, p));
         s.outline(Prior { c: &self.c, rows, cols, to: (sums.as_flattened_mut(), WIDE) });
         true
     }
