@@ -13,7 +13,6 @@
 //! four panels) and one FMA a line: L2 binds where the weights lie in it. With panels of 16 KB (bf16, k = 512) four long
 //! runs come from memory 1.25 times as fast as four runs of a panel each.
 
-use super::ahead::Ahead;
 use super::epilogue::{Begin, Finish, Panels, Target};
 use super::pack;
 use super::tile::{add_to, chain};
@@ -82,7 +81,7 @@ fn rows<S: Simd, W: Weights, const MR: usize, const NP: usize>(
                 for (i, row) in a.iter_mut().enumerate() {
                     *row = &all_rows[r + i][k0..][..steps];
                 }
-                let acc = chain(s, a, b, block * (K_BLOCK / GROUP), &mut Ahead::nothing());
+                let acc = chain(s, a, b, block * (K_BLOCK / GROUP));
                 add_to(s, lines_of::<MR, NP>(&mut sums[r * NP..]), &acc);
             }
         }
@@ -142,7 +141,7 @@ pub(super) fn run_blocks<S: Simd, W: Weights>(s: S, mut job: Gemm<'_, W>, scratc
             // Past the last panel: the first again, its sums go nowhere.
             let second = if here.len() == NP { room_groups(ks.len()) } else { 0 };
             let b = [stripe_of(&room[..depth]), stripe_of(&room[second..][..depth])];
-            let acc = chain(s, [&x[ks]], b, 0, &mut Ahead::nothing());
+            let acc = chain(s, [&x[ks]], b, 0);
             add_to(s, lines_of::<1, NP>(sums), &acc);
         }
         s.outline(Finish {

@@ -16,7 +16,7 @@
 //! **Reference.**  Hu et al. 2021, *LoRA*, [arXiv:2106.09685](https://arxiv.org/abs/2106.09685).
 
 use super::tile::{chain, store};
-use super::{GROUP, K_BLOCK, PackedMatrix, Weights, ahead::Ahead};
+use super::{GROUP, K_BLOCK, PackedMatrix, Weights};
 use crate::simd::Simd;
 use crate::view::{MatMut, MatRef};
 use crate::{Kernel, LANES, Line};
@@ -78,7 +78,7 @@ impl<'a> LowRank<'a> {
         let rows = self.h.sub(r..(r + MR).min(self.h.rows()), 0..self.h.cols());
         let rows = rows.band::<MR>(ks).expect("rows side by side");
         let panels: [_; NP] = core::array::from_fn(|p| self.b.panel(col / LANES + p));
-        chain(s, rows, panels, group, &mut Ahead::nothing())
+        chain(s, rows, panels, group)
     }
 
     /// Adds all of them to `lines`, those of four rows (as far as there are some) and sixteen columns.

@@ -3,7 +3,6 @@
 //! The tile of `many.rs` without what a small product has no need of: sums between blocks, slivers, edges. At the
 //! lower edge a tile is moved back until it is whole: what it computes twice comes out the same.
 
-use super::ahead::Ahead;
 use super::tile::{chain, store};
 use super::weights::GROUP;
 use super::{Accumulate, Gemm, K_BLOCK, Weights};
@@ -81,7 +80,7 @@ impl<const MR: usize> Kernel for Tile<'_, MR> {
         for (p, panel) in panels.iter_mut().enumerate() {
             *panel = Stripe::of(b.sub(0..k, p * LANES..(p + 1) * LANES)).expect("sixteen columns");
         }
-        let acc = chain(s, rows, panels, 0, &mut Ahead::nothing());
+        let acc = chain(s, rows, panels, 0);
         store(s, &mut c.tile::<MR, NP>(), const { &[[Line::ZERO; NP]; MR] }, &acc);
     }
 }

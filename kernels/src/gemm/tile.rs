@@ -13,14 +13,12 @@ use crate::simd::{Floats, Simd};
 use crate::view::Down;
 
 /// Sums of one block: `a` are MR rows of at most 256 steps of k; `b[p]` starts at group `g` of its panel.
-/// Every eight steps something of `ahead` is asked for.
 #[inline(always)]
 pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
     s: S,
     a: [&[f32]; MR],
     b: [P; NP],
     g: usize,
-    ahead: &mut Ahead,
 ) -> [[S::F32; NP]; MR] {
     let mut acc = [[s.splat(0.0); NP]; MR];
     let k = a[0].len();
@@ -34,7 +32,6 @@ pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
         for (eight, row) in eight.iter_mut().zip(&rows) {
             *eight = row[i * GROUP..].first_chunk().expect("eight steps");
         }
-        ahead.step(s);
         // Indices, not iterators: a loop whose length the compiler does not see keeps `acc` in memory.
         for k in 0..GROUP {
             let line = lines::<S, P, NP>(s, &mut b, k);
@@ -58,7 +55,8 @@ pub(super) fn chain<S: Simd, P: Panel, const MR: usize, const NP: usize>(
 /// Steps of k that a turn of the loop does.
 const STEPS: usize = 4;
 
-/// The same over floats, as far as `b` goes down: `PACKED` where its rows lie one after the other.
+/// The same over floats, as far as `b` goes down: `PACKED` where its rows lie one after the other. Every eight steps something
+/// of `ahead` is asked for.
 #[inline(always)]
 pub(super) fn descend<S: Simd, const MR: usize, const NP: usize, const PACKED: bool>(
     s: S,
