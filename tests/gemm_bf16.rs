@@ -145,7 +145,7 @@ fn floats(halves: &[Bf16]) -> Vec<f32> {
 /// prepared at once; what is too small in A, and what comes out too small.
 #[test]
 fn sides_in_bfloat16_give_the_bits_of_f32() {
-    for shape in [(1, 1, 1), (3, 21, 40), (8, 64, 256), (17, 35, 70), (32, 32, 32), (65, 40, 300)] {
+    for shape in [(1, 1, 1), (3, 21, 40), (8, 64, 256), (17, 35, 70), (32, 32, 32), (33, 20, 600)] {
         Inputs::new(shape, 8, 5).check_halves();
     }
     Inputs::new((33, 37, 290), 110, 1).check_halves();
