@@ -41,8 +41,8 @@ impl<T: Rounds> Kernel for OnTiles<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let OnTiles { job, scratch, mut tiles } = self;
-        let (m, past) = (job.c.rows(), job.c.bytes() >= PAST);
-        let part = (rows_at_once(m), walk::columns_at_once(job.a.cols().div_ceil(STEPS)));
+        let (m, depth, past) = (job.c.rows(), job.a.cols().div_ceil(STEPS), job.c.bytes() >= PAST);
+        let part = (rows_at_once(m, depth), walk::columns_at_once(depth));
         for GemmBf16 { a, b, c, accumulate, epilogue } in Pieces::of(job, part) {
             let strip = Rounded { a, b: &b, c, accumulate, epilogue, past };
             Walk { strip, scratch: &mut *scratch, tiles: &mut tiles }.run::<Bf16, S>(s);

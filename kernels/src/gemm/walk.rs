@@ -4,7 +4,7 @@
 //! Of integers every order gives the same: their sums stay in the unit from block to block.
 //!
 //! ```text
-//!   A, 384 × 1024    in pairs of tiles, in the order in which they are read:      768 KB of bfloat16, in L2
+//!   A, 320 × 1024    in pairs of tiles, in the order in which they are read:      640 KB of bfloat16, in L2
 //!                    block 0 of k: rows 0–31: tile of rows 0–15, of 16–31, 8 times │ rows 32–63: … │ block 1: …
 //!   B                panels as they were packed: 16 columns, a block of k is eight tiles in a row
 //!
@@ -32,9 +32,12 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 /// Rows that are prepared at once, at most.
-const ROWS: usize = 384;
-/// Tiles of k that are prepared at once: with the rows 768 KB.
-pub(crate) const DEPTH: usize = 32;
+const ROWS: usize = 320;
+/// Tiles of k of one pass where there are more than can be had at once, and so many.
+const DEPTH: usize = 32;
+const DEEP: usize = 48;
+/// Rows × tiles of k of a strip at most: 768 KB.
+const STRIP: usize = 384 * DEPTH;
 /// Columns of a product of more tiles of k whose sums are kept until the last.
 pub(crate) const COLUMNS: usize = 4096;
 
@@ -84,22 +87,36 @@ pub(crate) fn rows<T, E: line::Plain>(c: MatMut<'_, E>, (r, p): (usize, usize)) 
     there.then(|| Rows::new(c.sub(rows, cols)))
 }
 
-/// How many of `m` rows are prepared at once: as many each time.
-pub(crate) const fn rows_at_once(m: usize) -> usize {
-    let strips = if m > ROWS { m.div_ceil(ROWS) } else { 1 };
+/// How many of `depth` tiles of k are prepared at once: a second pass over few of them costs more, for the sums that come
+/// and go, than a strip of fewer rows.
+const fn deep(depth: usize) -> usize {
+    if depth > DEEP { DEPTH } else { depth }
+}
+
+/// Rows of a strip of `depth` tiles of k at most.
+const fn most_rows(depth: usize) -> usize {
+    let deep = deep(depth);
+    if ROWS * deep > STRIP { STRIP / deep / TALL * TALL } else { ROWS }
+}
+
+/// How many of `m` rows are prepared at once where k is `depth` tiles: as many each time.
+pub(crate) const fn rows_at_once(m: usize, depth: usize) -> usize {
+    let most = most_rows(depth);
+    let strips = if m > most { m.div_ceil(most) } else { 1 };
     m.div_ceil(strips).next_multiple_of(TALL)
 }
 
-/// How many of `m` rows or fewer at most.
-pub(crate) const fn most_rows(m: usize) -> usize {
-    if m < ROWS { m.next_multiple_of(TALL) } else { ROWS }
+/// Times 32 rows that `m` rows or fewer are at most.
+pub(crate) const fn most_tall(m: usize) -> usize {
+    if m < ROWS { m.div_ceil(TALL) } else { ROWS / TALL }
 }
 
-/// Lines of scratch for the strips of `m` rows or fewer, `depth` tiles of k or fewer and `n` columns or fewer.
+/// Lines of scratch for the strips of `m` rows or fewer, `depth` tiles of k and `n` columns or fewer.
 pub(crate) const fn scratch_len(m: usize, depth: usize, n: usize) -> usize {
-    let tall = most_rows(m) / TALL;
-    let (pairs, wide) = if depth > DEPTH { (DEPTH, columns(n).div_ceil(WIDE * LANES)) } else { (depth, 1) };
-    tall * (2 * pairs * TILE + wide * PRODUCTS) + 2 * PRODUCTS + WIDE * BLOCK * TILE
+    let (tall, most) = (most_tall(m), most_rows(depth) / TALL);
+    let tall = if tall < most { tall } else { most };
+    let wide = if depth > deep(depth) { columns(n).div_ceil(WIDE * LANES) } else { 1 };
+    tall * (2 * deep(depth) * TILE + wide * PRODUCTS) + 2 * PRODUCTS + WIDE * BLOCK * TILE
 }
 
 /// How many of `n` columns are multiplied at once where sums are kept.
@@ -109,7 +126,7 @@ const fn columns(n: usize) -> usize {
 
 /// Columns of a part of a product of `depth` tiles of k.
 pub(crate) const fn columns_at_once(depth: usize) -> usize {
-    if depth > DEPTH { COLUMNS } else { usize::MAX }
+    if depth > deep(depth) { COLUMNS } else { usize::MAX }
 }
 
 /// The tiles of 32 rows of A, among those that are prepared.
@@ -153,13 +170,14 @@ impl<J, T> Walk<'_, J, T> {
         let Walk { mut strip, scratch, tiles } = self;
         let (rows, depth, panels) = strip.shape();
         let tall = rows.div_ceil(TALL);
-        let wide = if depth > DEPTH { panels.div_ceil(WIDE) } else { 1 };
-        let (pairs, rest) = scratch.split_at_mut(tall * 2 * depth.min(DEPTH) * TILE);
+        let deep = deep(depth);
+        let wide = if depth > deep { panels.div_ceil(WIDE) } else { 1 };
+        let (pairs, rest) = scratch.split_at_mut(tall * 2 * deep * TILE);
         let (sums, rest) = rest.split_at_mut(wide * tall * PRODUCTS);
         let (two, tails) = rest.split_at_mut(2 * PRODUCTS);
         let sums: &mut [Products] = sums.as_chunks_mut().0.as_chunks_mut().0;
-        for first in (0..depth.max(1)).step_by(DEPTH) {
-            let ks = first..(first + DEPTH).min(depth);
+        for first in (0..depth.max(1)).step_by(deep.max(1)) {
+            let ks = first..(first + deep).min(depth);
             let room = pairs.as_chunks_mut().0.as_chunks_mut().0;
             s.outline(Prepare {
                 strip: &strip,

@@ -26,7 +26,7 @@ pub(super) const LEAST_ROWS: usize = 8;
 
 /// Lines of scratch.
 pub(super) const fn scratch_len(m: usize, k: usize, n: usize) -> usize {
-    walk::most_rows(m).div_ceil(LANES) + walk::scratch_len(m, k.div_ceil(CODES), n)
+    walk::most_tall(m) * TALL / LANES + walk::scratch_len(m, k.div_ceil(CODES), n)
 }
 
 /// The exact product.
@@ -43,7 +43,8 @@ impl<T: Tiles<Quad>> Kernel for Exact<'_, '_, T> {
         let Exact { job, scratch, mut tiles } = self;
         let (m, n, k) = job.shape();
         let past = m * n * size_of::<i32>() >= PAST;
-        let part = (rows_at_once(m), walk::columns_at_once(k.div_ceil(CODES)));
+        let depth = k.div_ceil(CODES);
+        let part = (rows_at_once(m, depth), walk::columns_at_once(depth));
         for GemmI8 { a, b, c, accumulate } in Pieces::of(job, part) {
             let (starts, scratch) = scratch.split_at_mut(c.rows().div_ceil(LANES));
             let starts = &mut Line::elements_mut(starts)[..c.rows()];

@@ -28,8 +28,7 @@ KERNELS = {
               "neon": "gemm::many::Band<6, 1, false>"},
              ("most", FMA)),
     "gemm_bf16": ({"avx512": "bf16::Tile<6, 2>", "avx2": "bf16::Tile<2, 1>", "neon": "bf16::Tile<2, 1>"}, ("most", FMA)),
-    "gemm_bf16_amx": ({"avx512": "<simd::tiles::amx::Amx as simd::tiles::Tiles<gemm::weights::Bf16>>::multiply"},
-                      ("most", "tdpbf16ps|vaddps")),
+    "gemm_bf16_amx": ({"avx512": "bf16::tiles::OnTiles<simd::tiles::amx::Amx>"}, ("most", "tdpbf16ps|vaddps")),
     "gemm_i8": ({"avx512": "<simd::quads::vnni::Vnni as simd::quads::Quads<simd::avx512::Avx512>>::outline::enter"
                            "::<int8::exact::Tile<4, 2>>",
                  "avx2": "<simd::quads::vnni::VnniShort as simd::quads::Quads<simd::avx2::Avx2>>::outline::enter"

@@ -162,6 +162,7 @@ enum Way {
 }
 
 impl Way {
+    #[inline(always)]
     fn to(goal: Goal<'_>, rounds: bool) -> Way {
         match goal {
             Goal::Sums(sums) => {
@@ -240,7 +241,9 @@ macro_rules! settle_rows {
 macro_rules! tiles {
     ($element:ty, $product:literal, $add:literal, $rounds:literal) => {
         impl Tiles<$element> for Amx {
-            #[inline]
+            // Inline, or what says where sums go would lie on the stack, in pieces that are not read as they were written: it
+            // would wait for all of C that is on its way to memory.
+            #[inline(always)]
             fn multiply(&mut self, a: &[Pair], b: [&[Tile]; 2], chain: Chain<'_>, meanwhile: Meanwhile<'_>) {
                 let n = a.len();
                 assert!(b[0].len() == n && b[1].len() == n, "stripes of as many tiles");
@@ -290,7 +293,7 @@ macro_rules! tiles {
                 }
             }
 
-            #[inline]
+            #[inline(always)]
             fn settle(&mut self, block: &Products, goal: Goal<'_>) {
                 match Way::to(goal, $rounds) {
                     Way::Rows(places) => settle_rows!(settle_row!($add, "vmovups"), places, block),
