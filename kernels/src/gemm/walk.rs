@@ -27,7 +27,7 @@ use crate::simd::tiles::{
     BLOCK, Chain, End, Goal, Meanwhile, NO_PRODUCTS, Pair, Products, Rows, TALL, Tile, Tiles, WIDE,
 };
 use crate::view::MatMut;
-use crate::{Kernel, LANES, Line, line};
+use crate::{Kernel, LANES, Line, line::Plain};
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -81,7 +81,7 @@ pub(crate) enum Place<'a> {
 
 /// Rows of a matrix in two panels, where all are there, side by side.
 #[inline(always)]
-pub(crate) fn rows<T, E: line::Plain>(c: MatMut<'_, E>, (r, p): (usize, usize)) -> Option<Rows<'_, T>> {
+pub(crate) fn rows<T: Plain, E: Plain>(c: MatMut<'_, E>, (r, p): (usize, usize)) -> Option<Rows<'_, T>> {
     let (rows, cols) = (r..r + TALL, p * LANES..(p + WIDE) * LANES);
     let there = rows.end <= c.rows() && cols.end <= c.cols() && c.col_stride() == 1;
     there.then(|| Rows::new(c.sub(rows, cols)))

@@ -66,7 +66,7 @@ pub struct Rows<'a, T = f32> {
     life: core::marker::PhantomData<&'a mut [T]>,
 }
 
-impl<'a, T> Rows<'a, T> {
+impl<'a, T: line::Plain> Rows<'a, T> {
     /// Those of a matrix. Elements of four bytes take what a unit sums, be it floats or integers; those of two are
     /// bfloat16.
     ///
