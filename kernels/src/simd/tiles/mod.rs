@@ -87,12 +87,6 @@ impl<'a, T: line::Plain> Rows<'a, T> {
         // and the borrow of C is exclusive.
         unsafe { &mut *self.base.byte_offset(i as isize * self.stride).cast() }
     }
-
-    /// Whether all rows are whole lines of memory.
-    fn are_lines(&self) -> bool {
-        let line = size_of::<Line>() as isize;
-        self.base.addr().is_multiple_of(line as usize) && self.stride % line == 0
-    }
 }
 
 impl<'a> Rows<'a> {

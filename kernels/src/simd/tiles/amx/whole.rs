@@ -171,12 +171,12 @@ impl Way {
             }
             Goal::Rows(End { from, bias, past }, to) => {
                 let places = (core::ptr::from_ref(from), core::ptr::from_ref(bias), to.base, to.stride);
-                if past && to.are_lines() { Way::RowsPast(places) } else { Way::Rows(places) }
+                if past && are_lines(&to) { Way::RowsPast(places) } else { Way::Rows(places) }
             }
             Goal::Halves(End { from, bias, past }, to) => {
                 assert!(rounds, "integers are not rounded");
                 let places = (core::ptr::from_ref(from), core::ptr::from_ref(bias), to.base, to.stride);
-                if past && to.are_lines() { Way::HalvesPast(places) } else { Way::Halves(places) }
+                if past && are_lines(&to) { Way::HalvesPast(places) } else { Way::Halves(places) }
             }
         }
     }
@@ -421,3 +421,9 @@ unsafe fn store_cleared(halves: __m512i, line: &mut Line) {
 
 tiles!(Bf16, "tdpbf16ps", "vaddps", true);
 tiles!(Quad, "tdpbsud", "vpaddd", false);
+
+/// Whether all rows are whole lines of memory.
+fn are_lines<T>(rows: &Rows<'_, T>) -> bool {
+    let line = size_of::<Line>() as isize;
+    rows.base.addr().is_multiple_of(line as usize) && rows.stride % line == 0
+}
