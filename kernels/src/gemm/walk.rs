@@ -24,12 +24,16 @@
 use crate::gemm::Bf16;
 use crate::simd::Simd;
 use crate::simd::tiles::{
-    BLOCK, Chain, End, Goal, Meanwhile, NO_PRODUCTS, Pair, Products, Rows, TALL, Tile, Tiles, WIDE,
+    BLOCK, Chain, End, Goal, Meanwhile, NO_PRODUCTS, Pair, Products, Rows, TALL, Tiles, WIDE,
 };
 use crate::view::MatMut;
 use crate::{Kernel, LANES, Line, line::Plain};
 use core::marker::PhantomData;
 use core::ops::Range;
+
+mod sides;
+pub(crate) use sides::Stripe;
+use sides::{Left, Right};
 
 /// Rows that are prepared at once, at most.
 const ROWS: usize = 320;
@@ -129,28 +133,6 @@ pub(crate) const fn columns_at_once(depth: usize) -> usize {
     if depth > deep(depth) { COLUMNS } else { usize::MAX }
 }
 
-/// The tiles of 32 rows of A, among those that are prepared.
-pub(crate) struct Stripe<'f> {
-    pairs: &'f mut [Pair],
-    /// Times 32 rows.
-    tall: usize,
-    /// Of these, this one.
-    r: usize,
-    /// Tiles of k.
-    ks: Range<usize>,
-}
-
-impl Stripe<'_> {
-    /// Row `i` of tile `k`.
-    #[inline(always)]
-    pub(crate) fn line(&mut self, i: usize, k: usize) -> &mut Line {
-        let k = k - self.ks.start;
-        let first = k - k % BLOCK;
-        let pair = first * self.tall + self.r * (self.ks.len() - first).min(BLOCK) + k % BLOCK;
-        &mut self.pairs[pair][i / LANES][i % LANES]
-    }
-}
-
 /// All of a strip.
 pub(crate) struct Walk<'f, J, T> {
     pub strip: J,
@@ -232,65 +214,6 @@ impl<'a, J: Strip<'a, T>, T> Kernel for Prepare<'_, 'a, J, T> {
             stripe.r = r;
             strip.fill((s, tiles), (r * TALL, ks.clone()), &mut stripe);
         }
-    }
-}
-
-/// Rows of A as tiles.
-#[derive(Clone, Copy)]
-struct Left<'f> {
-    pairs: &'f [Pair],
-    /// Times 32 rows.
-    tall: usize,
-    /// The first tile of k.
-    first: usize,
-}
-
-impl<'f> Left<'f> {
-    /// Tiles `ks`, a block, of the rows from `TALL · r` on.
-    fn block(&self, ks: &Range<usize>, r: usize) -> &'f [Pair] {
-        &self.pairs[(ks.start - self.first) * self.tall + r * ks.len()..][..ks.len()]
-    }
-}
-
-/// Two panels, and the first of the two that follow.
-struct Right<'f> {
-    whole: [&'f [Tile]; 2],
-    /// The last block, copied where its last tile is not whole.
-    last: [&'f [Tile]; 2],
-    next: &'f [Tile],
-}
-
-impl<'f> Right<'f> {
-    fn new<'a: 'f, T>(strip: &impl Strip<'a, T>, (p, panels): (usize, usize), room: &'f mut [Line]) -> Self {
-        // Past the last panel the last again: those sums go nowhere.
-        let lines = [p, (p + 1).min(panels - 1)].map(|p| strip.panel(p));
-        let whole = lines.map(|lines| lines.as_chunks().0);
-        let next = if p + WIDE < panels { strip.panel(p + WIDE).as_chunks().0 } else { &[] };
-        let here = lines[0].len() - lines[0].len() % (BLOCK * TILE);
-        let mut last = [&[][..]; 2];
-        if !lines[0].len().is_multiple_of(TILE) {
-            for ((room, lines), last) in room.chunks_exact_mut(BLOCK * TILE).zip(lines).zip(&mut last) {
-                let (copy, empty) = room.split_at_mut(lines.len() - here);
-                copy.copy_from_slice(&lines[here..]);
-                empty.fill(Line::ZERO);
-                *last = room.as_chunks().0;
-            }
-        }
-        Right { whole, last, next }
-    }
-
-    /// Tiles `ks`, a block.
-    fn block(&self, ks: &Range<usize>) -> [&'f [Tile]; 2] {
-        if ks.end <= self.whole[0].len() {
-            self.whole.map(|tiles| &tiles[ks.clone()])
-        } else {
-            self.last.map(|tiles| &tiles[..ks.len()])
-        }
-    }
-
-    /// What will be read in their place in the next panels: two lines of each tile for each of `tall` times 32 rows.
-    fn ahead(&self, ks: &Range<usize>, r: usize, tall: usize) -> (&'f [Tile], usize) {
-        (self.next.get(ks.clone()).unwrap_or(&[]), r * TILE / tall % TILE)
     }
 }
 
