@@ -20,14 +20,17 @@ pub(crate) use trial::{agrees_bf16, agrees_codes};
 /// The unit, configured for whole tiles, for this thread.
 ///
 /// ```
-/// use samebits_kernels::simd::tiles::{Amx, Meanwhile, NO_PRODUCTS, Plain, Tiles};
+/// use samebits_kernels::simd::tiles::{Amx, Chain, Meanwhile, NO_PRODUCTS, Plain, Rows, Tiles};
 /// use samebits_kernels::{Cpu, Line, gemm::Bf16};
 /// if Cpu::detect().features().amx_bf16 {
 ///     // SAFETY: detected.
 ///     let mut unit = unsafe { Amx::assume() };
 ///     let (tile, mut block, mut plain) = ([Line([1.5; 16]); 16], NO_PRODUCTS, NO_PRODUCTS);
-///     Tiles::<Bf16>::multiply(&mut unit, &[[tile; 2]], [&[tile]; 2], &mut block, Meanwhile::NOTHING);
-///     Tiles::<Bf16>::multiply(&mut Plain, &[[tile; 2]], [&[tile]; 2], &mut plain, Meanwhile::NOTHING);
+///     let (a, b) = ([[tile; 2]], [tile]);
+///     let to = Chain::New(Rows::of(&mut block));
+///     Tiles::<Bf16>::multiply(&mut unit, &a, [&b, &b], to, Meanwhile::NOTHING);
+///     let to = Chain::New(Rows::of(&mut plain));
+///     Tiles::<Bf16>::multiply(&mut Plain, &a, [&b, &b], to, Meanwhile::NOTHING);
 ///     assert!(block == plain);
 /// }
 /// ```
