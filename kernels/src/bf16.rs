@@ -24,7 +24,7 @@
 //!
 //! **Cost.**  2·m·n·k operations at the rate of f32, whose FMA they are, and two additions each 32 steps; half the
 //! bytes of B. Of Zen 4's FMA peak of 117 GFLOP/s: 80 % at 512³ (avx512), 67 % (avx2). With one row memory binds.
-//! AMX: 1,300–1,450 GFLOP/s where A and C are in bfloat16, 1,100–1,400 where they are in `f32`, of some 2,850 from
+//! AMX: 920–1,450 GFLOP/s from 512³ to 4096³ where A and C are in bfloat16, 900–1,100 where they are in `f32`, of 2,850 from
 //! registers with such operands; what binds is that B comes from the third level and C goes through it, A through L2.
 //! (`vdpbf16ps` flushes and rounds in its own way: it does not obey.)
 //!

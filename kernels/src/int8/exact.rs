@@ -21,7 +21,7 @@
 //!
 //! **Cost.**  2·m·n·k operations, a byte of B a weight. Products bind: `vpdpbusd` does 128 operations a cycle on Zen 4
 //! (473 GOP/s at 3.7 GHz; 75–80 % of it are reached), `vpmaddwd` and the addition that follows half as many or less. AMX:
-//! 1,750–2,500 GOP/s from 128 rows on, of some 6,000 from registers: A comes from L2, B and C from farther away.
+//! 1,550–2,350 GOP/s from 128 rows on, of some 6,000 from registers: A comes from L2, B and C from farther away.
 //! With one row B is read from memory, and that binds.
 //!
 //! **Error.**  None.  **Reference.**  Intel SDM, VPDPBUSD; Arm ARM, SDOT, SMMLA, SMULL, SADALP.  **Next.**  `scaled.rs`
