@@ -123,6 +123,12 @@ impl<'a> PackedBf16<'a> {
 /// let (a, mut c, mut scratch) = ([1.001, 3.0], [0.0], vec![Line::ZERO; GemmBf16::scratch_len(1, 2, 1)]);
 /// GemmBf16::new(MatRef::new(&a, 1, 2), b, MatMut::new(&mut c, 1, 1)).run(cpu, &mut scratch);
 /// assert_eq!(c, [7.0]); // 1.001 is 1 in eight bits
+///
+/// use samebits_kernels::bf16::{Left, Out}; // what `new` makes of either kind
+/// let (halves, mut half) = ([Bf16(0x3f80), Bf16(0x4040)], [Bf16(0)]); // 1 and 3
+/// let (left, out) = (Left::Bf16(MatRef::new(&halves, 1, 2)), Out::Bf16(MatMut::new(&mut half, 1, 1)));
+/// GemmBf16::new(left, b, out).run(cpu, &mut scratch);
+/// assert_eq!(half, [Bf16(0x40e0)]); // 7
 /// ```
 pub struct GemmBf16<'a> {
     /// A, (m, k), any strides.
