@@ -20,8 +20,9 @@ const LEAST_OF_UNITS: usize = 1 << 25;
 
 /// Up to so many rows it is the memory of the weights that binds.
 const FEW: usize = 8;
-/// Weights of a piece then.
-const READ: usize = 1 << 18;
+/// Weights of a piece then, at most; and at least, where there are so many.
+const READ: usize = 1 << 19;
+const READ_LEAST: usize = 1 << 15;
 
 /// Rows of a piece at least, where there are so many: they use a weight often enough once it is read.
 const TALL: usize = 48;
@@ -36,9 +37,11 @@ const TALL: usize = 48;
 /// ```
 pub fn shape((m, n, k): (usize, usize, usize)) -> (usize, usize) {
     if m <= FEW {
-        // One pass over the weights, cut into parts of some microseconds.
-        let cols = (READ / k.max(1)).clamp(64, 1 << 14).next_multiple_of(64);
-        return (m.max(1), cols);
+        // One pass over the weights, in an even number of equal parts, so that two threads end together; no more than
+        // it takes, for what each part asks of memory ahead is the next one's, which another thread may have.
+        let parts = n.saturating_mul(k).div_ceil(READ).next_power_of_two().max(2);
+        let cols = n.div_ceil(parts).max(READ_LEAST / k.max(1));
+        return (m.max(1), cols.max(1).next_multiple_of(64));
     }
     let (mut rows, mut cols, mut pieces) = (m.max(1), n.max(1), 1);
     while pieces < 16 && rows * cols * k > LEAST && rows.max(cols) >= 64 {
