@@ -6,8 +6,8 @@
 //! alike.)
 //!
 //! ```text
-//!   96 rows of A, 1,024 of k      once for all columns: words, zeros to the end of a block, −128 Σ a (`left.rs`)
-//!     each 2 panels of B          32 KiB, from memory the first time, then from L1 and L2
+//!   96 rows of A, 2,048 of k      once for all columns: words, zeros to the end of a block, −128 Σ a (`left.rs`)
+//!     each 2 panels of B          64 KiB, from memory the first time, then from L1 and L2
 //!       each 12 rows              12 × 2 sums in registers, 4 steps of k an instruction:
 //!
 //!              b₀: 4 × 16 codes    b₁                      Σ a·(b + 128) − 128 Σ a  =  Σ a·b
@@ -220,6 +220,14 @@ impl<const MR: usize, const NP: usize> QuadKernel for Tile<'_, MR, NP> {
         }
         if const { tile::by_pairs::<S, Q, MR>() } {
             sums = tile::paired::<S, Q, MR, NP>((s, q), sums);
+        }
+        // Its place in C comes while it computes.
+        for r in 0..MR.min(c.rows() - row) {
+            if let Some(place) = c.row(row + r).and_then(|row| row.get(col..)) {
+                for p in 0..NP {
+                    s.prefetch_far(place.as_ptr().wrapping_add(p * LANES));
+                }
+            }
         }
         // The lengths are known to the compiler: no check inside.
         let panels = panels.map(|panel| &panel[..left.blocks()]);

@@ -21,7 +21,7 @@ use crate::{LANES, Line};
 pub(super) const ROWS: usize = 96;
 /// k that is prepared at once, whole blocks of 256: of few rows so much that a column's weights are read in one run.
 pub(super) const fn depth(m: usize) -> usize {
-    if m <= 8 { 8192 } else { 1024 }
+    if m <= 8 { 8192 } else { 2048 }
 }
 /// Codes of a word.
 const GROUP: usize = 4 * LANES;
@@ -79,6 +79,19 @@ pub(super) struct Row<'a> {
     pub scales: &'a [f32],
     pub halves: &'a [i32],
     pub sums: &'a [f32],
+}
+
+impl Row<'_> {
+    /// The same of `blocks` blocks, in a way that the compiler sees: no check, and so no way out, inside a loop over them.
+    #[inline(always)]
+    pub(super) fn of(&mut self, blocks: usize, more: More) {
+        let third = if more == More::Nothing { 0 } else { blocks };
+        for words in &mut self.words {
+            *words = &words[..blocks];
+        }
+        (self.starts, self.scales) = (&self.starts[..blocks], &self.scales[..blocks]);
+        (self.halves, self.sums) = (&self.halves[..third], &self.sums[..third]);
+    }
 }
 
 impl<'a> Left<'a> {

@@ -27,6 +27,9 @@ pub(super) fn rows_of<'a, const MR: usize>(left: &Left<'a>, r: usize, more: More
     for i in 1..MR {
         rows[i] = left.row(r + i, more);
     }
+    for row in &mut rows {
+        row.of(left.blocks(), more);
+    }
     rows
 }
 
