@@ -4,7 +4,9 @@
     cargo build --release
     pip install torch transformers tokenizers
     # llama-bench: `cmake -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON && cmake --build build -t llama-bench`
-    # in vendor/llama.cpp of the source package that `pip download --no-binary :all: llama-cpp-python` brings
+    # in vendor/llama.cpp of the source package of llama-cpp-python. With GCC 12, whose `_tile_loadconfig` says that it reads
+    # eight bytes, it dies of SIGILL on a processor with AMX, until `asm volatile("" : : "r"(&tc) : "memory");` stands
+    # before that call in ggml/src/ggml-cpu/amx/mmq.cpp
     python3 benches/peers/llama.py target/release/samebits build/bin/llama-bench DIR --threads 1,2
 
 DIR keeps the models: 34 M parameters (512 × 8, the vocabulary 8,192) and 303 M (1,024 × 20, 24,576), as folders of
@@ -30,7 +32,7 @@ parser.add_argument("--turns", type=int, default=5)
 parser.add_argument("--prompts", default="256,512")
 parser.add_argument("--tokens", type=int, default=64)
 parser.add_argument("--models", default="34M,303M")
-parser.add_argument("--types", default="f32,bf16,q8_0:int8,q4_0:int8,nf4")
+parser.add_argument("--types", default="f32,bf16,bf16:bf16,q8_0:int8,q4_0:int8,nf4")
 args = parser.parse_args()
 SIZES = {"34M": (512, 8, 8, 1376, 8192), "303M": (1024, 20, 16, 2816, 24576)}
 
