@@ -39,12 +39,12 @@ pub const COMMAND: Command = Command {
         Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" },
     ],
     notes: "\
-KERNEL is a row of `samebits bench`; without one they are listed, those with a loop marked. Mathematics, law,
-registers and cost are those at the head of the kernel's file. Operations and bytes are counted for one call
-of the shape named (each input read once, each output written once), and for one element of the result. A loop
-is a committed listing (src/assets/listing), made with the compiler that it names; behind each instruction
-stands the line of kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails
-have others.
+KERNEL is a row of `samebits bench`; without one they are listed. Mathematics, law, registers and cost are those
+at the head of the kernel's file. Operations and bytes are counted for one call of the shape named (each input
+read once, each output written once), and for one element of the result. A loop is a committed listing
+(src/assets/listing), made with the compiler that it names; behind each instruction stands the line of
+kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails have others. Of some
+it is the way that a whole line takes: a jump by +1 is one over what was left out.
 
 Fields of --json: kernel, tier, about, file, title, math, law, registers, cost; shape, elements, operations,
 bytes, bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak,
@@ -86,10 +86,8 @@ fn list(args: &Args, console: &mut Console) -> Result<(), Failure> {
         return Err(Failure::usage("explain: which kernel?", Some("`samebits explain` lists them".into())));
     }
     for entry in entries() {
-        let mark = if kernels::of(entry.name).next().is_some() { "*" } else { " " };
-        writeln!(console, "{mark} {:<30} {}", entry.name, entry.about)?;
+        writeln!(console, "{:<30} {}", entry.name, entry.about)?;
     }
-    writeln!(console, "\n* with an inner loop, instruction by instruction, on avx2, avx512 and neon")?;
     Ok(())
 }
 
@@ -202,25 +200,20 @@ impl Page {
     }
 
     /// Why there is no listing.
-    fn no_loop(&self) -> String {
-        if kernels::of(self.entry.name).next().is_none() {
-            return "none listed of this kernel; `samebits explain` marks those that have one".into();
-        }
+    fn no_loop(&self) -> &'static str {
         match self.tier {
             Tier::Simd128 => {
                 "none listed: WebAssembly is not what runs, and each engine makes its own machine code of it.\n\
                  A word is four v128 of four lanes, in kernels/src/simd/wasm.rs. WebAssembly has no fma that always rounds\n\
                  once: it is emulated in f64, 168 operations a word, and that binds wherever a loop multiplies and adds"
-                    .into()
             }
-            Tier::Scalar => "none listed: scalar is the definition, in kernels/src/simd/scalar.rs".into(),
-            tier => format!("none listed of this kernel on {tier}"),
+            _ => "none listed: scalar is the definition, in kernels/src/simd/scalar.rs",
         }
     }
 
     fn print_loops(&self, console: &mut Console) -> Result<(), Failure> {
         if self.loops().next().is_none() {
-            return labelled("loop", &self.no_loop(), console);
+            return labelled("loop", self.no_loop(), console);
         }
         for (i, (kernel, listing)) in self.loops().enumerate() {
             if i > 0 {
