@@ -5,6 +5,11 @@ use crate::Tier;
 
 /// The loop of a kernel on a tier; none of a tier that is not compiled here, or where another loop serves.
 pub fn of(kernel: &str, tier: Tier) -> Option<Listing> {
+    let kernel = match tier {
+        // Small products have a tile of their own on avx512 alone.
+        Tier::Avx2 | Tier::Neon if kernel == "gemm_each" => "gemm",
+        _ => kernel,
+    };
     // Those on three tiers; then tier, folder and name of the others.
     macro_rules! listings {
         ($($kernel:literal)*; $($tier:ident $folder:literal $name:literal)*) => {
@@ -19,11 +24,6 @@ pub fn of(kernel: &str, tier: Tier) -> Option<Listing> {
             }
         };
     }
-    let kernel = match tier {
-        // Small products have a tile of their own on avx512 alone.
-        Tier::Avx2 | Tier::Neon if kernel == "gemm_each" => "gemm",
-        _ => kernel,
-    };
     let text = listings! {
         "gemm" "gemv" "gemv_bf16" "gemv_f16" "gemv_rows" "gemm_bf16" "gemm_i8"
         "gemv_q8_0" "gemv_q4_0" "gemv_q4_k" "gemv_q6_k"
