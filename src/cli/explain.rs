@@ -43,8 +43,8 @@ KERNEL is a row of `samebits bench`; without one they are listed. Mathematics, l
 at the head of the kernel's file. Operations and bytes are counted for one call of the shape named (each input
 read once, each output written once), and for one element of the result. A loop is a committed listing
 (src/assets/listing), made with the compiler that it names; behind each instruction stands the line of
-kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails have others. Of some
-it is the way that a whole line takes: a jump by +1 is one over what was left out.
+kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails have others. Some
+show the way that a whole line takes: a jump by +1 is one over what was left out.
 
 Fields of --json: kernel, tier, about, file, title, math, law, registers, cost; shape, elements, operations,
 bytes, bound; measured (null where it was not, or the tier does not run here): {unit, rate, peak, of_peak,
