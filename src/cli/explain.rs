@@ -39,9 +39,9 @@ pub const COMMAND: Command = Command {
         Flag { name: "json", takes: Takes::Nothing, help: "the same as one JSON object" },
     ],
     notes: "\
-KERNEL is a row of `samebits bench`; without one they are listed. Mathematics, law, registers and cost are those
-at the head of the kernel's file. Operations and bytes are counted for one call of the shape named (each input
-read once, each output written once), and for one element of the result. A loop is a committed listing
+KERNEL is a row of `samebits bench`; without one they are listed. Mathematics, law, registers and cost are
+those at the head of the kernel's file. Operations and bytes are counted for one call of the shape named (each
+input read once, each output written once), and for one element of the result. A loop is a committed listing
 (src/assets/listing), made with the compiler that it names; behind each instruction stands the line of
 kernels/src that it comes from. It is the loop over whole blocks or lines: edges and tails have others. Some
 show the way that a whole line takes: a jump by +1 is one over what was left out.
