@@ -49,8 +49,8 @@ def of_each(kind, words, **counts):
 # kernel: the function of each tier that has such a loop (what stands behind outline::enter, or all of its name), and which of
 # its innermost loops is meant (of each tier, where they differ): the one with most instructions of a kind, the shortest or the
 # last with so many of a kind (FMA unless said), or the one that most of a file went into; or, where the loop has ways for tails,
-# strides and the like, the shortest path without a call that comes back to where it began and passes these on its way (and none
-# with a ! before it), each what an instruction says or, behind @, the line of the source that it comes from.
+# strides and the like, the shortest path without a call that comes back to where it began and passes these on its way, each
+# what an instruction says or, behind @, the line of the source that it comes from.
 KERNELS = {
     "gemm": ({"avx512": "gemm::many::Band<8, 3, true>", "avx2": "gemm::many::Band<6, 1, false>",
               "neon": "gemm::many::Band<6, 1, false>"},
@@ -202,8 +202,7 @@ def source(place):
 
 
 def path(code, marks):
-    """The shortest way round without a call that passes a block for each mark, in their order, and none with one that
-    begins with !; from its lowest address."""
+    """The shortest way round without a call that passes a block for each mark, in their order; from its lowest address."""
     index = {address: i for i, (address, _, _) in enumerate(code)}
     targets = {i: index.get(int(to[1], 16)) for i, (_, text, _) in enumerate(code)
                if JUMP.match(text.split()[0]) and (to := re.search(r"\b([0-9a-f]+) <", text))}
@@ -219,8 +218,7 @@ def path(code, marks):
     for a, block in blocks.items():
         if re.match(r"jmp r|jmp QWORD|br ", code[block[-1]][1]):
             leads[a] = [b for b in blocks if b not in known]
-    avoided = {a for a in blocks if has(a, r"^(call|bl|blr) ") or any(has(a, m[1:]) for m in marks if m[0] == "!")}
-    marks = [mark for mark in marks if mark[0] != "!"]
+    avoided = {a for a in blocks if has(a, r"^(call|bl|blr) ")}
     marked = [{a for a in blocks if has(a, mark)} - avoided for mark in marks]
     found = []
     for first in marked[0]:
