@@ -100,9 +100,67 @@ fn a_fit_brings_texts_nearer() {
     assert!(after[0] < 0.8 * before[0] && after[1] < 0.95 * before[1], "{before:?} before, {after:?} after");
 }
 
+/// So many short texts, and long ones.
+fn short_and_long(short: usize, long: usize) -> Vec<String> {
+    let mut draw = common::Random::new(3);
+    let word = |draw: &mut common::Random| -> String {
+        (0..1 + draw.below(3)).map(|_| char::from(b'a' + draw.below(26) as u8)).collect()
+    };
+    let mut text = |bytes: usize| -> String {
+        let mut text = String::new();
+        while text.len() < bytes {
+            text = text + &word(&mut draw) + " ";
+        }
+        text
+    };
+    (0..short).map(|_| text(45)).chain((0..long).map(|_| text(351))).collect()
+}
+
+/// Which of the long texts is how near to each short one, by the table, is what the encoder says, more than without the step
+/// that teaches it: that needs 32 long texts.
+#[test]
+fn a_table_learns_the_encoders_order() {
+    const SHORT: usize = 1024;
+    let run = Run::here(Cpu::detect());
+    let encoder = open(BERT, run.cpu(), Options::default()).unwrap();
+    let all = short_and_long(SHORT, 32);
+    let seen: Vec<&str> = all[..SHORT + 31].iter().map(String::as_str).collect();
+    let targets = encoder.embed(&run, &seen).unwrap();
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum::<f64>();
+    let shares = |rows: &[f32], q: usize, sharpness: f64| -> Vec<f64> {
+        let dim = rows.len() / seen.len();
+        let row = |i: usize| &rows[i * dim..][..dim];
+        let cosine = |d: usize| dot(row(q), row(d)) / (dot(row(q), row(q)) * dot(row(d), row(d))).sqrt();
+        let all: Vec<f64> = (SHORT..seen.len()).map(|d| (cosine(d) * sharpness).exp()).collect();
+        let sum: f64 = all.iter().sum();
+        all.into_iter().map(|x| x / sum).collect()
+    };
+    let divergence = |texts: &[String]| -> f64 {
+        let folder = Folder::new(&format!("rank{}", texts.len()));
+        let made = table(&run, Plan { dim: 20, sif: Some(1e-4), counts: None, texts: texts.to_vec() });
+        let path = folder.path("table");
+        made.save(run.cpu(), &path, "bert", Layout { elements: Elements::F32, compact: false }).unwrap();
+        let found = StaticEmbedder::open(&path, Options::default()).unwrap().embed(&run, &seen).unwrap();
+        let of = |q: usize| -> f64 {
+            let (p, s) = (shares(&targets, q, 20.0), shares(&found, q, 20.0));
+            p.iter().zip(&s).map(|(p, s)| p * (p / s).ln()).sum()
+        };
+        (0..SHORT).map(of).sum::<f64>() / SHORT as f64
+    };
+    let (before, after) = (divergence(&all[..SHORT + 31]), divergence(&all));
+    println!("{before} before, {after} after");
+    assert!(after < 0.97 * before, "{before} before, {after} after");
+}
+
 #[test]
 fn the_same_bits_on_any_threads_and_tier() {
-    let plan = Plan { dim: 20, sif: Some(1e-4), counts: None, texts: texts() };
+    the_same_bits(texts());
+    the_same_bits(short_and_long(260, 33));
+}
+
+#[track_caller]
+fn the_same_bits(texts: Vec<String>) {
+    let plan = Plan { dim: 20, sif: Some(1e-4), counts: None, texts };
     let expected = table(&Run::here(Cpu::detect()), plan.clone());
     assert!((expected.explained - 1.0).abs() < 1e-9);
     for cpu in common::cpus() {

@@ -47,8 +47,10 @@ are turned to their principal components, and frequent tokens are made to count 
 not at all, in the layout of model2vec; `samebits embed --model OUT` reads it, and so do model2vec and
 sentence-transformers (not --type nf4, nor --compact). The same bits for any --threads.
 
-Alone a word means what it means most; with --fit, some ten thousand sentences of the kind to be embedded,
-means of the table's vectors are brought near to what the encoder says of whole sentences.
+Alone a word means what it means most; with --fit, a hundred thousand texts of the kind to be embedded, means
+of the table's vectors are brought near to what the encoder says of whole texts. Where some of them are short
+(40 to 199 bytes, 256 of them at least) and some long (350 bytes and more, 32 of them), the table learns next
+which of the long ones the encoder holds for nearest to a short one: that is what a search asks.
 
 Examples:
   samebits distill all-MiniLM-L6-v2 --out table

@@ -13,9 +13,9 @@ use crate::kernels::simd::sqrt64;
 use crate::run::Run;
 
 /// What a table is fitted to.
-pub struct Examples {
+pub struct Examples<'a> {
     /// Of each text, the places of its tokens, at least one.
-    pub texts: Vec<Vec<u32>>,
+    pub texts: &'a [Vec<u32>],
     /// (texts, dim), of length 1.
     pub targets: Vec<f64>,
 }
@@ -26,8 +26,8 @@ const STEPS: usize = 25;
 const ROWS: usize = 128;
 
 /// Fits `table` (tokens, dim) to `examples`; `lambda` holds it where it was.
-pub fn fit(run: &Run<'_>, table: &mut [f64], dim: usize, examples: &Examples, lambda: f64) {
-    let (texts, tokens) = (&examples.texts, table.len() / dim);
+pub fn fit(run: &Run<'_>, table: &mut [f64], dim: usize, examples: &Examples<'_>, lambda: f64) {
+    let (texts, tokens) = (examples.texts, table.len() / dim);
     let mut with: Vec<Vec<u32>> = vec![Vec::new(); tokens];
     for (s, text) in texts.iter().enumerate() {
         text.iter().for_each(|&token| with[token as usize].push(s as u32));

@@ -8,7 +8,8 @@
 //!
 //! Words that come often say little and count little (SIF: Arora, Liang, Ma 2017). How often a token comes is reckoned from
 //! its place in the vocabulary, which is sorted by that (Zipf: p ~ 1 / (place + 2)), or counted in a text. Where texts are
-//! given, the components are those of the encoder's vectors of them, and the table is fitted to these.
+//! given, the components are those of the encoder's vectors of them, and the table is fitted to these; where some of them
+//! are long and many are short, also to which long ones are nearest to a short one.
 //!
 //! The same bits for any number of threads. Reference: `distill` of model2vec 0.10, whose folder this is.
 
@@ -16,6 +17,7 @@ mod components;
 mod eigen;
 mod fit;
 mod folder;
+mod rank;
 mod tokens;
 
 use super::token_ids;
@@ -120,7 +122,9 @@ pub fn distill(
         step("fitting", 0, 1)?;
         let mut targets = parts.scores(run, &texts.rows);
         normalise(&mut targets, dim);
-        fit(run, &mut table, dim, &Examples { texts: texts.places, targets }, LAMBDA);
+        let examples = Examples { texts: &texts.places, targets };
+        fit(run, &mut table, dim, &examples, LAMBDA);
+        rank::rank(run, &mut table, dim, &texts, step)?;
     }
     let table = table.into_iter().map(|x| x as f32).collect();
     Ok(Distilled { vocabulary, table, dim, explained: parts.explained, plan })
@@ -130,6 +134,8 @@ pub fn distill(
 struct Texts {
     /// Of each, its tokens' places.
     places: Vec<Vec<u32>>,
+    /// Of each, its length.
+    bytes: Vec<usize>,
     /// (texts, features)
     rows: Vec<f32>,
 }
@@ -143,7 +149,7 @@ fn read_texts(
     step: &mut dyn FnMut(&str, usize, usize) -> Result<()>,
 ) -> Result<Texts> {
     let features = model.encoder.config().dim;
-    let mut read = Texts { places: Vec::new(), rows: Vec::new() };
+    let mut read = Texts { places: Vec::new(), bytes: Vec::new(), rows: Vec::new() };
     let whole = EncodeOptions {
         truncation: Choice::Use(Truncation::to(model.max_tokens)),
         padding: Choice::Off,
@@ -157,6 +163,7 @@ fn read_texts(
             ids.retain(|&id| Some(id) != own.unk_id());
             if !ids.is_empty() {
                 read.places.push(ids);
+                read.bytes.push(text.len());
                 known.push(text.as_str());
             }
         }
