@@ -335,14 +335,14 @@ fn measured(name: &str, model: &dyn EmbeddingModel) -> Option<[f64; 3]> {
     Some([lexical, dense, both])
 }
 
-/// Alone the table finds more than half of what words find; beside them it adds to that.
+/// Alone the table finds three quarters of what words find; beside them it adds to that.
 #[test]
 fn the_table_inside_on_scifact_and_cranfield() {
     let model = StaticEmbedder::builtin().unwrap();
     for name in ["scifact", "cranfield"] {
         if let Some([lexical, dense, both]) = measured(name, &model) {
-            assert!(dense >= 0.5 * lexical, "{name}: {dense} {lexical}");
-            assert!(both >= lexical + 0.005, "{name}: {both} {lexical}");
+            assert!(dense >= 0.7 * lexical, "{name}: {dense} {lexical}");
+            assert!(both >= lexical + 0.01, "{name}: {both} {lexical}");
         }
     }
 }

@@ -207,9 +207,9 @@ impl EmbeddingModel for StaticEmbedder {
         Ok(self.tokenizer.encode(text, &EncodeOptions::plain())?.ids.len())
     }
 
-    /// Less than an encoder's: chosen on queries made for it, none of a collection with judgements.
+    /// Less than an encoder's: the best for the table inside on queries that judge nothing else (`src/assets/table/README.md`).
     fn weight(&self) -> f64 {
-        0.15
+        0.5
     }
 
     fn name(&self) -> String {
