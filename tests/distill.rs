@@ -113,7 +113,7 @@ fn short_and_long(short: usize, long: usize) -> Vec<String> {
         }
         text
     };
-    (0..short).map(|_| text(45)).chain((0..long).map(|_| text(351))).collect()
+    (0..short + long).map(|i| text(if i < short { 45 } else { 351 })).collect()
 }
 
 /// Which of the long texts is how near to each short one, by the table, is what the encoder says, more than without the step
