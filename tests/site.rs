@@ -36,14 +36,15 @@ fn shows_what_was_measured(to: &Path) {
             assert!(svg.contains(word), "{picture}: no {word:?}");
         }
     }
-    let record = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/amd-epyc/2026-11-29.json");
+    let record =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/intel-r-xeon-r-processor/2026-12-01.json");
     let commit = fs::read_to_string(record).unwrap();
     let commit = commit.split_once("\"git\":\"").unwrap().1.split('"').next().unwrap();
-    let said = format!("AMD EPYC, 2026-11-29, commit {commit}, one thread, caches warm");
+    let said = format!("Intel(R) Xeon(R) Processor, 2026-12-01, commit {commit}, one thread, caches warm");
     for (page, row, ladder) in [
         (
             "gemm-mod",
-            "<td>gemm_packed</td><td>512x512x512</td><td>avx512</td><td>111 GFLOP/s</td><td>95 %, fma</td><td>5.03</td>",
+            "<td>gemm_packed</td><td>512x512x512</td><td>avx512</td><td>167 GFLOP/s</td><td>78 %, fma</td><td>9.17</td>",
             true,
         ),
         ("softmax", "<td>softmax</td><td>64x1024</td><td>avx2</td>", true),
@@ -63,17 +64,23 @@ fn shows_what_was_measured(to: &Path) {
 fn a_record_of_the_reader_takes_the_place_of_that_inside() {
     let folder = Folder::new("site-record");
     let inside = fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/amd-epyc/2026-11-29.json"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/record/intel-r-xeon-r-processor/2026-12-01.json"),
     );
     // Another machine, and no row of softmax.
-    let other = inside.unwrap().replace("AMD EPYC", "My <Processor>").replace("\"softmax\"", "\"soft\"");
+    let other = inside
+        .unwrap()
+        .replace("Intel(R) Xeon(R) Processor", "My <Processor>")
+        .replace("\"softmax\"", "\"soft\"");
     fs::write(folder.path("2027-01-02.json"), other).unwrap();
     let [at, record] = ["out", "2027-01-02.json"].map(|name| folder.path(name).to_str().unwrap().to_owned());
     let done = run(["site", &at, "--record", &record]);
     assert!(done.status.success(), "{done:?}");
     let read = |name: &str| fs::read_to_string(folder.path("out").join(name)).unwrap();
     let page = read("gemm-mod.html");
-    assert!(page.contains("My &lt;Processor&gt;, 2027-01-02, commit") && !page.contains("AMD EPYC"));
+    assert!(
+        page.contains("My &lt;Processor&gt;, 2027-01-02, commit")
+            && !page.contains("Intel(R) Xeon(R) Processor")
+    );
     assert!(read("roofline.svg").contains("My &lt;Processor&gt;, 2027-01-02"));
     assert!(
         !read("softmax.html").contains("id=\"measured\"")

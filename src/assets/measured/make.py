@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `samebits site` shows unless it is given something else: a record of `benches/record`, and the four ladders.
 
-    python3 src/assets/measured/make.py record benches/record/amd-epyc/2026-11-29.json
+    python3 src/assets/measured/make.py record benches/record/intel-r-xeon-r-processor/2026-12-01.json
     python3 src/assets/measured/make.py ladders
 
 `record` writes record.json: the record with four digits of each number and without what no page shows; a test holds the
