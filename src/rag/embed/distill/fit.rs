@@ -74,7 +74,7 @@ pub fn normalise(rows: &mut [f64], dim: usize) {
     }
 }
 
-fn length(row: &[f64]) -> f64 {
+pub(super) fn length(row: &[f64]) -> f64 {
     sqrt64(row.iter().map(|x| x * x).sum())
 }
 

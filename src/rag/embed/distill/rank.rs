@@ -13,6 +13,7 @@
 //! Reference: Hinton et al. 2015, *Distilling the Knowledge in a Neural Network*, [arXiv:1503.02531](https://arxiv.org/abs/1503.02531).
 
 use super::Texts;
+use super::fit::length;
 use crate::Result;
 use crate::kernels::elementwise::{self, Binary};
 use crate::kernels::gemm::{Accumulate, Epilogue, Gemm, Strided};
@@ -207,7 +208,6 @@ struct Learner {
 
 impl Learner {
     fn new(table: &[f64], dim: usize) -> Learner {
-        let length = |row: &[f64]| sqrt64(row.iter().map(|x| x * x).sum());
         let mean = table.chunks_exact(dim).map(length).sum::<f64>() / (table.len() / dim) as f64;
         Learner {
             table: table.iter().map(|&x| x as f32).collect(),
